@@ -1,0 +1,71 @@
+package client
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/starling-swarm/starling/client/internal/store"
+	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/ident"
+)
+
+// catchUp returns once a group has taken in all that the leader of its swarm had in its log when catchUp was called, or once
+// the account is no member any more. It needs Run.
+func (e *groupEngine) catchUp(ctx context.Context, id ident.GroupID) error {
+	e.kick(id)
+	w := e.worker(id)
+	if w == nil {
+		return fault.New(fault.Unavailable, "fetch group", "the client does not run")
+	}
+	for {
+		moved := e.moved.watch()
+		p, err := w.course(w.memberCourse)
+		if err != nil {
+			return err
+		}
+		if len(p.namespaces) < len(memberNamespaces) {
+			return nil
+		}
+		res, err := w.strict(ctx, p, p.namespaces, 1)
+		switch {
+		case err == nil && len(res.Envelopes) == 0:
+			return w.compareRunning(p.cursor, res.Running)
+		case err == nil && p.cursor >= res.Envelopes[0].Seq:
+			continue
+		case err != nil && !errors.Is(err, fault.Stale) && !errors.Is(err, fault.Denied):
+			return err
+		}
+		// The follow loop takes in what was found, or looks for the next read key.
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// catchUpAll is catchUp for all groups at once.
+func (e *groupEngine) catchUpAll(ctx context.Context) error {
+	var ids []ident.GroupID
+	err := e.c.p.db.View(func(tx *store.Tx) error {
+		for _, id := range tx.GroupIDs() {
+			if g, err := e.c.group(tx, id); err == nil && g.lives() {
+				ids = append(ids, id)
+			}
+		}
+		return tx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(catchUpAtOnce)
+	for _, id := range ids {
+		g.Go(func() error { return e.catchUp(ctx, id) })
+	}
+	return g.Wait()
+}
+
+const catchUpAtOnce = 4 // groups

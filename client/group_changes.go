@@ -1,0 +1,207 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/starling-swarm/starling/client/internal/store"
+	"github.com/starling-swarm/starling/groups"
+	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/ident"
+)
+
+// wanted is what this device wants of a group, as it lies in the store until it is in the log: as JSON.
+type wanted struct {
+	Change     []byte     `json:",omitempty"` // groups.Change
+	Info       *GroupInfo `json:",omitempty"` // instead: what to change of the info
+	Seed       []byte     `json:",omitempty"` // of the invitation that Change opens
+	Generation uint32     `json:",omitempty"` // it is done once the group is beyond that
+	Leave      bool       `json:",omitempty"` // instead: say to the admins that this account leaves
+	Revoke     uint64     `json:",omitempty"` // instead: have the nodes forget the capability with this serial
+	Refused    int        `json:",omitempty"` // how often the nodes refused it
+}
+
+// wantChange is a change that means the same upon any later head.
+func wantChange(ch groups.Change) wanted { return wanted{Change: ch.Encode()} }
+
+// want queues what this device wants of a group. Kick the group afterwards, and wait with waitChange.
+func (c *Client) want(tx *store.Tx, id ident.GroupID, w wanted) (n int64, err error) {
+	b, err := json.Marshal(w)
+	if err != nil {
+		return 0, fault.Wrap(fault.Internal, "encode group change", err)
+	}
+	ch := store.GroupChange{Group: id, Want: b, Since: c.nowMS()}
+	tx.AddGroupChange(&ch)
+	return ch.N, tx.Err()
+}
+
+func decodeWanted(b []byte) (w wanted, err error) {
+	if err := json.Unmarshal(b, &w); err != nil {
+		return w, fault.Wrap(fault.Corrupt, "read group change", err)
+	}
+	return w, nil
+}
+
+// on returns the change upon the state s. Errors: Exists (nothing is left to do).
+func (w *wanted) on(s *groups.State) (groups.Change, error) {
+	if w.Generation != 0 && s.Generation() > w.Generation {
+		return groups.Change{}, fault.New(fault.Exists, "change group", "generation %d has begun", s.Generation())
+	}
+	if w.Info != nil {
+		return groups.Change{Kind: groups.KindInfo, Info: w.Info.on(s.Info())}, nil
+	}
+	return groups.DecodeChange(w.Change)
+}
+
+// on returns old with what i changes.
+func (i *GroupInfo) on(old groups.Info) groups.Info {
+	if i.Name != nil {
+		old.Name = *i.Name
+	}
+	if i.Description != nil {
+		old.About = *i.Description
+	}
+	if i.Picture != nil {
+		old.Picture = *i.Picture
+	}
+	if i.Timer != nil {
+		old.Timer = uint32(i.Timer.After.Seconds())
+	}
+	return old
+}
+
+// pending describes a change for people.
+func (w *wanted) pending() (out []GroupPending) {
+	if w.Leave {
+		return []GroupPending{{Kind: "leave"}}
+	}
+	if w.Info != nil {
+		return []GroupPending{{Kind: "info"}}
+	}
+	ch, err := groups.DecodeChange(w.Change)
+	if err != nil {
+		return nil
+	}
+	kinds := map[groups.Kind]string{groups.KindAdd: "add", groups.KindRemove: "remove", groups.KindRole: "role", groups.KindInfo: "info", groups.KindRekey: "rekey",
+		groups.KindInvite: "invite", groups.KindRevokeInvite: "invite", groups.KindDisband: "disband"}
+	kind := kinds[ch.Kind]
+	var who []ident.AccountID
+	for _, t := range ch.Targets {
+		who = append(who, t.Account)
+	}
+	who = append(who, ch.Accounts...)
+	if len(ch.Invite.For) > 0 {
+		kind, who = "add", append(who, ch.Invite.For...)
+	}
+	if len(who) == 0 {
+		return []GroupPending{{Kind: kind}}
+	}
+	for _, id := range who {
+		out = append(out, GroupPending{Kind: kind, Account: id})
+	}
+	return out
+}
+
+// waitChange returns once change n is in the log, or was given up: then with the reason. Unavailable as soon as the cluster
+// proves to be out of reach; the change stays wanted then, as it does when ctx ends.
+func (c *Client) waitChange(ctx context.Context, id ident.GroupID, n int64) error {
+	c.groups.attend(n, 1)
+	defer c.groups.attend(n, -1)
+	for {
+		moved, changed := c.groups.moved.watch(), c.link.changed.watch()
+		waits := false
+		err := c.p.db.View(func(tx *store.Tx) error {
+			for _, ch := range tx.GroupChanges(id) {
+				waits = waits || ch.N == n
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if !waits {
+			return c.groups.outcome(n)
+		}
+		if _, cause := c.link.get(); cause != nil {
+			return cause
+		}
+		select {
+		case <-moved:
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// maxFailures bounds the reasons that are kept for those who wait.
+const maxFailures = 256
+
+// outcome returns why a change was given up; nil: it was not.
+func (e *groupEngine) outcome(n int64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	err := e.failures[n]
+	delete(e.failures, n)
+	return err
+}
+
+// giveUp forgets a change that can never come about. heard: somebody waits for it and is told why.
+func (e *groupEngine) giveUp(tx *store.Tx, ch store.GroupChange, cause error) (heard bool) {
+	tx.DropGroupChange(ch.N)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.failures) >= maxFailures {
+		clear(e.failures)
+	}
+	e.failures[ch.N] = cause
+	return e.waiters[ch.N] > 0
+}
+
+// giveUp forgets a change that can never come about. If nobody waits for it any more, the user is told.
+func (a *applied) giveUp(tx *store.Tx, g *group, ch store.GroupChange, cause error) {
+	if !a.c.groups.giveUp(tx, ch, cause) {
+		a.events = append(a.events, Event{Kind: EventNotice, At: a.now, Group: &g.ID, Text: "group " + g.Name + ": what was wanted cannot be done: " + cause.Error()})
+	}
+	a.groupChanged(g.ID)
+}
+
+// attend counts those who wait for a change.
+func (e *groupEngine) attend(n int64, by int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waiters[n] += by; e.waiters[n] == 0 {
+		delete(e.waiters, n)
+	}
+}
+
+// settleChanges ends the changes that a commit brought about.
+func (a *applied) settleChanges(tx *store.Tx, g *group, commit [32]byte) error {
+	for _, ch := range tx.GroupChanges(g.ID) {
+		if ch.Tried != commit {
+			continue
+		}
+		if err := a.changeDone(tx, g, ch); err != nil {
+			return err
+		}
+	}
+	return tx.Err()
+}
+
+// changeDone ends a change that is in the log. What an invitation leads to begins with it.
+func (a *applied) changeDone(tx *store.Tx, g *group, ch store.GroupChange) error {
+	tx.DropGroupChange(ch.N)
+	a.groupChanged(g.ID)
+	w, err := decodeWanted(ch.Want)
+	if err != nil || w.Change == nil {
+		return err
+	}
+	change, err := groups.DecodeChange(w.Change)
+	if err != nil {
+		return err
+	}
+	if w.Seed == nil {
+		return a.overtaken(tx, g, ch, &change)
+	}
+	return a.invite(tx, g, change.Invite, [32]byte(w.Seed))
+}

@@ -1,0 +1,217 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/starling-swarm/starling/client/internal/store"
+	"github.com/starling-swarm/starling/groups"
+	"github.com/starling-swarm/starling/internal/envelope"
+	"github.com/starling-swarm/starling/internal/fault"
+)
+
+var memberNamespaces = []envelope.Namespace{envelope.GroupLog, envelope.GroupMail, envelope.GroupNotice}
+
+// course is a subscription to a group's mailbox.
+type course struct {
+	namespaces []envelope.Namespace // none: nothing to follow
+	key        [32]byte             // seed
+	cursor     uint64
+}
+
+func (p course) same(q course) bool {
+	return p.key == q.key && slices.Equal(p.namespaces, q.namespaces)
+}
+
+// follow takes in the group's mailbox, in its order, until ctx ends.
+func (w *groupWorker) follow(ctx context.Context) error {
+	return w.subscribe(ctx, w.memberCourse, func(ctx context.Context, p course, batch []envelope.Envelope) error {
+		if len(p.namespaces) == 1 {
+			return w.takeWaiting(ctx, batch)
+		}
+		return w.takeBatch(ctx, batch)
+	}, w.scout)
+}
+
+// memberCourse is what the follow loop subscribes to: as a member everything, from the cursor; while the account waits to
+// be let in, the log from its first commit.
+func (w *groupWorker) memberCourse(tx *store.Tx) (p course, err error) {
+	g, err := w.c.group(tx, w.id)
+	if err != nil {
+		return p, err
+	}
+	switch {
+	case g.state != nil && (GroupStatus(g.Status) == GroupJoined || g.Leaving):
+		p = course{memberNamespaces, g.state.ReadKey(), g.Cursor}
+		if key, ok := w.aheadOf(g.state.Generation()); ok {
+			p.key = key
+		}
+	case GroupStatus(g.Status) == GroupWaiting && g.Asked:
+		in, err := groups.DecodeInvitation(g.Invitation)
+		if err != nil {
+			return p, err
+		}
+		p = course{memberNamespaces[:1], in.ReadKey(), 0}
+	}
+	return p, nil
+}
+
+// subscribe keeps the subscription that plan wants, and subscribes anew when it wants another. When a subscription ends
+// because its key is one of the past, stale looks for the next.
+func (w *groupWorker) subscribe(ctx context.Context, plan func(*store.Tx) (course, error),
+	take func(context.Context, course, []envelope.Envelope) error, stale func(context.Context, uint64) error) error {
+	delay := time.Duration(0)
+	for ctx.Err() == nil {
+		turned := w.turned.watch()
+		p, err := w.course(plan)
+		if err != nil {
+			return &storeError{err}
+		}
+		if len(p.namespaces) == 0 {
+			select {
+			case <-turned:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		live, err := w.subscribeInTurn(ctx, plan, take)
+		var broken *storeError
+		if errors.As(err, &broken) {
+			return err
+		}
+		if live {
+			delay = 0
+		}
+		if errors.Is(err, fault.Stale) || errors.Is(err, fault.Denied) {
+			err = stale(ctx, headOf(err))
+			if errors.As(err, &broken) {
+				return err
+			}
+		}
+		if err == nil {
+			continue // another course
+		}
+		delay = min(nextDelay(delay, err), 10*time.Second)
+		w.c.log.Debug("group subscription ended", "error", err)
+		w.pause(ctx, turned, delay)
+	}
+	return ctx.Err()
+}
+
+// subscribeInTurn is subscribeOnce, as soon as it is the group's turn.
+func (w *groupWorker) subscribeInTurn(ctx context.Context, plan func(*store.Tx) (course, error),
+	take func(context.Context, course, []envelope.Envelope) error) (live bool, err error) {
+	h, err := w.c.groups.turns.take(ctx, w.id)
+	if err != nil {
+		return false, err
+	}
+	defer w.c.groups.turns.give(w.id, h)
+	p, err := w.course(plan) // it may have waited for long
+	if err != nil {
+		return false, &storeError{err}
+	}
+	if len(p.namespaces) == 0 {
+		return false, nil
+	}
+	return w.subscribeOnce(ctx, h, p, plan, take)
+}
+
+func (w *groupWorker) course(plan func(*store.Tx) (course, error)) (p course, err error) {
+	err = w.c.p.db.View(func(tx *store.Tx) (err error) {
+		p, err = plan(tx)
+		if errors.Is(err, fault.NotFound) {
+			err = nil // forgotten
+		}
+		return err
+	})
+	return p, err
+}
+
+// pause waits for d, or until the group changes.
+func (w *groupWorker) pause(ctx context.Context, turned <-chan struct{}, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-turned:
+	case <-ctx.Done():
+	}
+}
+
+// subscribeOnce holds one subscription until it ends, or until plan wants another or the turn is over: then the error is nil.
+// live: something came.
+func (w *groupWorker) subscribeOnce(ctx context.Context, h *turn, p course, plan func(*store.Tx) (course, error),
+	take func(context.Context, course, []envelope.Envelope) error) (live bool, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	queue := make(chan envelope.Envelope, maxBatch)
+	done := make(chan error, 1)
+	go func() {
+		done <- drain(queue, func(batch []envelope.Envelope) error { return take(ctx, p, batch) })
+		stop() // what could not be taken in is asked for again, even if nothing else comes
+	}()
+	other := make(chan bool, 1)
+	go func() { other <- w.watchCourse(ctx, h, p, plan, stop) }()
+	key := seedKey{p.key}
+	build := func() []byte {
+		sub := envelope.Subscribe{Mailbox: w.mailbox, Authority: key.Public(), Namespaces: p.namespaces, Cursor: p.cursor}
+		return sub.Encode()
+	}
+	counted := len(p.namespaces) == len(memberNamespaces)
+	if counted {
+		w.restart(p.cursor)
+	}
+	err = w.c.net.Subscribe(ctx, w.mailbox, build, signWith(key), func(e envelope.Envelope) error {
+		live = true
+		w.c.groups.turns.touch(h)
+		if counted {
+			w.count(e)
+		}
+		select {
+		case queue <- e:
+			return nil
+		case err := <-done:
+			done <- err
+			return err
+		}
+	})
+	stop()
+	close(queue)
+	terr, changed := <-done, <-other
+	var broken *storeError
+	switch {
+	case errors.As(terr, &broken):
+		return live, terr
+	case changed:
+		return live, nil
+	case terr != nil:
+		return live, terr
+	}
+	return live, err
+}
+
+// watchCourse ends a subscription when plan wants another or the turn is over, and reports whether it did.
+func (w *groupWorker) watchCourse(ctx context.Context, h *turn, p course, plan func(*store.Tx) (course, error), stop func()) bool {
+	for {
+		turned := w.turned.watch()
+		if q, err := w.course(plan); err == nil && !p.same(q) {
+			stop()
+			return true
+		}
+		select {
+		case <-turned:
+		case <-h.over:
+			stop()
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// takeBatch takes in envelopes in order. A commit ends a stretch: what follows it is of the state after it.
+func (w *groupWorker) takeBatch(ctx context.Context, batch []envelope.Envelope) error {
+	return inStretches(ctx, batch, envelope.GroupLog, w.takeMessages, w.takeCommit)
+}

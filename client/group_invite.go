@@ -1,0 +1,52 @@
+package client
+
+import (
+	"crypto/rand"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/starling-swarm/starling/client/internal/store"
+	"github.com/starling-swarm/starling/groups"
+	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/ident"
+	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
+)
+
+// invite follows up an invitation that is in the log: a link is kept, accounts are written to.
+func (a *applied) invite(tx *store.Tx, g *group, invite groups.Invite, seed [32]byte) error {
+	in, err := g.state.Invitation(invite.Serial, seed)
+	if err != nil {
+		a.c.log.Debug("invitation is over before it was sent", "error", err)
+		return nil
+	}
+	if len(invite.For) == 0 {
+		tx.AddGroupLink(g.ID, store.GroupLink{Serial: invite.Serial, Seed: seed})
+		return tx.Err()
+	}
+	for _, id := range invite.For {
+		if err := a.sendInvitation(tx, id, in); err != nil {
+			return err
+		}
+	}
+	return tx.Err()
+}
+
+// sendInvitation writes an invitation to an account.
+func (a *applied) sendInvitation(tx *store.Tx, to ident.AccountID, in *groups.Invitation) error {
+	p, err := a.c.person(tx, to)
+	if err != nil {
+		return nil // no account can have that ID
+	}
+	b := &bodyv1.Body{Kind: &bodyv1.Body_GroupInvitation{GroupInvitation: &bodyv1.GroupInvitation{GroupId: in.Group[:], Name: in.Name, Invitation: in.Encode()}}}
+	a.c.tellProfile(tx, &p, b)
+	body, err := proto.Marshal(b)
+	if err != nil {
+		return fault.Wrap(fault.Internal, "encode invitation", err)
+	}
+	leg := store.Leg{Kind: store.LegReceipt, Peer: to, SentAt: a.now.UnixMilli(), Body: body, Due: a.now.UnixMilli()}
+	rand.Read(leg.Message[:])
+	tx.AddLeg(&leg)
+	a.c.savePerson(tx, p)
+	a.kick = append(a.kick, to)
+	return tx.Err()
+}

@@ -1,0 +1,295 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/starling-swarm/starling/client/internal/store"
+	"github.com/starling-swarm/starling/groups"
+	"github.com/starling-swarm/starling/internal/envelope"
+	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/ident"
+)
+
+// linkClearTimeout is how long closing a link waits until nothing lies at it any more. The group's worker goes on with it.
+const linkClearTimeout = 5 * time.Second
+
+// linkText is the text of a link, "" if nothing lies at it yet.
+func linkText(l store.GroupLink) string {
+	if len(l.Pin) != 16 {
+		return ""
+	}
+	return groups.NewLink(l.Seed, [16]byte(l.Pin)).Text()
+}
+
+// GroupLink opens an invitation for uses joiners until it expires, in 30 days at most, and returns its text once the group's
+// log has it and the cluster has what the text leads to. In a public group whoever has the text is in at once. history is as for
+// GroupAdd. If it is interrupted, an invitation may be open that has no text: GroupRevokeLink closes it. It needs Run. Errors:
+// Denied (no admin), Limited (too many open invitations, or links of a public group), Invalid, Unavailable.
+func (c *Client) GroupLink(ctx context.Context, id ident.GroupID, expires time.Time, uses int, history int) (out GroupLink, err error) {
+	now := c.net.Now()
+	if uses < 1 || uses > groups.MaxMembers || history < 0 || history > maxHistory {
+		return out, fault.New(fault.Invalid, "make group link", "%d uses and %d days of history, want 1 to %d and 0 to %d", uses, history, groups.MaxMembers, maxHistory)
+	}
+	// The caller's clock may be off: a minute counts as none.
+	if !expires.After(now) || expires.After(now.Add(groups.LinkLife+time.Minute)) {
+		return out, fault.New(fault.Invalid, "make group link", "it is to expire at %s, want a time within the next 30 days", expires.UTC().Format(time.DateTime))
+	}
+	var ch groups.Change
+	var seed [32]byte
+	err = c.changeGroup(ctx, id, false, func(_ *store.Tx, g *group) (_ []wanted, err error) {
+		if err := g.roomForLink(now); err != nil {
+			return nil, err
+		}
+		if ch, seed, err = groups.NewInvite(rand.Reader, g.state.Form(), expires, uint32(uses), uint16(history)); err != nil {
+			return nil, err
+		}
+		w := wantChange(ch)
+		w.Seed = seed[:]
+		return []wanted{w}, nil
+	})
+	if err != nil {
+		return out, err
+	}
+	if err := c.publishLink(ctx, id, ch.Invite.Serial, seed); err != nil {
+		return out, err
+	}
+	g, err := c.Group(ctx, id)
+	if err != nil {
+		return out, err
+	}
+	for _, l := range g.Links {
+		if l.Serial == ch.Invite.Serial {
+			return l, nil
+		}
+	}
+	return out, errLinkClosed
+}
+
+// roomForLink says whether the group can have one more link.
+func (g *group) roomForLink(now time.Time) error {
+	if g.state.Form() != groups.FormPublic {
+		return nil
+	}
+	doors := 0
+	for _, i := range g.state.Invites() {
+		if len(i.For) == 0 && i.NotAfter >= now.UnixMilli() { // those that are over make room
+			doors++
+		}
+	}
+	if doors >= groups.MaxDoors {
+		return fault.New(fault.Limited, "make group link", "a public group has %d links at once at most: close one first", groups.MaxDoors)
+	}
+	return nil
+}
+
+var errOldLink = fault.New(fault.Denied, "join group", "the link is older than the removal of this account: ask for a new one")
+
+var errLinkClosed = fault.New(fault.NotFound, "make group link", "another admin closed it at once")
+
+// publishLink stores what a link leads to and keeps the link.
+func (c *Client) publishLink(ctx context.Context, id ident.GroupID, serial uint64, seed [32]byte) error {
+	var in *groups.Invitation
+	err := c.p.db.View(func(tx *store.Tx) error {
+		g, err := c.group(tx, id)
+		if err != nil || g.state == nil {
+			return err
+		}
+		in, err = g.state.Invitation(serial, seed)
+		return err
+	})
+	if errors.Is(err, fault.NotFound) || err == nil && in == nil {
+		return errLinkClosed
+	}
+	if err != nil {
+		return err
+	}
+	link := in.Link()
+	if err := c.storeLink(ctx, link, in); err != nil {
+		return fault.New(fault.Unavailable, "make group link", "invitation %d is open, but what its text leads to could not be stored. Close it, and make another: %v", serial, err)
+	}
+	a, kept := c.newApplied(), false
+	err = c.update(func(tx *store.Tx) error {
+		kept = tx.PinGroupLink(id, serial, link.Pin())
+		a.groupChanged(id)
+		return tx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	a.publish()
+	if !kept {
+		return errLinkClosed
+	}
+	return nil
+}
+
+// storeLink makes the mailbox of a link and puts the invitation there, for as long as it is good.
+func (c *Client) storeLink(ctx context.Context, link *groups.Link, in *groups.Invitation) error {
+	blob, err := link.Seal(rand.Reader, in)
+	if err != nil {
+		return err
+	}
+	left := min(time.UnixMilli(in.NotAfter).Sub(c.net.Now()), groups.LinkLife)
+	ttl := max(uint32(math.Ceil(left.Seconds())), 10)
+	room := envelope.Store{Namespace: envelope.Days, TTL: ttl, Body: []byte{0}}
+	c.admit(link.Mailbox(), &room)
+	authority := seedKey{link.Authority()}
+	_, err = c.linkRequest(ctx, link, seedKey{link.MailboxKey()}, room, envelope.SetAuthority{Change: envelope.Genesis, Key: authority.Public()})
+	if err != nil {
+		return err
+	}
+	_, err = c.linkRequest(ctx, link, authority, envelope.Store{Namespace: envelope.Blobs, TTL: ttl, Body: blob})
+	return err
+}
+
+// linkRequest carries operations to the mailbox of a link, on a circuit that the group's mailbox is not reached by.
+func (c *Client) linkRequest(ctx context.Context, link *groups.Link, key seedKey, ops ...envelope.Op) (*envelope.Response, error) {
+	ctx, stop := context.WithTimeout(ctx, legTimeout)
+	defer stop()
+	resp, _, err := c.request(ctx, PurposeFetch, &envelope.Request{Mailbox: link.Mailbox(), Ops: ops}, key)
+	return resp, err
+}
+
+// fetchLink reads the invitation that a link leads to.
+func (c *Client) fetchLink(ctx context.Context, link *groups.Link) (in *groups.Invitation, raw []byte, err error) {
+	// The delete removes nothing, but as a write it goes through the swarm's leader, which knows the newest.
+	resp, err := c.linkRequest(ctx, link, seedKey{link.Authority()},
+		envelope.DeleteBefore{Namespace: envelope.Blobs}, envelope.RetrieveKey{Namespace: envelope.Blobs})
+	if errors.Is(err, fault.NotFound) || err == nil && len(resp.Results[1].Envelopes) == 0 {
+		return nil, nil, fault.New(fault.NotFound, "join group", "nothing lies at this link: it was closed, is used up or has expired, or is of another cluster. Ask for a new one")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return link.Open(resp.Results[1].Envelopes[0].Body)
+}
+
+// GroupRevokeLink closes an invitation. What its text leads to is deleted, at once if the device that made it can. In a public
+// group a new generation begins, too: whoever had the text has the keys of the one that is. It needs Run. Errors: Denied (no
+// admin), NotFound (no such invitation).
+func (c *Client) GroupRevokeLink(ctx context.Context, id ident.GroupID, serial uint64) error {
+	err := c.changeGroup(ctx, id, false, func(_ *store.Tx, g *group) ([]wanted, error) {
+		if !slices.ContainsFunc(g.state.Invites(), func(i groups.Invite) bool { return i.Serial == serial }) {
+			return nil, fault.New(fault.NotFound, "close group link", "there is no link %d", serial)
+		}
+		out := []wanted{wantChange(groups.Change{Kind: groups.KindRevokeInvite, Serial: serial})}
+		if g.state.Form() == groups.FormPublic {
+			out = append(out, wantChange(groups.Change{Kind: groups.KindRekey}))
+		}
+		return out, nil
+	})
+	if err != nil {
+		return err
+	}
+	c.waitCleared(ctx, id, serial)
+	return nil
+}
+
+// waitCleared returns once nothing lies at a link any more, or some time has passed.
+func (c *Client) waitCleared(ctx context.Context, id ident.GroupID, serial uint64) {
+	ctx, stop := context.WithTimeout(ctx, linkClearTimeout)
+	defer stop()
+	for {
+		moved, there := c.groups.moved.watch(), false
+		err := c.p.db.View(func(tx *store.Tx) error {
+			there = slices.ContainsFunc(tx.GroupLinks(id), func(l store.GroupLink) bool { return l.Serial == serial })
+			return nil
+		})
+		if err != nil || !there {
+			return
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// endedLink finds a link of this device whose invitation is over, whoever ended it.
+func endedLink(tx *store.Tx, g *group) (store.GroupLink, bool) {
+	links := tx.GroupLinks(g.ID)
+	if len(links) == 0 {
+		return store.GroupLink{}, false
+	}
+	open := map[uint64]bool{}
+	for _, i := range g.state.Invites() {
+		open[i.Serial] = true
+	}
+	i := slices.IndexFunc(links, func(l store.GroupLink) bool { return !open[l.Serial] })
+	if i < 0 {
+		return store.GroupLink{}, false
+	}
+	return links[i], true
+}
+
+// clearLink deletes what lies at a link, and then its seed. What was never stored is not there, nor what has expired.
+func (w *groupWorker) clearLink(ctx context.Context, l store.GroupLink) error {
+	link := groups.NewLink(l.Seed, [16]byte{})
+	_, err := w.c.linkRequest(ctx, link, seedKey{link.Authority()}, envelope.DeleteBefore{Before: math.MaxInt64})
+	if err != nil && !errors.Is(err, fault.NotFound) {
+		return err
+	}
+	return w.c.commit(func(tx *store.Tx) error {
+		tx.DropGroupLink(w.id, l.Serial)
+		return tx.Err()
+	})
+}
+
+// GroupJoinLink joins by an invitation's text. The group is waiting until an admin's device answers; a public one lets the account
+// in before this returns, unless an admin must be asked all the same (a pending "join" says why), or another device of the
+// account was faster and its keys are on their way. It needs Run. Errors: Invalid (the text), NotFound (the link was closed, is
+// used up or has expired), Denied (it is older than the removal of this account; of a public group also if the account is banned
+// or the group has ended), Corrupt (somebody replaced what lies there), Unavailable. A join that was begun goes on
+// after Unavailable, and when ctx ends.
+func (c *Client) GroupJoinLink(ctx context.Context, text string) (out Group, err error) {
+	link, err := groups.ParseLink(text)
+	if err != nil {
+		return out, err
+	}
+	if err := c.WaitOnline(ctx); err != nil {
+		return out, err
+	}
+	in, raw, err := c.fetchLink(ctx, link)
+	if err != nil {
+		return out, err
+	}
+	return c.joinBy(ctx, in, raw)
+}
+
+// joinBy joins by what a link leads to.
+func (c *Client) joinBy(ctx context.Context, in *groups.Invitation, raw []byte) (out Group, err error) {
+	a := c.newApplied()
+	err = c.update(func(tx *store.Tx) error {
+		g, fresh, err := c.invited(tx, in, raw, true)
+		switch {
+		case err != nil:
+			return err
+		case fresh || GroupStatus(g.Status) == GroupInvited || g.Status == groupDeclined && g.Invitation != nil || g.asksAt(in),
+			in.Door && in.NotAfter > a.now.UnixMilli() && GroupStatus(g.Status) == GroupRemoved: // the log says why that cannot be
+			g.Invitation, g.Name, g.Since = raw, in.Name, max(g.Since, a.now.UnixMilli()) // another one may have waited
+			err = c.askToJoin(tx, g, in)
+		case g.lives():
+		case in.NotAfter <= a.now.UnixMilli():
+			return fault.New(fault.NotFound, "join group", "the link has expired: ask for a new one")
+		default:
+			return errOldLink
+		}
+		a.groupChanged(in.Group)
+		out = c.viewGroup(tx, g)
+		return err
+	})
+	if err != nil {
+		return Group{}, err
+	}
+	a.publish()
+	if in.Door && out.Status == GroupWaiting {
+		return c.awaitDoor(ctx, in.Group)
+	}
+	return out, nil
+}

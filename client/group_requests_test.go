@@ -1,0 +1,122 @@
+package client_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/internal/envelope"
+	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/ident"
+)
+
+// unasked waits until neither the nodes nor an admin's device have requests to join.
+func (d *device) unasked(t *testing.T, id ident.GroupID) {
+	t.Helper()
+	ctx := patient(t)
+	for {
+		nodes, here := d.GroupRequests(ctx, t, id)
+		if nodes == 0 && here == 0 {
+			return
+		}
+		d.KickGroup(id)
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("got %d requests at the nodes and %d here, want none", nodes, here)
+		}
+	}
+}
+
+func TestAnsweredRequestsLeaveTheNodes(t *testing.T) {
+	cluster := shared(t)
+	alice, _ := create(t, cluster, "Alice")
+	bob, _ := create(t, cluster, "Bob")
+	carol, _ := create(t, cluster, "Carol")
+	id := alice.group(t, "open evening").ID
+	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 3, 0)
+	ok(t, "link", err)
+	for _, d := range []*device{bob, carol} {
+		_, err := d.GroupJoinLink(patient(t), link.Link)
+		ok(t, "join", err)
+		d.in(t, id, "joined", status(client.GroupJoined))
+	}
+	alice.in(t, id, "three are members", members(3))
+	alice.unasked(t, id)
+}
+
+func TestRequestsOfNobodyAreDropped(t *testing.T) {
+	cluster := shared(t)
+	var k clock
+	alice, _ := createWith(t, k.config(t, cluster, "alice-1"), "Alice")
+	bob, _ := create(t, cluster, "Bob")
+	mallory, _ := create(t, cluster, "Mallory")
+	id := alice.group(t, "open evening").ID
+	link, err := alice.GroupLink(patient(t), id, time.Now().Add(12*time.Hour), 3, 0)
+	ok(t, "link", err)
+	mallory.ForgeRequests(patient(t), t, link.Link, 6)
+	_, err = bob.GroupJoinLink(patient(t), link.Link)
+	ok(t, "join", err)
+	bob.in(t, id, "joined", status(client.GroupJoined))
+	if nodes, _ := alice.GroupRequests(patient(t), t, id); nodes < 6 {
+		t.Errorf("got %d requests at the nodes, want those that may still be somebody's", nodes)
+	}
+	k.pass(2 * time.Hour)
+	alice.unasked(t, id)
+}
+
+// TestRefusedRequestsAreGrantedOneByOne: one of them may be why the nodes refuse to let several in.
+func TestRefusedRequestsAreGrantedOneByOne(t *testing.T) {
+	cluster := shared(t)
+	alice, net := refused(t, cluster, "Alice")
+	id := alice.group(t, "open evening").ID
+	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 3, 0)
+	ok(t, "link", err)
+	alice.stop()
+	var all []*device
+	for _, name := range []string{"Bob", "Carol", "Dave"} {
+		d, _ := create(t, cluster, name)
+		_, err := d.GroupJoinLink(patient(t), link.Link)
+		ok(t, "join", err)
+		ok(t, "idle", d.Idle(patient(t))) // the request is stored
+		all = append(all, d)
+	}
+	net.refuse(func(r *envelope.Request) error {
+		slots := 0
+		for _, op := range r.Ops {
+			if put, ok := op.(envelope.Store); ok && put.Namespace == envelope.GroupSlots {
+				slots++
+			}
+		}
+		if slots > 1 {
+			return fault.New(fault.Invalid, "test", "one of them is no good")
+		}
+		return nil
+	})
+	alice.reopen(t)
+	for _, d := range all {
+		d.in(t, id, "joined", status(client.GroupJoined))
+	}
+}
+
+// TestRequestsThatNodesRefuseKeepNobodyOut: whoever has a link can ask with keys that the nodes take from nobody.
+func TestRequestsThatNodesRefuseKeepNobodyOut(t *testing.T) {
+	cluster := shared(t)
+	alice, _ := create(t, cluster, "Alice")
+	bob, _ := create(t, cluster, "Bob")
+	mallory, _ := create(t, cluster, "Mallory")
+	id := alice.groupOf(t, "open evening", client.GroupOwnKeys).ID
+	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 3, 0)
+	ok(t, "link", err)
+	alice.stop()
+	mallory.AskWithUsedKeys(patient(t), t, link.Link, 6)
+	_, err = bob.GroupJoinLink(patient(t), link.Link)
+	ok(t, "join", err)
+	ok(t, "idle", bob.Idle(patient(t))) // the request is stored
+	alice = alice.reopen(t)
+	bob.in(t, id, "joined", status(client.GroupJoined))
+	if nodes, _ := alice.GroupRequests(patient(t), t, id); nodes == 0 {
+		t.Error("nobody came in before every request that cannot be granted was given up")
+	}
+	alice.in(t, id, "Mallory is not in", members(2))
+}

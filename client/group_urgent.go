@@ -1,0 +1,90 @@
+package client
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/starling-swarm/starling/client/internal/store"
+	"github.com/starling-swarm/starling/groups"
+	"github.com/starling-swarm/starling/internal/ident"
+)
+
+// A device that was shut out of the account still has the account's keys in its groups. So each group gets a generation at
+// once that is sealed to a leaf key which the device never had: one of the remaining devices makes the key, hands it over to
+// the others and tells the admins that it is urgent.
+
+// shutOut begins that in all groups. The device that shut the other one out does it now; the others do if it does not.
+func (c *Client) shutOut(tx *store.Tx, byThis bool) {
+	for _, id := range tx.GroupIDs() {
+		g, err := c.group(tx, id)
+		if err != nil {
+			c.log.Error("group not closed to a device that was shut out", "error", err)
+			continue
+		}
+		if g.state == nil || GroupStatus(g.Status) != GroupJoined {
+			continue
+		}
+		var wait time.Duration
+		var known []byte
+		if !byThis {
+			wait, known = spread(c.pace.shut, 2*c.pace.shut), binary.BigEndian.AppendUint32(nil, g.state.NewestLeaf())
+		}
+		c.put(tx, id, errandUrgent, wait, known)
+	}
+	c.keeper.wake()
+}
+
+// changedSince reports whether the leaf key was changed since an errandUrgent was written, by whom else it may be.
+func changedSince(g *group, note []byte) bool {
+	return len(note) == 4 && g.state.NewestLeaf() > binary.BigEndian.Uint32(note)
+}
+
+// takeUrgent keeps a leaf key that wants a generation of its own. The admins take it up one after the other.
+func (a *applied) takeUrgent(tx *store.Tx, g *group, word *groups.Word, at int64) {
+	ask := store.GroupAsk{Group: g.ID, Kind: askUrgent, Account: word.Account, Body: word.Leaf.Encode(), At: at}
+	if tx.AddGroupAsk(&ask) {
+		a.c.hurryRekey(tx, g)
+	}
+}
+
+// hurryRekey begins a generation as soon as it is this admin's turn, and the one that is has lasted a little: no member keeps
+// all others busy.
+func (c *Client) hurryRekey(tx *store.Tx, g *group) {
+	soon := time.Duration(rank(g.state)) * c.pace.turn
+	if rest, ok := tx.GroupErrand(g.ID, errandRest); ok {
+		soon = max(soon, time.UnixMilli(rest.Due).Sub(c.net.Now()))
+	}
+	if e, ok := tx.GroupErrand(g.ID, errandRekey); !ok || time.UnixMilli(e.Due).Sub(c.net.Now()) > soon {
+		c.put(tx, g.ID, errandRekey, soon, nil)
+		c.keeper.wake()
+	}
+}
+
+// urgentAsked reports whether a leaf key still waits that is urgent.
+func urgentAsked(tx *store.Tx, g *group) bool {
+	if !g.admin() {
+		return false
+	}
+	return slices.ContainsFunc(tx.GroupAsks(g.ID), func(ask store.GroupAsk) bool {
+		m := g.state.Member(ask.Account)
+		u, err := groups.DecodeLeafUpdate(ask.Body)
+		return ask.Kind == askUrgent && m != nil && err == nil && u.Number > m.LeafNumber
+	})
+}
+
+func ofLeaf(ask *store.GroupAsk) bool { return ask.Kind == askLeaf || ask.Kind == askUrgent }
+
+// leavesAsked returns the leaf keys that members sent, the urgent ones before the others.
+func leavesAsked(tx *store.Tx, id ident.GroupID) (out []store.GroupAsk) {
+	late := []store.GroupAsk{}
+	for _, ask := range tx.GroupAsks(id) {
+		switch ask.Kind {
+		case askUrgent:
+			out = append(out, ask)
+		case askLeaf:
+			late = append(late, ask)
+		}
+	}
+	return append(out, late...)
+}

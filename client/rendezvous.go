@@ -1,0 +1,389 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"math"
+	"path/filepath"
+	"time"
+
+	"github.com/starling-swarm/starling/client/internal/secrets"
+	"github.com/starling-swarm/starling/internal/account"
+	"github.com/starling-swarm/starling/internal/envelope"
+	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/ident"
+)
+
+// rendezvousTTL is how long an invitation waits in its mailbox, in seconds; a device that still waits renews it.
+const rendezvousTTL = 3_600
+
+// stageLink is the stage of a profile whose device shows an invitation, or is about to take part in the account that
+// answered it.
+const stageLink = "link"
+
+// JoinOptions say how Join behaves.
+type JoinOptions struct {
+	// OnInvite is called once the invitation can be read on another device. It is not called if an earlier call got an
+	// answer already.
+	OnInvite func(invite string, device ident.DeviceID)
+}
+
+// Join makes this device one of an account's, without the recovery phrase: it shows an invitation that a live device
+// of the account reads (Client.LinkDevice), and waits for the answer in a one-time mailbox until ctx ends. A later call
+// goes on with the same invitation. A profile whose device was removed from its account joins it anew, with its history.
+//
+// Errors: Exists (the directory holds an account that works), Denied (who answered is not the account of this
+// profile), Unavailable.
+func Join(ctx context.Context, cfg Config, o JoinOptions) (*Client, error) {
+	p, old, err := joinableProfile(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	c, shown, err := joinWith(ctx, cfg, p, old, o)
+	switch {
+	case err == nil:
+		return c, nil
+	case old == nil && !shown:
+		return nil, errors.Join(err, p.wipe()) // nothing began
+	}
+	return nil, errors.Join(err, p.close())
+}
+
+// joinableProfile locks a directory that is empty, holds an unfinished Join, or an account that left this device out.
+// old is the device's state if it has one.
+func joinableProfile(dir string) (p *profile, old *keyring, err error) {
+	if p, err = makeProfile(dir); err != nil {
+		return nil, nil, err
+	}
+	stage := p.stage()
+	if stage == stageNew || stage == stageRestore {
+		if err := p.wipe(); err != nil {
+			return nil, nil, err
+		}
+		return joinableProfile(dir)
+	}
+	old, err = loadKeyring(p.secrets)
+	switch {
+	case errors.Is(err, fault.NotFound):
+		return p, nil, nil
+	case err != nil:
+		return nil, nil, errors.Join(err, p.close())
+	case stage == stageReady:
+		if _, g, revoked := old.summary(); g > 0 && !revoked {
+			p.close()
+			return nil, nil, fault.New(fault.Exists, "join account", "%q holds an account already", dir)
+		}
+	}
+	return p, old, nil
+}
+
+// joinWith also reports whether the invitation was shown: from then on it may be answered.
+func joinWith(ctx context.Context, cfg Config, p *profile, old *keyring, o JoinOptions) (c *Client, shown bool, err error) {
+	cluster, err := p.cluster(cfg.Cluster)
+	if err != nil {
+		return nil, false, err
+	}
+	c = &Client{cfg: cfg, p: p, cluster: cluster}
+	c.init()
+	if old == nil || p.stage() == stageReady && isRevoked(old) {
+		show := o.OnInvite
+		o.OnInvite = func(invite string, device ident.DeviceID) {
+			shown = true
+			if show != nil {
+				show(invite, device)
+			}
+		}
+		err = c.meet(ctx, old, o)
+	} else { // an earlier call got the answer; what is left is to take part
+		c.keys = old
+		err = c.become(old.account())
+	}
+	if err == nil {
+		err = c.connected(ctx, c.settleJoined)
+	}
+	if err == nil {
+		err = c.ready()
+	}
+	if err != nil {
+		return nil, shown, err
+	}
+	return c, shown, c.p.joiner().Remove()
+}
+
+func isRevoked(k *keyring) bool {
+	_, _, revoked := k.summary()
+	return revoked
+}
+
+// become makes c the client of an account.
+func (c *Client) become(id ident.AccountID) (err error) {
+	c.me = id
+	if c.mailbox, err = account.MailboxOf(id, c.cluster.ID); err != nil {
+		return err
+	}
+	if c.keys != nil {
+		if err := c.loadDocuments(); err != nil {
+			return err
+		}
+	}
+	return c.newNetwork()
+}
+
+// joiner is the file that keeps the keys of a device that shows an invitation.
+func (p *profile) joiner() *secrets.File { return p.file("joiner") }
+
+// file is one more secret of the profile, under the key of the secrets.
+func (p *profile) file(name string) *secrets.File {
+	return p.secrets.Beside(filepath.Join(p.dir, name))
+}
+
+// meet shows the invitation, waits for the answer and leaves the device's state on disk.
+func (c *Client) meet(ctx context.Context, old *keyring, o JoinOptions) error {
+	j, err := c.newJoiner()
+	if err != nil {
+		return err
+	}
+	c.mailbox = j.Invite().Rendezvous().Mailbox
+	if err := c.newNetwork(); err != nil {
+		return err
+	}
+	var state *account.State
+	err = c.connectedOnce(ctx, func(ctx context.Context) error {
+		a, err := c.awaitAnswer(ctx, j, o)
+		if err != nil {
+			return err
+		}
+		if old != nil && old.account() != a.Account {
+			if err := c.p.joiner().Remove(); err != nil { // the invitation is spent
+				return err
+			}
+			return fault.New(fault.Denied, "join account", "who read the invitation is account %s, and this profile belongs to %s", short(a.Account), short(old.account()))
+		}
+		if c.mailbox, err = account.MailboxOf(a.Account, c.cluster.ID); err != nil {
+			return err
+		}
+		c.me = a.Account
+		state, err = c.joinLog(ctx, j, a)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.equip(state); err != nil {
+		return err
+	}
+	if err := c.p.setStage(stageLink); err != nil {
+		return err
+	}
+	return c.become(state.Account())
+}
+
+// newJoiner makes the keys of the new device, or finds those of an earlier call.
+func (c *Client) newJoiner() (*account.Joiner, error) {
+	b, err := c.p.joiner().Load()
+	if err == nil {
+		return account.UnmarshalJoiner(b)
+	}
+	if !errors.Is(err, fault.NotFound) {
+		return nil, err
+	}
+	j, err := account.NewJoiner(rand.Reader, c.cluster.ID, deviceLabel(c.cfg.Label), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return j, c.p.joiner().Replace(j.Marshal())
+}
+
+// errAnswered ends a subscription whose purpose is fulfilled.
+var errAnswered = errors.New("answered")
+
+// awaitAnswer puts the offer where the invitation leads and waits for who answers it.
+func (c *Client) awaitAnswer(ctx context.Context, j *account.Joiner, o JoinOptions) (answer *account.Answer, err error) {
+	r := j.Invite().Rendezvous()
+	shown := false
+	for delay := time.Duration(0); ; {
+		if err = c.openRendezvous(ctx, r, j); err == nil {
+			if !shown {
+				o.OnInvite(j.Invite().String(), j.Device())
+			}
+			shown = true
+			sub := envelope.Subscribe{Mailbox: r.Mailbox, Authority: r.Authority.Public(), Namespaces: []envelope.Namespace{envelope.Blobs}}
+			err = c.net.Subscribe(ctx, r.Mailbox, sub.Encode, signWith(r.Authority), func(e envelope.Envelope) error {
+				if e.Key != account.AnswerKey {
+					return nil
+				}
+				var aerr error
+				if answer, aerr = j.OpenAnswer(e.Body); aerr != nil {
+					c.log.Debug("answer not opened", "error", aerr)
+					return nil // not for this device: somebody disturbs
+				}
+				return errAnswered
+			})
+		}
+		switch {
+		case answer != nil:
+			return answer, nil
+		case ctx.Err() != nil:
+			return nil, fault.Wrap(fault.Unavailable, "wait for an answer", ctx.Err())
+		case !shown && !errors.Is(err, fault.Unavailable):
+			return nil, err
+		}
+		delay = min(nextDelay(delay, err), 5*time.Second)
+		c.sleep(ctx, delay)
+	}
+}
+
+// openRendezvous makes the one-time mailbox and stores the offer. Doing so again changes nothing but the time it has.
+func (c *Client) openRendezvous(ctx context.Context, r account.Rendezvous, j *account.Joiner) error {
+	put := envelope.Store{Namespace: envelope.Days, TTL: rendezvousTTL, Body: []byte{0}}
+	c.admit(r.Mailbox, &put)
+	genesis := &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
+		put, envelope.SetAuthority{Change: envelope.Genesis, Key: r.Authority.Public()},
+	}}
+	if _, _, err := c.request(ctx, PurposeSend, genesis, r.Key); err != nil {
+		return err
+	}
+	blob, err := j.SealOffer(rand.Reader)
+	if err != nil {
+		return err
+	}
+	_, _, err = c.request(ctx, PurposeSend, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
+		envelope.Store{Namespace: envelope.Blobs, Key: account.OfferKey, TTL: rendezvousTTL, Body: blob},
+	}}, r.Authority)
+	return err
+}
+
+// joinLog reads the account's certificates up to the one that the answer names.
+func (c *Client) joinLog(ctx context.Context, j *account.Joiner, a *account.Answer) (*account.State, error) {
+	for delay := time.Duration(0); ; {
+		certs, err := c.readCerts(ctx, 0, 0)
+		if err == nil {
+			var s *account.State
+			if s, err = j.Join(a, certs); err == nil {
+				return s, nil
+			}
+		}
+		if !errors.Is(err, fault.Stale) && !errors.Is(err, fault.Unavailable) || ctx.Err() != nil {
+			return nil, err
+		}
+		delay = min(nextDelay(delay, err), 5*time.Second)
+		c.sleep(ctx, delay)
+	}
+}
+
+// settleJoined takes part in the account and reads what its devices share; then the rendezvous mailbox can go.
+func (c *Client) settleJoined(ctx context.Context) error {
+	for delay := time.Duration(0); ; {
+		err := c.catchUpOwn(ctx, 0)
+		if _, g, _ := c.keys.summary(); g > 0 {
+			break
+		}
+		if err != nil && !errors.Is(err, fault.Unavailable) || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		delay = min(nextDelay(delay, err), 5*time.Second)
+		c.sleep(ctx, delay)
+	}
+	if err := c.settleIn(ctx, nil, ""); err != nil {
+		return err
+	}
+	if b, err := c.p.joiner().Load(); err == nil {
+		if j, err := account.UnmarshalJoiner(b); err == nil {
+			r := j.Invite().Rendezvous()
+			all := envelope.DeleteBefore{Before: math.MaxInt64}
+			// It expires by itself within the hour: not worth failing for.
+			_, _, err := c.request(ctx, PurposeSend, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{all}}, r.Authority)
+			c.log.Debug("rendezvous closed", "error", err)
+		}
+	}
+	return nil
+}
+
+// LinkDevice reads an invitation that a new device shows and lets it into the account: one atomic batch makes a
+// generation with it, then the sealed answer is stored where the new device waits. Doing it again after a failure goes
+// on where it was. It needs Run.
+//
+// Errors: Invalid (no invitation, or a mistyped one), Denied (it is of another cluster; or what lies in its mailbox is
+// not the device that showed it; or this device was revoked), NotFound (nothing lies there: too old, or used),
+// Exists (somebody else has answered it), Unavailable.
+func (c *Client) LinkDevice(ctx context.Context, invite string) (Device, error) {
+	i, err := account.ParseInvite(invite)
+	if err != nil {
+		return Device{}, err
+	}
+	if !i.For(c.cluster.ID) {
+		return Device{}, fault.New(fault.Denied, "link device", "the new device is in another cluster than %q (%s)", c.cluster.Name, c.cluster.ID.String()[:8])
+	}
+	if err := c.SyncToHeads(ctx); err != nil {
+		return Device{}, err
+	}
+	r := i.Rendezvous()
+	offer, err := c.readOffer(ctx, i, r)
+	if err != nil {
+		return Device{}, err
+	}
+	// The new device begins with what is in the mailbox: what this one has not shared yet goes first.
+	if err := c.shareDocuments(ctx); err != nil {
+		return Device{}, err
+	}
+	in := func(s *account.State) bool {
+		_, ok := findDevice(s, offer.Device)
+		return ok
+	}
+	if err := c.rotate(ctx, account.Rotation{Invite: []*account.Offer{offer}}, in); err != nil {
+		return Device{}, err
+	}
+	if err := c.answer(ctx, i, r, offer); err != nil {
+		return Device{}, err
+	}
+	return c.deviceNow(offer.Device), nil
+}
+
+// readOffer reads the offer of an invitation. Another replica than the one that took it may lag behind.
+func (c *Client) readOffer(ctx context.Context, i account.Invite, r account.Rendezvous) (*account.Offer, error) {
+	read := func() (*envelope.Envelope, error) {
+		// The delete removes nothing, but as a write it goes through the swarm's leader, which knows the newest.
+		req := &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
+			envelope.DeleteBefore{Namespace: envelope.Blobs, Before: 0},
+			envelope.RetrieveKey{Namespace: envelope.Blobs, Key: account.OfferKey},
+		}}
+		resp, _, err := c.request(ctx, PurposeFetch, req, r.Authority)
+		if err != nil || len(resp.Results[1].Envelopes) == 0 {
+			return nil, err
+		}
+		return &resp.Results[1].Envelopes[0], nil
+	}
+	e, err := read()
+	if errors.Is(err, fault.NotFound) || err == nil && e == nil {
+		return nil, fault.New(fault.NotFound, "link device", "no device waits with this invitation: it is used, or the new device was never online with it")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return i.OpenOffer(e.Body)
+}
+
+// answer stores the sealed answer.
+func (c *Client) answer(ctx context.Context, i account.Invite, r account.Rendezvous, o *account.Offer) (err error) {
+	var blob []byte
+	c.keys.read(func(s *account.State) { blob, err = i.SealAnswer(rand.Reader, o, s) })
+	if err != nil {
+		return err
+	}
+	none := uint64(0)
+	_, _, err = c.request(ctx, PurposeFetch, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
+		envelope.Store{Namespace: envelope.Blobs, Key: account.AnswerKey, TTL: rendezvousTTL, IfHead: &none, Body: blob},
+	}}, r.Authority)
+	if errors.Is(err, fault.Stale) {
+		return fault.New(fault.Exists, "link device", "the invitation has been answered already. If the new device does not show up as yours, revoke %s", o.Device)
+	}
+	return err
+}
+
+// deviceNow is a device of the account as this one knows it now.
+func (c *Client) deviceNow(id ident.DeviceID) Device {
+	var d account.Device
+	c.keys.read(func(s *account.State) { d, _ = findDevice(s, id) })
+	return Device{ID: id, Label: d.Label, This: id == c.keys.device(), AddedAt: fromMS(d.AddedAt), LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: "active"}
+}

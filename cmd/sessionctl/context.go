@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/starling-swarm/starling/internal/cli"
+	"github.com/starling-swarm/starling/internal/clictx"
+)
+
+type contextListDoc struct {
+	Current  string       `json:"current"`
+	Contexts []contextDoc `json:"contexts"`
+}
+
+type contextDoc struct {
+	Name      string `json:"name"`
+	Current   bool   `json:"current"`
+	Path      string `json:"path"`
+	Cluster   string `json:"cluster,omitempty"`
+	ClusterID string `json:"cluster_id,omitempty"`
+}
+
+func (a *app) contextCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "context",
+		Short:   "The clusters this machine knows, by name",
+		GroupID: "network",
+		Example: `  sessionctl context add work cluster.json
+  sessionctl context use work`,
+	}
+	c.AddCommand(&cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List contexts",
+		Example: "  sessionctl context list --json",
+		Args:    exactly(),
+		RunE:    func(*cobra.Command, []string) error { return a.contextList() },
+	}, &cobra.Command{
+		Use:               "use NAME",
+		Short:             "Make a context the current one",
+		Example:           "  sessionctl context use dev",
+		Args:              exactly("NAME"),
+		ValidArgsFunction: a.completeContexts,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if _, err := clictx.Use(a.flags.home, args[0]); err != nil {
+				return a.contextError(args[0], err)
+			}
+			return a.answer("context", contextDoc{Name: args[0], Current: true}, func(w io.Writer, st style) {
+				fmt.Fprintf(w, "%s the current context is %s\n", st.green("✓"), args[0])
+			})
+		},
+	}, &cobra.Command{
+		Use:     "add NAME FILE|LINK",
+		Short:   "Remember a cluster by a name",
+		Long:    "add checks the cluster file that a cluster's operator gave out and keeps a copy of it. The first context added becomes the current one.",
+		Example: "  sessionctl context add work cluster.json",
+		Args:    exactly("NAME", "FILE or LINK"),
+		RunE:    func(_ *cobra.Command, args []string) error { return a.contextAdd(args[0], args[1]) },
+	})
+	return c
+}
+
+func (a *app) contextList() error {
+	ctxs, err := clictx.Load(a.flags.home)
+	if err != nil {
+		return err
+	}
+	doc := contextListDoc{ctxs.Current, []contextDoc{}}
+	for _, n := range ctxs.Names() {
+		p, err := ctxs.Path(a.flags.home, n)
+		if err != nil {
+			return err
+		}
+		d := contextDoc{Name: n, Current: n == ctxs.Current, Path: p}
+		if cf, err := loadCluster(a.flags.home, n); err == nil {
+			d.Cluster, d.ClusterID = cf.Name, cf.ID.String()
+		} else {
+			a.warn("context %s: %v", n, err)
+		}
+		doc.Contexts = append(doc.Contexts, d)
+	}
+	return a.answer("context.list", doc, func(w io.Writer, _ style) {
+		if len(doc.Contexts) == 0 {
+			fmt.Fprintln(w, "no contexts yet")
+			return
+		}
+		t := newTable("", "CONTEXT", "CLUSTER", "CLUSTER ID")
+		for _, d := range doc.Contexts {
+			mark := ""
+			if d.Current {
+				mark = "*"
+			}
+			t.row(mark, d.Name, d.Cluster, cut(d.ClusterID, 16))
+		}
+		t.write(w)
+	})
+}
+
+func (a *app) contextAdd(name, source string) error {
+	cf, err := loadCluster(a.flags.home, source)
+	if err != nil {
+		return cli.Fail("context add "+name, err)
+	}
+	body, err := cf.Encode()
+	if err != nil {
+		return err
+	}
+	if err := clictx.Add(a.flags.home, name, body); err != nil {
+		return cli.Fail("context add "+name, err)
+	}
+	return a.answer("context", contextDoc{Name: name, Cluster: cf.Name, ClusterID: cf.ID.String()}, func(w io.Writer, st style) {
+		fmt.Fprintf(w, "%s context %s is cluster %s\n", st.green("✓"), name, printable(cf.Name))
+	})
+}
+
+func (a *app) contextError(name string, err error) error {
+	e := cli.Fail("no context "+name, err)
+	if c, lerr := clictx.Load(a.flags.home); lerr == nil {
+		for _, n := range nearest(name, c.Names()) {
+			e.Try = append(e.Try, "sessionctl context use "+n)
+		}
+	}
+	e.Try = append(e.Try, "sessionctl context list")
+	return e
+}
+
+func (a *app) completeContexts(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	if a.settle() != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c, err := clictx.Load(a.flags.home)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return c.Names(), cobra.ShellCompDirectiveDefault
+}

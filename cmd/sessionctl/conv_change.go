@@ -1,0 +1,214 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/internal/cli"
+	"github.com/starling-swarm/starling/internal/ident"
+)
+
+// convChange is a verb of conv; --off takes it back where that makes sense.
+type convChange struct {
+	use, short string
+	off        bool
+	do         func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error
+	done       string
+}
+
+// convChanges are the verbs of conv that switch one thing.
+func convChanges() []convChange {
+	return []convChange{
+		{"pin", "Keep a conversation on top of the list", true,
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
+				return c.PinConversation(cmd.Context(), id, on)
+			}, "pinned"},
+		{"archive", "Put a conversation aside", true,
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
+				return c.ArchiveConversation(cmd.Context(), id, on)
+			}, "archived"},
+		{"hide", "Leave a conversation out of the list until the next message", true,
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
+				return c.HideConversation(cmd.Context(), id, on)
+			}, "hidden"},
+		{"mark-unread", "Mark a conversation as unread; reading it ends that", true,
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
+				return c.MarkUnread(cmd.Context(), id, on)
+			}, "marked as unread"},
+		{"clear", "Remove all messages of a conversation from all your devices", false,
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ bool) error {
+				return c.ClearConversation(cmd.Context(), id)
+			}, "cleared on your devices"},
+	}
+}
+
+func (a *app) convChangeCommands() (out []*cobra.Command) {
+	for _, v := range convChanges() {
+		off := false
+		cmd := a.onPeer(v.use+" PEER", v.short+", on all your devices", "  sessionctl conv "+v.use+" bob",
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ []string) (answer, error) {
+				if err := v.do(cmd, c, id, !off); err != nil {
+					return answer{}, err
+				}
+				if off {
+					return convAnswer(cmd, c, id, "not "+v.done+" any more")
+				}
+				return convAnswer(cmd, c, id, v.done)
+			})
+		if v.off {
+			cmd.Flags().BoolVar(&off, "off", false, "take it back")
+		}
+		out = append(out, cmd)
+	}
+	return append(out, a.convMuteCommand(), a.convExpireCommand(), a.convShowCommand())
+}
+
+// convAnswer shows a conversation as it is after a change.
+func convAnswer(cmd *cobra.Command, c *client.Client, id ident.Peer, line string) (answer, error) {
+	v, err := c.Conversation(cmd.Context(), id)
+	if err != nil {
+		v = client.Conversation{ID: id.String(), Type: "direct"} // nothing of it is left
+		if _, ok := id.(ident.GroupID); ok {
+			v.Type = "group"
+		}
+	}
+	return answer{"conversation", convOf(v), line}, nil
+}
+
+func (a *app) convMuteCommand() *cobra.Command {
+	var off bool
+	var d string
+	cmd := a.onPeer("mute PEER [--for D]", "Keep a conversation quiet, on all your devices",
+		`  sessionctl conv mute bob --for 8h
+  sessionctl conv mute bob --off`,
+		func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ []string) (answer, error) {
+			until, line := client.Forever, "muted"
+			switch {
+			case off:
+				until, line = time.Time{}, "not muted any more"
+			case d != "":
+				length, err := parseSpan("--for", d)
+				if err != nil {
+					return answer{}, err
+				}
+				until = time.Now().Add(length)
+				line = "muted until " + until.Local().Format("2006-01-02 15:04")
+			}
+			if err := c.MuteConversation(cmd.Context(), id, until); err != nil {
+				return answer{}, err
+			}
+			return convAnswer(cmd, c, id, line)
+		})
+	cmd.Flags().StringVar(&d, "for", "", "how long: 90m, 8h, 2d; default until you take it back (`D`)")
+	cmd.Flags().BoolVar(&off, "off", false, "take it back")
+	return cmd
+}
+
+// parseSpan reads a positive duration that may also be given in days, "2d".
+func parseSpan(flag, s string) (time.Duration, error) {
+	d, err := parseAge(s)
+	if err != nil || d <= 0 {
+		return 0, cli.Usage("%s %s: want a duration such as 90m, 12h or 2d", flag, s)
+	}
+	return d, nil
+}
+
+// parseTimer reads "1h", "2d:read" or "off".
+func parseTimer(s string) (client.Timer, error) {
+	if s == "off" {
+		return client.Timer{}, nil
+	}
+	span, how, mode := strings.Cut(s, ":")
+	if mode && how != "read" && how != "send" {
+		return client.Timer{}, cli.Usage("timer %s: want off, or a duration such as 1h, 2d or 1h:read", s)
+	}
+	d, err := parseSpan("timer", span)
+	if err != nil {
+		return client.Timer{}, err
+	}
+	return client.Timer{After: d.Truncate(time.Second), AfterRead: how == "read"}, nil
+}
+
+// timerWords says a timer as it is typed.
+func timerWords(t client.Timer) string {
+	switch {
+	case t.After == 0:
+		return "off"
+	case t.AfterRead:
+		return t.After.String() + ":read"
+	}
+	return t.After.String()
+}
+
+func (a *app) convExpireCommand() *cobra.Command {
+	return a.onPeer("expire PEER D[:read]|off", "Make messages of a conversation disappear, for everybody in it; in a group, admins do",
+		`  sessionctl conv expire bob 1d
+  sessionctl conv expire bob 1h:read
+  sessionctl conv expire bob off`,
+		func(cmd *cobra.Command, c *client.Client, id ident.Peer, args []string) (answer, error) {
+			t, err := parseTimer(args[0])
+			if err != nil {
+				return answer{}, err
+			}
+			if err := c.SetTimer(cmd.Context(), id, t); err != nil {
+				return answer{}, err
+			}
+			return convAnswer(cmd, c, id, "new messages disappear: "+timerWords(t))
+		}, "D")
+}
+
+func (a *app) convShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "show PEER",
+		Short:             "Show a conversation's state, hidden or not",
+		Example:           "  sessionctl conv show bob --json",
+		Args:              exactly("PEER"),
+		ValidArgsFunction: a.completePeers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.fresh(cmd, false)
+			if err != nil {
+				return err
+			}
+			id, err := a.peer(cmd.Context(), c, args[0])
+			if err != nil {
+				return err
+			}
+			v, err := c.Conversation(cmd.Context(), id)
+			if err != nil {
+				return cli.Fail("conv show", err, "sessionctl"+a.profileFlag()+" conv list")
+			}
+			return a.answer("conversation", convOf(v), func(w io.Writer, st style) {
+				writeConvs(w, []client.Conversation{v}, time.Now())
+				fmt.Fprintf(w, "%s %s\n", st.dim("disappearing messages"), timerWords(v.Timer))
+				if v.Draft != "" {
+					fmt.Fprintf(w, "%s %s\n", st.dim("draft"), printableText(v.Draft))
+				}
+			})
+		},
+	}
+}
+
+type readDoc struct {
+	Conversation string `json:"conversation"`
+	Messages     int    `json:"messages"`
+}
+
+func (a *app) readCommand() *cobra.Command {
+	c := a.onPeer("read PEER", "Mark a conversation as read, on all your devices",
+		"  sessionctl read bob",
+		func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ []string) (answer, error) {
+			if err := a.heads(cmd, c); err != nil {
+				return answer{}, err
+			}
+			n, err := c.MarkRead(cmd.Context(), id)
+			return answer{"read", readDoc{id.String(), n}, fmt.Sprintf("%d messages read", n)}, err
+		})
+	c.GroupID = "talk"
+	c.Long = "read marks everything of a conversation as read. The sender is told if they are a contact and the setting receipts is on."
+	return c
+}

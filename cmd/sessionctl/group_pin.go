@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/internal/ident"
+)
+
+func (a *app) groupPinCommands() []*cobra.Command {
+	pin := func(use, short, example string, on bool) *cobra.Command {
+		c := a.onMessage(use, short, example, func(ctx context.Context, c *client.Client, m client.Message, _ []string) (client.Message, error) {
+			peer, err := ident.ParsePeer(m.Conversation)
+			if err != nil {
+				return m, err
+			}
+			return c.PinMessage(ctx, peer, m.Ref(), on)
+		})
+		c.GroupID = ""
+		return c
+	}
+	return []*cobra.Command{
+		pin("pin MESSAGE", "Keep a message at hand for all members; moderators and admins do", "  sessionctl group pin last:team", true),
+		pin("unpin MESSAGE", "Let a pinned message go", "  sessionctl group unpin 3f9a2c1b", false),
+		a.groupPinnedCommand(),
+	}
+}
+
+func (a *app) groupPinnedCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "pinned G",
+		Short:             "Print the pinned messages of a group, the one pinned last first",
+		Example:           "  sessionctl group pinned team",
+		Args:              exactly("G"),
+		ValidArgsFunction: a.completeGroups,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, g, err := a.freshGroup(cmd, args[0], false)
+			if err != nil {
+				return err
+			}
+			a.oneGroup = true
+			pinned, err := c.Pinned(cmd.Context(), g.ID)
+			if err != nil {
+				return err
+			}
+			if len(pinned) == 0 && !a.flags.json {
+				return a.answer("", nil, func(w io.Writer, _ style) { fmt.Fprintln(w, "nothing is pinned") })
+			}
+			for _, m := range pinned {
+				if err := a.printMessage(m); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,119 @@
+// Package swarmtest gives a test a whole cluster: five nodes in the test's process, on loopback, removed at its end.
+//
+//	c := swarmtest.Start(t, node.EmbeddedConfig{})
+//	c.Crash(t, 1)
+//	...
+//	c.Restart(t, 1)
+//
+// It is a thin layer over node.StartEmbedded that fails the test instead of returning errors, and shows the nodes' logs
+// when the test has failed. Only tests import it.
+package swarmtest
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/starling-swarm/starling/internal/node"
+)
+
+// patience bounds every wait of this package. It is long because machines stall, not because clusters do.
+const patience = time.Minute
+
+// Cluster is a running cluster.
+type Cluster struct {
+	*node.Embedded
+}
+
+// Start starts a cluster and ends it with the test.
+func Start(t testing.TB, cfg node.EmbeddedConfig) *Cluster {
+	t.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = t.TempDir()
+	}
+	if cfg.Logger == nil {
+		logs := new(buffer)
+		cfg.Logger = slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("logs of the nodes:\n%s", logs.tail())
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	e, err := node.StartEmbedded(ctx, cfg)
+	if err != nil {
+		t.Fatalf("start cluster: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("close cluster: %v", err)
+		}
+	})
+	return &Cluster{e}
+}
+
+// Crash stops node i as kill -9 would.
+func (c *Cluster) Crash(t testing.TB, i int) {
+	t.Helper()
+	if err := c.Embedded.Crash(i); err != nil {
+		t.Fatalf("crash node %d: %v", i, err)
+	}
+}
+
+// Stop stops node i as SIGTERM would.
+func (c *Cluster) Stop(t testing.TB, i int) {
+	t.Helper()
+	if err := c.Embedded.Stop(i); err != nil {
+		t.Fatalf("stop node %d: %v", i, err)
+	}
+}
+
+// Restart starts node i again and waits until it is ready.
+func (c *Cluster) Restart(t testing.TB, i int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := c.Embedded.Restart(ctx, i); err != nil {
+		t.Fatalf("restart node %d: %v", i, err)
+	}
+}
+
+// WaitReady waits until every node that runs and is not cut is ready.
+func (c *Cluster) WaitReady(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := c.Embedded.WaitReady(ctx); err != nil {
+		t.Fatalf("wait for the cluster: %v", err)
+	}
+}
+
+// buffer keeps the end of what is logged.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// keep is how much of the logs a failed test shows.
+const keep = 64 << 10
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.buf.Len() > 8*keep {
+		b.buf.Next(b.buf.Len() - keep)
+	}
+	return b.buf.Write(p)
+}
+
+func (b *buffer) tail() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	body := b.buf.Bytes()
+	return string(body[max(0, len(body)-keep):])
+}
