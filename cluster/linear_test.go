@@ -184,11 +184,11 @@ func TestRacingCommitsAreLinear(t *testing.T) {
 			}
 			if round%2 == 0 {
 				victim.crash()
-				time.Sleep(200 * time.Millisecond)
+				h.await(20)
 				victim.start()
 			} else {
 				victim.faults.Cut(true)
-				time.Sleep(200 * time.Millisecond)
+				h.await(20)
 				victim.faults.Cut(false)
 			}
 			c.waitReady()

@@ -3,15 +3,12 @@ package consensus
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 )
 
 // durable is what a log must offer: entries, and the votes that must be as durable as they are. Anything that keeps
@@ -20,20 +17,6 @@ type durable interface {
 	raft.LogStore
 	raft.StableStore
 	Close() error
-}
-
-// walFiles is a raft-wal that also closes its table of segments and votes, which raft-wal leaves open and locked.
-type walFiles struct {
-	*wal.WAL
-	meta *metadb.BoltMetaDB
-}
-
-func (w *walFiles) Close() error {
-	err := w.WAL.Close()
-	if e := w.meta.Close(); err == nil {
-		err = e
-	}
-	return err
 }
 
 // errStopped is what a log answers after a failed write or a crash.
@@ -66,15 +49,8 @@ type logStore struct {
 }
 
 func openLog(cfg Config, log hclog.Logger, onFatal func(error), crowded func()) (*logStore, error) {
-	dir := filepath.Join(cfg.Dir, "log")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	w := &walFiles{meta: new(metadb.BoltMetaDB)}
-	var err error
-	w.WAL, err = wal.Open(dir, wal.WithMetaStore(w.meta), wal.WithLogger(log), wal.WithSegmentSize(cfg.WALSegmentBytes))
+	w, err := openWAL(filepath.Join(cfg.Dir, "log"), cfg.WALSegmentBytes, log, nil)
 	if err != nil {
-		_ = w.meta.Close()
 		return nil, err
 	}
 	return &logStore{
