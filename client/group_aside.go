@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/starling-swarm/starling/client/internal/store"
@@ -49,7 +50,7 @@ func (w *groupWorker) tried(ctx context.Context, ch store.GroupChange, cause err
 	case cause == nil:
 		delete(w.aside, ch.N)
 		return nil
-	case errors.As(cause, &broken), ctx.Err() != nil, !refused && ch.Cause == cause.Error():
+	case errors.As(cause, &broken), ctx.Err() != nil, !refused && ch.Cause == metText(cause):
 		return cause
 	case refused:
 		w.c.log.Debug("group change refused", "error", cause)
@@ -57,7 +58,7 @@ func (w *groupWorker) tried(ctx context.Context, ch store.GroupChange, cause err
 		w.aside[ch.N] = aside{time.Now().Add(delay), delay}
 		w.c.net.Elsewhere(w.mailbox)
 	}
-	ch.Cause = cause.Error()
+	ch.Cause = metText(cause)
 	a := w.c.newApplied()
 	err := w.c.commit(func(tx *store.Tx) error { return a.noteCause(tx, ch, cause, forGood) })
 	if err != nil {
@@ -69,6 +70,9 @@ func (w *groupWorker) tried(ctx context.Context, ch store.GroupChange, cause err
 	}
 	return cause
 }
+
+// metText is what an attempt at a change met, for whom the change is named beside it.
+func metText(cause error) string { return strings.TrimPrefix(cause.Error(), "change group: ") }
 
 // noteCause saves a change with its cause, or gives it up if it was refused too often.
 func (a *applied) noteCause(tx *store.Tx, ch store.GroupChange, cause error, forGood bool) error {
