@@ -67,7 +67,7 @@ func (a *app) groupListCommand() *cobra.Command {
 					shown = append(shown, g)
 				}
 			}
-			return a.answer("group.list", doc, func(w io.Writer, _ style) { writeGroups(w, shown) })
+			return a.answer("group.list", doc, func(w io.Writer, _ style) { writeGroups(w, shown, len(groups)) })
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "those that this account left or was removed from, too")

@@ -271,9 +271,14 @@ func wrapped(text string, width int) (lines []string) {
 	return lines
 }
 
-func writeGroups(w io.Writer, all []client.Group) {
-	if len(all) == 0 {
+// writeGroups lists groups; known is how many there are with those that are over.
+func writeGroups(w io.Writer, all []client.Group, known int) {
+	switch {
+	case len(all) == 0 && known == 0:
 		fmt.Fprintln(w, "no groups yet")
+		return
+	case len(all) == 0:
+		fmt.Fprintln(w, "no groups any more; those that are over: group list --all")
 		return
 	}
 	t := newTable("NAME", "YOU", "FORM", "MEMBERS", "PENDING", "ID")

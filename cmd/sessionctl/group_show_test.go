@@ -96,13 +96,25 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
+func TestEmptyGroupListSaysWhereTheOldOnesAre(t *testing.T) {
+	for _, tc := range []struct {
+		known int
+		want  string
+	}{{0, "no groups yet\n"}, {1, "no groups any more; those that are over: group list --all\n"}} {
+		var out bytes.Buffer
+		if writeGroups(&out, nil, tc.known); out.String() != tc.want {
+			t.Errorf("of %d groups: got %q, want %q", tc.known, out.String(), tc.want)
+		}
+	}
+}
+
 func TestGroupTextCannotDriveTheTerminal(t *testing.T) {
 	g := busyGroup()
 	g.Name, g.Description, g.Warning = "a\x1b[2J", "b\x1b]0;x\a\r", "c\x1b"
 	g.Members[0].Name, g.Pending[0].Cause = "d\x1b[1m", "e\x1b\u202e"
 	var out bytes.Buffer
 	view(g).write(&out, style{}, noon)
-	writeGroups(&out, []client.Group{g})
+	writeGroups(&out, []client.Group{g}, 1)
 	m := client.Message{Text: "x\x1b[2J\ny", Notice: &client.Notice{Kind: "renamed"}}
 	writeMessage(&out, style{}, m, place{group: "#\x1b"}, noon)
 	if s := out.String(); strings.ContainsAny(s, "\x1b\r\a\u202e") {
