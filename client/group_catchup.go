@@ -46,7 +46,34 @@ func (e *groupEngine) catchUp(ctx context.Context, id ident.GroupID) error {
 	}
 }
 
-// catchUpAll is catchUp for all groups at once.
+// catchUpAsks returns once what was asked of a group's admins when it was called is taken in, if the account is one of them.
+func (e *groupEngine) catchUpAsks(ctx context.Context, id ident.GroupID) error {
+	w := e.worker(id)
+	if w == nil {
+		return fault.New(fault.Unavailable, "fetch group", "the client does not run")
+	}
+	for {
+		moved := e.moved.watch()
+		p, err := w.course(w.adminCourse)
+		if err != nil || len(p.namespaces) == 0 {
+			return err
+		}
+		res, err := w.strict(ctx, p, p.namespaces, 1)
+		switch {
+		case err == nil && len(res.Envelopes) == 0:
+			return nil
+		case err != nil && !errors.Is(err, fault.Stale) && !errors.Is(err, fault.Denied):
+			return err
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// catchUpAll is catchUp and catchUpAsks for all groups at once.
 func (e *groupEngine) catchUpAll(ctx context.Context) error {
 	var ids []ident.GroupID
 	err := e.c.p.db.View(func(tx *store.Tx) error {
@@ -63,7 +90,12 @@ func (e *groupEngine) catchUpAll(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(catchUpAtOnce)
 	for _, id := range ids {
-		g.Go(func() error { return e.catchUp(ctx, id) })
+		g.Go(func() error {
+			if err := e.catchUp(ctx, id); err != nil {
+				return err
+			}
+			return e.catchUpAsks(ctx, id)
+		})
 	}
 	return g.Wait()
 }

@@ -1,7 +1,9 @@
 package client_test
 
 import (
+	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -70,6 +72,57 @@ func TestRequestsOfNobodyAreDropped(t *testing.T) {
 func isSlot(op envelope.Op) bool {
 	put, ok := op.(envelope.Store)
 	return ok && put.Namespace == envelope.GroupSlots
+}
+
+// slowAsks is a network on which the subscription to what is asked of admins comes about only when that is read otherwise.
+type slowAsks struct {
+	client.Network
+	read chan struct{}
+	once sync.Once
+}
+
+func (n *slowAsks) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+	if r, err := envelope.DecodeRequest(b); err == nil {
+		for _, op := range r.Ops {
+			if get, ok := op.(envelope.Retrieve); ok && slices.Contains(get.Namespaces, envelope.GroupAsk) {
+				n.once.Do(func() { close(n.read) })
+			}
+		}
+	}
+	return n.Network.Do(ctx, purpose, m, b, sign)
+}
+
+func (n *slowAsks) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc, handle func(envelope.Envelope) error) error {
+	if sub, err := envelope.DecodeSubscribe(build()); err == nil && slices.Contains(sub.Namespaces, envelope.GroupAsk) {
+		select {
+		case <-n.read:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return n.Network.Subscribe(ctx, m, build, sign, handle)
+}
+
+// TestSyncSeesWhatIsAskedOfAdmins: who is online for a moment must not miss those who wait to be let in.
+func TestSyncSeesWhatIsAskedOfAdmins(t *testing.T) {
+	cluster := shared(t)
+	net := &slowAsks{read: make(chan struct{})}
+	cfg := config(t, cluster, "Alice")
+	cfg.SetNetwork(func(inner client.Network) client.Network { net.Network = inner; return net })
+	alice, _ := createWith(t, cfg, "Alice")
+	bob, _ := create(t, cluster, "Bob")
+	id := alice.group(t, "open evening").ID
+	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 3, 0)
+	ok(t, "link", err)
+	_, err = bob.GroupJoinLink(patient(t), link.Link)
+	ok(t, "join", err)
+	ok(t, "idle", bob.Idle(patient(t))) // the request is stored
+	ok(t, "sync", alice.SyncToHeads(patient(t)))
+	g, err := alice.Group(patient(t), id)
+	ok(t, "look", err)
+	if !members(2)(g) && len(g.Pending) == 0 {
+		t.Errorf("nobody waits to be let in, and nobody was: %+v", g)
+	}
 }
 
 // TestRefusedRequestsAreGrantedOneByOne: one of them may be why the nodes refuse to let several in.
