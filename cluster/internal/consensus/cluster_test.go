@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/gob"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -233,7 +233,7 @@ func (c *testCluster) dial(ctx context.Context, from *member, node ident.NodeID)
 			}
 		}
 		if addr == "" {
-			return nil, errors.New("node is down")
+			return nil, fmt.Errorf("node is down: %w", syscall.ECONNREFUSED)
 		}
 		return from.sw.Dial(ctx, "tcp", addr)
 	}

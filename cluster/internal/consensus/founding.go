@@ -72,11 +72,7 @@ func (f *founding) standLocked() {
 		return
 	}
 	f.stood = true
-	rpc := raft.RPC{
-		Command:  &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}},
-		RespChan: make(chan raft.RPCResponse, 1),
-	}
-	f.group.spawn(func() { f.group.trans.deliver(rpc) })
+	f.group.spawn(f.group.stand)
 }
 
 // call tells the first server that this replica is ready, until it has heard or there is a leader. After two

@@ -40,6 +40,7 @@ type Group struct {
 	closing bool
 	changed chan struct{} // closed and replaced at every change of leader
 	fatal   error
+	gone    raft.ServerID // the leader that was found dead, last; see succession.go
 
 	commands, entries atomic.Uint64
 	snapshotting      atomic.Bool
@@ -106,7 +107,7 @@ func (g *Group) open() (err error) {
 	if g.stream, err = g.cfg.Mux.open(g.cfg.Group, g.cfg.Self); err != nil {
 		return err
 	}
-	g.trans = newTransport(g.stream, hlog, !g.cfg.unclamped, g.calls)
+	g.trans = newTransport(g.stream, hlog, !g.cfg.unclamped, g.calls, g.answerHeir)
 	g.raft, err = raft.NewRaft(conf, adapter{g.cfg.FSM, g.restored}, g.log, g.log, g.snaps, g.trans)
 	if err != nil {
 		_ = g.trans.Close()
@@ -123,6 +124,7 @@ func (g *Group) open() (err error) {
 	}))
 	g.calls.opened(g)
 	g.background.Go(g.watch)
+	g.background.Go(g.watchLeader)
 	return nil
 }
 

@@ -60,10 +60,7 @@ func stageDivergence(t *testing.T, unclamped bool) (leader, follower []string) {
 	for _, m := range c.members {
 		m.start()
 	}
-	a.group.trans.deliver(raft.RPC{
-		Command:  &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}},
-		RespChan: make(chan raft.RPCResponse, 1),
-	})
+	a.group.stand()
 	c.leader(a, b)
 	for i := range tailEntries + 1 { // the last one lies behind the tail, so that even a diverged C gets it
 		c.propose(fmt.Sprintf("new %d", i), a, b)
@@ -170,7 +167,7 @@ func TestClampOnReceipt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sender := newTransport(s, newLogger(discard), false, &founding{ready: map[raft.ServerID]bool{}})
+	sender := newTransport(s, newLogger(discard), false, &founding{ready: map[raft.ServerID]bool{}}, nil)
 	defer sender.Close()
 	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(s.self.String()), Addr: []byte(s.self.String())}
 	data, err := encodeEntry([][]byte{[]byte("x")})

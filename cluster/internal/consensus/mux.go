@@ -25,7 +25,8 @@ type MuxConfig struct {
 	Self ident.NodeID
 	// Listener yields connections of authenticated peers. The Mux closes it.
 	Listener net.Listener
-	// Dial connects to a peer and authenticates it. Addresses are looked up at every call.
+	// Dial connects to a peer and authenticates it. Addresses are looked up at every call. An error that is
+	// syscall.ECONNREFUSED says that no process listens at the peer's address.
 	Dial func(ctx context.Context, node ident.NodeID) (net.Conn, error)
 	// Admit may refuse an accepted connection for a group; nil admits every authenticated peer.
 	Admit  func(c net.Conn, group ident.SwarmID) error
@@ -103,7 +104,7 @@ func (m *Mux) open(group ident.SwarmID, self ServerID) (*stream, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &stream{mux: m, group: group, self: self, in: make(chan net.Conn), ctx: ctx, cancel: cancel,
-		conns: make(map[*tracked]struct{})}
+		conns: make(map[*tracked]struct{}), lost: make(chan struct{}, 1)}
 	m.groups[group] = s
 	return s, nil
 }
@@ -114,6 +115,7 @@ type stream struct {
 	group  ident.SwarmID
 	self   ServerID
 	in     chan net.Conn
+	lost   chan struct{}   // a connection that a peer opened has closed
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
 
@@ -124,7 +126,7 @@ type stream struct {
 
 // offer hands an accepted connection to the group; false if the group takes no more.
 func (s *stream) offer(c net.Conn) bool {
-	t, ok := s.track(c)
+	t, ok := s.track(c, true)
 	if !ok {
 		return false
 	}
@@ -163,7 +165,7 @@ func (s *stream) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn,
 		_ = c.Close()
 		return nil, err
 	}
-	t, ok := s.track(c)
+	t, ok := s.track(c, false)
 	if !ok {
 		_ = c.Close()
 		return nil, net.ErrClosed
@@ -199,13 +201,13 @@ func (s *stream) silence() {
 	}
 }
 
-func (s *stream) track(c net.Conn) (*tracked, bool) {
+func (s *stream) track(c net.Conn, accepted bool) (*tracked, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.quiet {
 		return nil, false
 	}
-	t := &tracked{Conn: c, stream: s}
+	t := &tracked{Conn: c, stream: s, accepted: accepted}
 	s.conns[t] = struct{}{}
 	return t, true
 }
@@ -213,13 +215,17 @@ func (s *stream) track(c net.Conn) (*tracked, bool) {
 // tracked is a connection that its group can close from outside.
 type tracked struct {
 	net.Conn
-	stream *stream
+	stream   *stream
+	accepted bool
 }
 
 func (t *tracked) Close() error {
 	t.stream.mu.Lock()
 	delete(t.stream.conns, t)
 	t.stream.mu.Unlock()
+	if t.accepted {
+		signal(t.stream.lost)
+	}
 	return t.Conn.Close()
 }
 
