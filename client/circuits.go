@@ -31,7 +31,7 @@ func (n circuits) Status() NetStatus {
 	s := n.Network.Status()
 	out := NetStatus{Nodes: s.Nodes, Swarms: s.Swarms, Version: s.Version, ClockSkew: s.Skew, Notes: s.Notes, Connected: s.Connected}
 	for _, c := range s.Circuits {
-		out.Circuits = append(out.Circuits, Circuit{Purpose: c.Purpose, Path: c.Path, Age: c.Age, RTT: c.RTT})
+		out.Circuits = append(out.Circuits, Circuit{Purpose: c.Purpose, Path: c.Path, Storage: c.Storage, Age: c.Age, RTT: c.RTT})
 	}
 	return out
 }

@@ -258,6 +258,7 @@ type NetStatus struct {
 type Circuit struct {
 	Purpose string
 	Path    [3]ident.NodeID
+	Storage ident.NodeID // the replica that it ends at
 	Age     time.Duration
 	RTT     time.Duration
 }

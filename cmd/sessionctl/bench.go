@@ -33,7 +33,8 @@ func (a *app) benchCommand() *cobra.Command {
 		GroupID: "test",
 		Example: `  sessionctl bench deliver
   sessionctl bench store --clients 1,16,64 --json
-  sessionctl bench group --members 1000`,
+  sessionctl bench group --members 1000
+  sessionctl bench failover`,
 	}
 	var n, size int
 	deliver := &cobra.Command{
@@ -84,7 +85,7 @@ relays and one store under way at a time.`,
 	store.Flags().IntSliceVar(&clients, "clients", []int{1, 16, 64, 256}, "how many clients at a time: `N,N`")
 	store.Flags().DurationVar(&per, "duration", 5*time.Second, "measure each for `D`")
 	store.Flags().IntVar(&body, "size", 1024, "bodies of `BYTES`")
-	c.AddCommand(deliver, store, a.benchGroupCommand())
+	c.AddCommand(deliver, store, a.benchGroupCommand(), a.benchFailoverCommand())
 	return c
 }
 

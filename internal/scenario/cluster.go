@@ -57,6 +57,11 @@ func CutLeader(c *node.Embedded) Disturb {
 	}
 }
 
+// LeaderOf returns the node that leads the swarm of a peer's mailbox. It waits until there is one.
+func LeaderOf(ctx context.Context, c *node.Embedded, id ident.Peer) (int, error) {
+	return leaderOf(ctx, c, id, -1)
+}
+
 // mailboxOf returns the mailbox of an account or a group.
 func mailboxOf(c *node.Embedded, id ident.Peer) (ident.MailboxID, error) {
 	if g, ok := id.(ident.GroupID); ok {
