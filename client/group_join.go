@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/groups"
@@ -215,17 +216,29 @@ func (w *groupWorker) takeWaiting(ctx context.Context, batch []envelope.Envelope
 			places = append(places, at)
 		}
 	}
-	for _, at := range places {
-		slot, err := w.fetchSlot(ctx, seedKey{in.ReadKey()}, at)
-		if err != nil {
-			return err
+	for look := 0; look < maxLooks && len(places) > 0; look++ {
+		if look > 0 { // a replica that lags does not have the slot of a commit that another one gave
+			w.c.net.Elsewhere(w.mailbox)
+			w.c.sleep(ctx, lookPause)
 		}
-		if slot != nil && w.brought(slot) {
-			return w.enter(ctx, in, ticket, w.log.commits, slot)
+		for _, at := range places {
+			slot, err := w.fetchSlot(ctx, seedKey{in.ReadKey()}, at)
+			if err != nil {
+				return err
+			}
+			if slot != nil && w.brought(slot) {
+				return w.enter(ctx, in, ticket, w.log.commits, slot)
+			}
 		}
 	}
 	return nil
 }
+
+const (
+	// maxLooks is how often a slot is looked for beside a commit: most commits let in somebody else.
+	maxLooks  = 3
+	lookPause = 200 * time.Millisecond
+)
 
 // brought reports whether the log so far has the commit that a slot is of: it may have overtaken it.
 func (w *groupWorker) brought(slot []byte) bool {
