@@ -125,6 +125,31 @@ func TestSyncSeesWhatIsAskedOfAdmins(t *testing.T) {
 	}
 }
 
+// TestSlotThatAReplicaLacksIsLookedForAgain: the commit may come from a replica that is ahead of the one that is asked for the slot.
+func TestSlotThatAReplicaLacksIsLookedForAgain(t *testing.T) {
+	cluster := shared(t)
+	alice, _ := create(t, cluster, "Alice")
+	bob, net := refused(t, cluster, "Bob")
+	id := alice.group(t, "open evening").ID
+	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 3, 0)
+	ok(t, "link", err)
+	var looks atomic.Int32
+	net.refuse(func(r *envelope.Request) error {
+		for _, op := range r.Ops {
+			if get, ok := op.(envelope.RetrieveKey); ok && get.Namespace == envelope.GroupSlots && looks.Add(1) == 1 {
+				return fault.New(fault.NotFound, "test", "not applied yet")
+			}
+		}
+		return nil
+	})
+	_, err = bob.GroupJoinLink(patient(t), link.Link)
+	ok(t, "join", err)
+	bob.in(t, id, "joined", status(client.GroupJoined))
+	if looks.Load() < 2 {
+		t.Error("the slot was not looked for twice: this shows nothing")
+	}
+}
+
 // TestRefusedRequestsAreGrantedOneByOne: one of them may be why the nodes refuse to let several in.
 func TestRefusedRequestsAreGrantedOneByOne(t *testing.T) {
 	cluster := shared(t)
