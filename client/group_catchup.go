@@ -19,31 +19,11 @@ func (e *groupEngine) catchUp(ctx context.Context, id ident.GroupID) error {
 	if w == nil {
 		return fault.New(fault.Unavailable, "fetch group", "the client does not run")
 	}
-	for {
-		moved := e.moved.watch()
-		p, err := w.course(w.memberCourse)
-		if err != nil {
-			return err
-		}
-		if len(p.namespaces) < len(memberNamespaces) {
-			return nil
-		}
-		res, err := w.strict(ctx, p, p.namespaces, 1)
-		switch {
-		case err == nil && len(res.Envelopes) == 0:
-			return w.compareRunning(p.cursor, res.Running)
-		case err == nil && p.cursor >= res.Envelopes[0].Seq:
-			continue
-		case err != nil && !errors.Is(err, fault.Stale) && !errors.Is(err, fault.Denied):
-			return err
-		}
-		// The follow loop takes in what was found, or looks for the next read key.
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	p, running, err := w.reachHead(ctx, w.memberCourse, len(memberNamespaces))
+	if err != nil || p.namespaces == nil {
+		return err
 	}
+	return w.compareRunning(p.cursor, running)
 }
 
 // catchUpAsks returns once what was asked of a group's admins when it was called is taken in, if the account is one of them.
@@ -52,23 +32,33 @@ func (e *groupEngine) catchUpAsks(ctx context.Context, id ident.GroupID) error {
 	if w == nil {
 		return fault.New(fault.Unavailable, "fetch group", "the client does not run")
 	}
+	_, _, err := w.reachHead(ctx, w.adminCourse, len(adminNamespaces))
+	return err
+}
+
+// reachHead returns once the course that plan wants has come to where the leader of the swarm is, with the running hash there. The
+// course is empty if plan wants fewer than so many namespaces.
+func (w *groupWorker) reachHead(ctx context.Context, plan func(*store.Tx) (course, error), namespaces int) (p course, running [32]byte, err error) {
 	for {
-		moved := e.moved.watch()
-		p, err := w.course(w.adminCourse)
-		if err != nil || len(p.namespaces) == 0 {
-			return err
+		moved := w.c.groups.moved.watch()
+		p, err := w.course(plan)
+		if err != nil || len(p.namespaces) < namespaces {
+			return course{}, running, err
 		}
 		res, err := w.strict(ctx, p, p.namespaces, 1)
 		switch {
 		case err == nil && len(res.Envelopes) == 0:
-			return nil
+			return p, res.Running, nil
+		case err == nil && p.cursor >= res.Envelopes[0].Seq:
+			continue
 		case err != nil && !errors.Is(err, fault.Stale) && !errors.Is(err, fault.Denied):
-			return err
+			return course{}, running, err
 		}
+		// The follow loops take in what was found, or look for the next key.
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return ctx.Err()
+			return course{}, running, ctx.Err()
 		}
 	}
 }
