@@ -1,33 +1,19 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/mdp/qrterminal/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
 	"github.com/starling-swarm/starling/internal/cli"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
-
-type accountDoc struct {
-	AccountID string `json:"account_id"`
-	Name      string `json:"name"`
-	DeviceID  string `json:"device_id"`
-	Cluster   string `json:"cluster"`
-	ClusterID string `json:"cluster_id"`
-	Link      string `json:"link"`
-	Revoked   bool   `json:"revoked,omitempty"`
-}
-
-func accountOf(acc client.Account) accountDoc {
-	return accountDoc{acc.ID.String(), acc.Name, acc.Device.String(), acc.ClusterName, acc.Cluster.String(), acc.Link, acc.Revoked}
-}
 
 func (a *app) accountCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -43,22 +29,22 @@ func (a *app) accountCommand() *cobra.Command {
 		Example: "  sessionctl account show --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.open()
+			c, err := a.Open()
 			if err != nil {
 				return err
 			}
 			acc := c.Account()
-			return a.answer("account", accountOf(acc), func(w io.Writer, st style) {
+			return a.Answer("account", sessionapi.AccountOf(acc), func(w io.Writer, st render.Style) {
 				for _, r := range [][2]string{
-					{"account", st.bold(acc.ID.String())}, {"name", printable(acc.Name)},
-					{"device", acc.Device.String() + " (" + printable(acc.Label) + ")"},
-					{"cluster", printable(acc.ClusterName)}, {"link", acc.Link},
+					{"account", st.Bold(acc.ID.String())}, {"name", render.Printable(acc.Name)},
+					{"device", acc.Device.String() + " (" + render.Printable(acc.Label) + ")"},
+					{"cluster", render.Printable(acc.ClusterName)}, {"link", acc.Link},
 				} {
-					fmt.Fprintf(w, "%s %s\n", st.dim(fmt.Sprintf("%-8s", r[0])), r[1])
+					fmt.Fprintf(w, "%s %s\n", st.Dim(fmt.Sprintf("%-8s", r[0])), r[1])
 				}
 				if acc.Revoked {
-					fmt.Fprintln(w, st.red("This device was removed from the account: it can neither fetch nor send."))
-					for _, line := range a.whenRemoved() {
+					fmt.Fprintln(w, st.Red("This device was removed from the account: it can neither fetch nor send."))
+					for _, line := range a.WhenRemoved() {
 						fmt.Fprintln(w, "  "+line)
 					}
 				}
@@ -71,12 +57,12 @@ func (a *app) accountCommand() *cobra.Command {
 		Example: "  sessionctl account qr",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.open()
+			c, err := a.Open()
 			if err != nil {
 				return err
 			}
 			acc := c.Account()
-			return a.answer("account", accountOf(acc), func(w io.Writer, st style) {
+			return a.Answer("account", sessionapi.AccountOf(acc), func(w io.Writer, st render.Style) {
 				qrterminal.GenerateWithConfig(acc.Link, qrterminal.Config{
 					Level: qrterminal.L, Writer: w, HalfBlocks: true, QuietZone: 2,
 					BlackChar: qrterminal.BLACK_BLACK, WhiteChar: qrterminal.WHITE_WHITE,
@@ -95,49 +81,59 @@ func (a *app) wipeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "wipe",
 		Short: "Remove the profile from this machine; the account itself stays",
-		Long: `wipe deletes the profile's keys and messages from this machine. The account stays in the cluster: its other devices
-go on, and the recovery phrase brings it back.`,
+		Long: `wipe deletes the profile's keys and messages from this machine. The account stays in the cluster: its
+other devices go on, and the recovery phrase brings it back.`,
 		Example: "  sessionctl -p old account wipe",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir := a.profileDir()
+			dir := a.ProfileDir()
 			if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-				return a.noProfile()
+				return a.NoProfile()
 			}
 			// Only a profile that nobody uses may go; one that does not open for another reason may go as well.
 			c, err := client.Open(client.Config{Dir: dir})
 			if client.IsBusy(err) {
-				return a.openError(err)
+				return a.OpenError(err)
 			}
 			if err == nil {
-				a.client = c
+				a.Client = c
 			}
-			if err := a.confirm("Type the profile's name to delete its keys and messages from this machine", a.flags.profile); err != nil {
+			if err := a.Confirm("Type the profile's name to delete its keys and messages from this machine",
+				a.Profile); err != nil {
 				return err
 			}
-			a.close()
+			a.Close()
 			if err := os.RemoveAll(dir); err != nil {
 				return cli.Fail("account wipe", err)
 			}
-			return a.answer("profile.wiped", profileDoc{Name: a.flags.profile, Dir: dir}, func(w io.Writer, st style) {
-				fmt.Fprintf(w, "%s profile %s is gone from this machine\n", st.green("✓"), a.flags.profile)
-			})
+			return a.Answer("profile.wiped", sessionapi.Profile{Name: a.Profile, Dir: dir},
+				func(w io.Writer, st render.Style) {
+					fmt.Fprintf(w, "%s profile %s is gone from this machine\n", st.Green("✓"), a.Profile)
+				})
 		},
 	}
 }
 
-// confirm asks a person to type word before something is lost; --yes answers it.
-func (a *app) confirm(question, word string) error {
-	if a.flags.yes {
-		return nil
+func (a *app) accountRenameCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "rename NAME",
+		Short:   "Give the account another name, on all your devices; contacts see it with your next message",
+		Example: `  sessionctl account rename "Alice B."`,
+		Args:    exactly("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.Online(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := c.Rename(cmd.Context(), args[0]); err != nil {
+				return cli.Fail("account rename", err)
+			}
+			if err := a.Answer("account", sessionapi.AccountOf(c.Account()), func(w io.Writer, st render.Style) {
+				fmt.Fprintf(w, "%s your name is %s\n", st.Green("✓"), render.Printable(args[0]))
+			}); err != nil {
+				return err
+			}
+			return a.Share(cmd.Context(), c, "account rename")
+		},
 	}
-	if a.flags.noInput || !isTerminal(a.stdin) {
-		return cli.Usage("this asks before it deletes: add --yes where nobody can answer")
-	}
-	fmt.Fprintf(a.stderr, "%s: ", question)
-	line, err := bufio.NewReader(io.LimitReader(a.stdin, 256)).ReadString('\n')
-	if err != nil || strings.TrimSpace(line) != word {
-		return &cli.Error{What: "nothing was deleted", Code: "USE-101", Exit: cli.ExitCancelled}
-	}
-	return nil
 }

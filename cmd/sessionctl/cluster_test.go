@@ -17,13 +17,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/session"
 	"github.com/starling-swarm/starling/internal/node"
 )
 
 // patience bounds every wait of these tests; none of them asserts a time.
 const patience = time.Minute
 
-// shared is the one cluster of this test binary: started by the first test that needs it, stopped after the last.
+// shared is the one cluster of this test binary: started by the first test that needs it, stopped after the
+// last.
 var shared struct {
 	once    sync.Once
 	dir     string
@@ -84,19 +86,19 @@ func TestOnCluster(t *testing.T) {
 	})
 }
 
-// terminal is a place to type commands: a home with profiles, on the shared cluster.
-type terminal struct {
+// shell is a place to type commands: a home with profiles, on the shared cluster.
+type shell struct {
 	t    *testing.T
 	home string
 	file string
 }
 
-func newTerminal(t *testing.T) *terminal {
-	return &terminal{t: t, file: testCluster(t), home: t.TempDir()}
+func newShell(t *testing.T) *shell {
+	return &shell{t: t, file: testCluster(t), home: t.TempDir()}
 }
 
 // try runs a command and returns its exit code and outputs.
-func (term *terminal) try(args ...string) (code int, stdout, stderr string) {
+func (term *shell) try(args ...string) (code int, stdout, stderr string) {
 	term.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -105,12 +107,12 @@ func (term *terminal) try(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-func (term *terminal) args(args []string) []string {
+func (term *shell) args(args []string) []string {
 	return append([]string{"--json", "--home", term.home, "--cluster", term.file}, args...)
 }
 
 // do runs a command that must succeed and returns its last JSON document.
-func (term *terminal) do(args ...string) map[string]any {
+func (term *shell) do(args ...string) map[string]any {
 	term.t.Helper()
 	code, out, errs := term.try(args...)
 	if code != 0 {
@@ -131,7 +133,7 @@ type restoring struct {
 	exit int
 }
 
-func (term *terminal) restore(ctx context.Context, phrase string, args ...string) *restoring {
+func (term *shell) restore(ctx context.Context, phrase string, args ...string) *restoring {
 	r := &restoring{code: make(chan string, 1), done: make(chan map[string]any, 1)}
 	reader, writer := io.Pipe()
 	go func() {
@@ -144,7 +146,8 @@ func (term *terminal) restore(ctx context.Context, phrase string, args ...string
 	}()
 	go func() {
 		var out bytes.Buffer
-		r.exit = run(ctx, term.args(append(args, "restore", "--words-file", "-")), strings.NewReader(phrase), &out, writer)
+		r.exit = run(ctx, term.args(append(args, "restore", "--words-file", "-")), strings.NewReader(phrase), &out,
+			writer)
 		writer.Close()
 		var doc map[string]any
 		_ = json.Unmarshal(out.Bytes(), &doc)
@@ -165,7 +168,7 @@ func await[T any](t *testing.T, what string, c <-chan T) T {
 }
 
 func TestRestoreWithApprovalBringsContactsAndNewMail(t *testing.T) {
-	term := newTerminal(t)
+	term := newShell(t)
 	alice := term.do("-p", "phone", "init", "--name", "Alice")
 	bob := term.do("-p", "bob", "init", "--name", "Bob")
 	term.do("-p", "phone", "contact", "add", bob["account_id"].(string), "--nick", "bobby")
@@ -200,7 +203,7 @@ func TestRestoreWithApprovalBringsContactsAndNewMail(t *testing.T) {
 }
 
 func TestRestoreNoWaitRecoversVisibly(t *testing.T) {
-	term := newTerminal(t)
+	term := newShell(t)
 	alice := term.do("-p", "phone", "init", "--name", "Alice")
 	bob := term.do("-p", "bob", "init", "--name", "Bob")
 	term.do("-p", "phone", "send", bob["account_id"].(string), "before")
@@ -231,7 +234,7 @@ func TestRestoreNoWaitRecoversVisibly(t *testing.T) {
 }
 
 func TestSecondProcessOnOneProfileIsTurnedAway(t *testing.T) {
-	term := newTerminal(t)
+	term := newShell(t)
 	term.do("-p", "alice", "init")
 	c, err := client.Open(client.Config{Dir: filepath.Join(term.home, "profiles", "alice")})
 	if err != nil {
@@ -248,14 +251,15 @@ func TestSecondProcessOnOneProfileIsTurnedAway(t *testing.T) {
 }
 
 func TestListenShowsMessagesAsTheyCome(t *testing.T) {
-	term := newTerminal(t)
+	term := newShell(t)
 	alice := term.do("-p", "alice", "init", "--name", "Alice")
 	term.do("-p", "bob", "init", "--name", "Bob")
 	ctx, stop := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, term.args([]string{"-p", "alice", "listen", "--ack"}), strings.NewReader(""), writer, io.Discard)
+		ended <- run(ctx, term.args([]string{"-p", "alice", "listen", "--ack"}), strings.NewReader(""), writer,
+			io.Discard)
 		writer.Close()
 	}()
 	texts := make(chan string, 4)
@@ -287,12 +291,13 @@ func TestSendWithoutClusterQueuesAndLeavesLater(t *testing.T) {
 		t.Skip("starts a cluster of its own; run without -short")
 	}
 	const id = "00112233445566778899aabbccddeeff"
-	c, err := node.StartEmbedded(t.Context(), node.EmbeddedConfig{Name: "dark", Nodes: 3, Dir: t.TempDir(), NoOps: true})
+	c, err := node.StartEmbedded(t.Context(),
+		node.EmbeddedConfig{Name: "dark", Nodes: 3, Dir: t.TempDir(), NoOps: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	term := &terminal{t: t, home: t.TempDir(), file: c.ClusterFile().Link().String()}
+	term := &shell{t: t, home: t.TempDir(), file: c.ClusterFile().Link().String()}
 	term.do("-p", "alice", "init", "--name", "Alice")
 	bob := term.do("-p", "bob", "init", "--name", "Bob")
 	term.do("context", "add", "dark", term.file)
@@ -345,8 +350,8 @@ func everyNode(t *testing.T, do func(i int) error) {
 }
 
 func TestClusterFollowsLink(t *testing.T) {
-	term := newTerminal(t)
-	cf, err := loadCluster("", term.file)
+	term := newShell(t)
+	cf, err := session.LoadCluster("", term.file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +369,8 @@ func TestDemoLosesNothing(t *testing.T) {
 		t.Skip("starts a cluster of its own; run without -short")
 	}
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"--json", "--home", t.TempDir(), "demo"}, strings.NewReader(""), &out, &errs); code != 0 {
+	if code := run(t.Context(), []string{"--json", "--home", t.TempDir(), "demo"}, strings.NewReader(""), &out,
+		&errs); code != 0 {
 		t.Fatalf("got exit code %d, want 0; stderr: %s; stdout: %s", code, errs.String(), out.String())
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")

@@ -4,41 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/refs"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/session"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/view"
 	"github.com/starling-swarm/starling/internal/cli"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
-
-type contactListDoc struct {
-	Contacts []contactDoc `json:"contacts"`
-}
-
-type contactDoc struct {
-	AccountID string         `json:"account_id"`
-	Name      string         `json:"name"`
-	Nick      string         `json:"nick"`
-	Approved  bool           `json:"approved"`
-	Blocked   bool           `json:"blocked"`
-	Verified  bool           `json:"verified"`
-	Events    []peerEventDoc `json:"events"`
-}
-
-type peerEventDoc struct {
-	Kind string `json:"kind"`
-	At   millis `json:"at"`
-}
-
-func contactOf(p client.Contact) contactDoc {
-	d := contactDoc{p.ID.String(), p.Name, p.Nick, p.Approved, p.Blocked, p.Verified, []peerEventDoc{}}
-	for _, e := range p.Events {
-		d.Events = append(d.Events, peerEventDoc{e.Kind, millis(e.At)})
-	}
-	return d
-}
 
 func (a *app) contactCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -55,7 +33,7 @@ func (a *app) contactCommand() *cobra.Command {
 		Example: "  sessionctl contact list --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.fresh(cmd, false)
+			c, err := a.Fresh(cmd.Context(), false)
 			if err != nil {
 				return err
 			}
@@ -63,11 +41,11 @@ func (a *app) contactCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			doc := contactListDoc{[]contactDoc{}}
+			doc := sessionapi.Contacts{Contacts: []sessionapi.Contact{}}
 			for _, p := range contacts {
-				doc.Contacts = append(doc.Contacts, contactOf(p))
+				doc.Contacts = append(doc.Contacts, sessionapi.ContactOf(p))
 			}
-			return a.answer("contact.list", doc, func(w io.Writer, _ style) { writeContacts(w, contacts) })
+			return a.Answer("contact.list", doc, func(w io.Writer, _ render.Style) { view.WriteContacts(w, contacts) })
 		},
 	})
 	var nick string
@@ -78,75 +56,189 @@ func (a *app) contactCommand() *cobra.Command {
   sessionctl contact add "$(cat bob.link)"`,
 		Args: exactly("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.online(cmd.Context())
+			c, err := a.Online(cmd.Context())
 			if err != nil {
 				return err
 			}
-			ctx, cancel := a.deadline(cmd, defaultTimeout)
+			ctx, cancel := a.Deadline(cmd.Context(), session.DefaultTimeout)
 			defer cancel()
-			id, err := a.account(ctx, c, args[0])
+			id, err := a.find(c).Account(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			stop := a.waiting("looking the account up")
+			stop := a.Waiting("looking the account up")
 			p, err := c.AddContact(ctx, id, nick)
 			stop()
 			if errors.Is(err, fault.NotFound) {
 				return cli.Fail("contact add: no such account in this cluster", err)
 			}
 			if err != nil {
-				return a.unreachable("contact add", err)
+				return a.Unreachable("contact add", err)
 			}
-			err = a.answer("contact", contactOf(p), func(w io.Writer, st style) {
-				fmt.Fprintf(w, "%s %s is a contact\n", st.green("✓"), printable(contactName(p)))
+			err = a.Answer("contact", sessionapi.ContactOf(p), func(w io.Writer, st render.Style) {
+				fmt.Fprintf(w, "%s %s is a contact\n", st.Green("✓"), render.Printable(refs.ContactName(p)))
 			})
-			a.linger(cmd.Context(), c)
+			a.Linger(cmd.Context(), c)
 			return err
 		},
 	}
 	add.Flags().StringVar(&nick, "nick", "", "what you call them: a `NAME` only you see")
-	c.AddCommand(add, a.contactNickCommand(), a.contactRemoveCommand(), a.contactShowCommand(), a.contactVerifyCommand())
+	c.AddCommand(add, a.contactNickCommand(), a.contactRemoveCommand(), a.contactShowCommand(),
+		a.contactVerifyCommand())
 	return c
 }
 
-// contactName is what a contact is called here: petname, own name, or the ID.
-func contactName(p client.Contact) string {
-	switch {
-	case p.Nick != "":
-		return p.Nick
-	case p.Name != "":
-		return p.Name
-	}
-	return shortAccount(p.ID)
+// contactAnswer shows a contact as it is after a change.
+func contactAnswer(cmd *cobra.Command, c *client.Client, id ident.AccountID, line string) (answer, error) {
+	p, err := c.Contact(cmd.Context(), id)
+	return answer{"contact", sessionapi.ContactOf(p), fmt.Sprintf(line, refs.ContactName(p))}, err
 }
 
-func writeContacts(w io.Writer, contacts []client.Contact) {
-	if len(contacts) == 0 {
-		fmt.Fprintln(w, "no contacts yet")
-		return
+func (a *app) contactNickCommand() *cobra.Command {
+	return a.onAccount("nick PEER NAME", "Call somebody NAME, on all your devices; an empty NAME ends that",
+		`  sessionctl contact nick bob "Bob from work"
+  sessionctl contact nick bob ""`,
+		func(cmd *cobra.Command, c *client.Client, id ident.AccountID, args []string) (answer, error) {
+			if err := c.SetNick(cmd.Context(), id, args[0]); err != nil {
+				return answer{}, err
+			}
+			return contactAnswer(cmd, c, id, "they are called %s")
+		}, "NAME")
+}
+
+func (a *app) contactRemoveCommand() *cobra.Command {
+	c := a.onAccount("remove PEER", "Forget a contact and clear the conversation, on all your devices",
+		"  sessionctl contact remove bob",
+		func(cmd *cobra.Command, c *client.Client, id ident.AccountID, _ []string) (answer, error) {
+			if err := c.RemoveContact(cmd.Context(), id); err != nil {
+				return answer{}, err
+			}
+			return answer{"contact.removed", sessionapi.Removed{AccountID: id.String()},
+				refs.ShortAccount(id) + " is no contact any more; what they write next is a request"}, nil
+		})
+	c.Aliases = []string{"rm"}
+	return c
+}
+
+func (a *app) contactShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "show PEER",
+		Short:             "Show what is known of somebody",
+		Example:           "  sessionctl contact show bob --json",
+		Args:              exactly("PEER"),
+		ValidArgsFunction: a.completeAccounts,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.Fresh(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			id, err := a.find(c).Account(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			p, err := c.Contact(cmd.Context(), id)
+			if err != nil {
+				return cli.Fail("contact show", err, a.Self()+" contact list")
+			}
+			return a.Answer("contact", sessionapi.ContactOf(p),
+				func(w io.Writer, _ render.Style) { view.WriteContacts(w, []client.Contact{p}) })
+		},
 	}
-	t := newTable("NAME", "THEIR NAME", "STATUS", "ACCOUNT")
-	for _, p := range contacts {
-		var status []string
-		if !p.Approved && !p.Blocked {
-			status = append(status, "request")
-		}
-		if p.Blocked {
-			status = append(status, "blocked")
-		}
-		if p.Verified {
-			status = append(status, "verified")
-		}
-		if p.Contested {
-			status = append(status, "not written to")
-		}
-		if n := len(p.Events); n > 0 {
-			status = append(status, p.Events[n-1].Kind+" "+p.Events[n-1].At.Local().Format("2006-01-02"))
-		}
-		if status == nil {
-			status = []string{"contact"}
-		}
-		t.row(contactName(p), p.Name, strings.Join(status, ", "), p.ID.String())
+}
+
+func (a *app) blockCommand() *cobra.Command {
+	c := a.onAccount("block PEER", "Drop what somebody sends from now on, on all your devices",
+		"  sessionctl block 05...",
+		func(cmd *cobra.Command, c *client.Client, id ident.AccountID, _ []string) (answer, error) {
+			if err := c.Block(cmd.Context(), id, true); err != nil {
+				return answer{}, err
+			}
+			return contactAnswer(cmd, c, id, "%s is blocked; they are not told")
+		})
+	c.GroupID = "people"
+	return c
+}
+
+func (a *app) unblockCommand() *cobra.Command {
+	c := a.onAccount("unblock PEER", "Take messages of somebody again",
+		"  sessionctl unblock 05...",
+		func(cmd *cobra.Command, c *client.Client, id ident.AccountID, _ []string) (answer, error) {
+			if err := c.Block(cmd.Context(), id, false); err != nil {
+				return answer{}, err
+			}
+			return contactAnswer(cmd, c, id, "%s is not blocked any more")
+		})
+	c.GroupID = "people"
+	return c
+}
+
+func (a *app) contactVerifyCommand() *cobra.Command {
+	var number string
+	var undo bool
+	cmd := &cobra.Command{
+		Use:   "verify PEER [--number DIGITS]",
+		Short: "Compare safety numbers with somebody, and remember that they are equal",
+		Long: `verify shows the number that both of you must see, in person or by a call where you know the voice.
+If they are equal nobody sits between you. The number stays the same whatever devices come and go.
+
+While the other side is contested, the number of its chain is compared instead: yours is what your own
+"contact verify" shows them. --number compares for you; -y says that you have compared.`,
+		Example: `  sessionctl contact verify bob
+  sessionctl contact verify bob --number "12345 67890 ..."`,
+		Args:              exactly("PEER"),
+		ValidArgsFunction: a.completeAccounts,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.Fresh(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := a.Deadline(cmd.Context(), session.DefaultTimeout)
+			defer cancel()
+			id, err := a.find(c).Account(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			s, err := c.Safety(ctx, id)
+			if err != nil {
+				return a.Unreachable("contact verify", err)
+			}
+			yes := a.Yes || number != ""
+			if !a.JSON {
+				view.WriteSafety(a.Out, render.StyleFor(a.Out), s, args[0])
+				if !yes && !undo && !s.Verified && render.IsTerminal(a.In) && !a.NoInput {
+					yes = a.Agree("Do they see the same number?") == nil
+				}
+			}
+			switch {
+			case undo:
+				_, err = c.UnverifyContact(id)
+				s.Verified = false
+			case yes:
+				_, err = c.VerifyContact(ctx, id, number)
+				s.Verified, s.Contested = err == nil, s.Contested && err != nil
+			}
+			if errors.Is(err, fault.Denied) {
+				return cli.Fail("contact verify: the numbers differ", err,
+					"write nothing to "+render.Printable(args[0])+" that only they may read, and meet them")
+			}
+			if err != nil {
+				return a.Unreachable("contact verify", err)
+			}
+			doc := sessionapi.Verification{
+				AccountID: id.String(), SafetyNumber: s.Number, Theirs: s.Theirs, Mine: s.Mine,
+				Since: sessionapi.Millis(s.Since), Recovered: s.Recovered, Contested: s.Contested,
+				Verified: s.Verified,
+			}
+			err = a.Answer("contact.verify", doc, func(w io.Writer, st render.Style) {
+				if s.Verified {
+					fmt.Fprintf(w, "%s %s is verified\n", st.Green("✓"), render.Printable(args[0]))
+				}
+			})
+			a.Linger(cmd.Context(), c)
+			return err
+		},
 	}
-	t.write(w)
+	cmd.Flags().StringVar(&number, "number", "", "the `DIGITS` that the other side shows")
+	cmd.Flags().BoolVar(&undo, "undo", false, "take the mark back")
+	return cmd
 }

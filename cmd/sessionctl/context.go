@@ -6,22 +6,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/refs"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/session"
 	"github.com/starling-swarm/starling/internal/cli"
 	"github.com/starling-swarm/starling/internal/clictx"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
-
-type contextListDoc struct {
-	Current  string       `json:"current"`
-	Contexts []contextDoc `json:"contexts"`
-}
-
-type contextDoc struct {
-	Name      string `json:"name"`
-	Current   bool   `json:"current"`
-	Path      string `json:"path"`
-	Cluster   string `json:"cluster,omitempty"`
-	ClusterID string `json:"cluster_id,omitempty"`
-}
 
 func (a *app) contextCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -45,17 +36,19 @@ func (a *app) contextCommand() *cobra.Command {
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeContexts,
 		RunE: func(_ *cobra.Command, args []string) error {
-			if _, err := clictx.Use(a.flags.home, args[0]); err != nil {
+			if _, err := clictx.Use(a.Home, args[0]); err != nil {
 				return a.contextError(args[0], err)
 			}
-			return a.answer("context", contextDoc{Name: args[0], Current: true}, func(w io.Writer, st style) {
-				fmt.Fprintf(w, "%s the current context is %s\n", st.green("✓"), args[0])
-			})
+			return a.Answer("context", sessionapi.Context{Name: args[0], Current: true},
+				func(w io.Writer, st render.Style) {
+					fmt.Fprintf(w, "%s the current context is %s\n", st.Green("✓"), args[0])
+				})
 		},
 	}, &cobra.Command{
-		Use:     "add NAME FILE|LINK",
-		Short:   "Remember a cluster by a name",
-		Long:    "add checks the cluster file that a cluster's operator gave out and keeps a copy of it. The first context added becomes the current one.",
+		Use:   "add NAME FILE|LINK",
+		Short: "Remember a cluster by a name",
+		Long: "add checks the cluster file that a cluster's operator gave out and keeps a copy of it. The " +
+			"first context added becomes the current one.",
 		Example: "  sessionctl context add work cluster.json",
 		Args:    exactly("NAME", "FILE or LINK"),
 		RunE:    func(_ *cobra.Command, args []string) error { return a.contextAdd(args[0], args[1]) },
@@ -64,43 +57,43 @@ func (a *app) contextCommand() *cobra.Command {
 }
 
 func (a *app) contextList() error {
-	ctxs, err := clictx.Load(a.flags.home)
+	ctxs, err := clictx.Load(a.Home)
 	if err != nil {
 		return err
 	}
-	doc := contextListDoc{ctxs.Current, []contextDoc{}}
+	doc := sessionapi.Contexts{Current: ctxs.Current, Contexts: []sessionapi.Context{}}
 	for _, n := range ctxs.Names() {
-		p, err := ctxs.Path(a.flags.home, n)
+		p, err := ctxs.Path(a.Home, n)
 		if err != nil {
 			return err
 		}
-		d := contextDoc{Name: n, Current: n == ctxs.Current, Path: p}
-		if cf, err := loadCluster(a.flags.home, n); err == nil {
+		d := sessionapi.Context{Name: n, Current: n == ctxs.Current, Path: p}
+		if cf, err := session.LoadCluster(a.Home, n); err == nil {
 			d.Cluster, d.ClusterID = cf.Name, cf.ID.String()
 		} else {
-			a.warn("context %s: %v", n, err)
+			a.Warn("context %s: %v", n, err)
 		}
 		doc.Contexts = append(doc.Contexts, d)
 	}
-	return a.answer("context.list", doc, func(w io.Writer, _ style) {
+	return a.Answer("context.list", doc, func(w io.Writer, _ render.Style) {
 		if len(doc.Contexts) == 0 {
 			fmt.Fprintln(w, "no contexts yet")
 			return
 		}
-		t := newTable("", "CONTEXT", "CLUSTER", "CLUSTER ID")
+		t := render.NewTable("", "CONTEXT", "CLUSTER", "CLUSTER ID")
 		for _, d := range doc.Contexts {
 			mark := ""
 			if d.Current {
 				mark = "*"
 			}
-			t.row(mark, d.Name, d.Cluster, cut(d.ClusterID, 16))
+			t.Row(mark, d.Name, d.Cluster, render.Shorten(d.ClusterID, 16))
 		}
-		t.write(w)
+		t.Write(w)
 	})
 }
 
 func (a *app) contextAdd(name, source string) error {
-	cf, err := loadCluster(a.flags.home, source)
+	cf, err := session.LoadCluster(a.Home, source)
 	if err != nil {
 		return cli.Fail("context add "+name, err)
 	}
@@ -108,32 +101,22 @@ func (a *app) contextAdd(name, source string) error {
 	if err != nil {
 		return err
 	}
-	if err := clictx.Add(a.flags.home, name, body); err != nil {
+	if err := clictx.Add(a.Home, name, body); err != nil {
 		return cli.Fail("context add "+name, err)
 	}
-	return a.answer("context", contextDoc{Name: name, Cluster: cf.Name, ClusterID: cf.ID.String()}, func(w io.Writer, st style) {
-		fmt.Fprintf(w, "%s context %s is cluster %s\n", st.green("✓"), name, printable(cf.Name))
-	})
+	return a.Answer("context", sessionapi.Context{Name: name, Cluster: cf.Name, ClusterID: cf.ID.String()},
+		func(w io.Writer, st render.Style) {
+			fmt.Fprintf(w, "%s context %s is cluster %s\n", st.Green("✓"), name, render.Printable(cf.Name))
+		})
 }
 
 func (a *app) contextError(name string, err error) error {
 	e := cli.Fail("no context "+name, err)
-	if c, lerr := clictx.Load(a.flags.home); lerr == nil {
-		for _, n := range nearest(name, c.Names()) {
+	if c, lerr := clictx.Load(a.Home); lerr == nil {
+		for _, n := range refs.Nearest(name, c.Names()) {
 			e.Try = append(e.Try, "sessionctl context use "+n)
 		}
 	}
 	e.Try = append(e.Try, "sessionctl context list")
 	return e
-}
-
-func (a *app) completeContexts(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	if a.settle() != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	c, err := clictx.Load(a.flags.home)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return c.Names(), cobra.ShellCompDirectiveDefault
 }

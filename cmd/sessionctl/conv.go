@@ -3,45 +3,17 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/view"
+	"github.com/starling-swarm/starling/internal/cli"
+	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
-
-type convListDoc struct {
-	Conversations []convDoc `json:"conversations"`
-}
-
-type convDoc struct {
-	ID         string `json:"id"`
-	Type       string `json:"type"`
-	Name       string `json:"name"`
-	Unread     int    `json:"unread"`
-	Mentions   int    `json:"mentions"` // unread messages that name this account
-	LastAt     millis `json:"last_at"`
-	Request    bool   `json:"request"`
-	Pinned     bool   `json:"pinned"`
-	Archived   bool   `json:"archived"`
-	MutedUntil millis `json:"muted_until"`
-	Hidden     bool   `json:"hidden"`
-	Marked     bool   `json:"marked_unread"`
-	Expire     string `json:"expire,omitempty"` // as conv expire takes it
-	Draft      string `json:"draft,omitempty"`
-	Status     string `json:"status,omitempty"` // of a group, as group show has it
-}
-
-func convOf(v client.Conversation) convDoc {
-	d := convDoc{
-		v.ID, v.Type, v.Name, v.Unread, v.Mentions, millis(v.LastAt), v.Request, v.Pinned, v.Archived, millis(v.MutedUntil), v.Hidden, v.Marked, "", v.Draft, string(v.Status),
-	}
-	if v.Timer.After > 0 {
-		d.Expire = timerWords(v.Timer)
-	}
-	return d
-}
 
 func (a *app) convCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -58,7 +30,7 @@ func (a *app) convCommand() *cobra.Command {
 		Example: "  sessionctl conv list --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.fresh(cmd, false)
+			c, err := a.Fresh(cmd.Context(), false)
 			if err != nil {
 				return err
 			}
@@ -70,11 +42,12 @@ func (a *app) convCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			doc := convListDoc{[]convDoc{}}
+			doc := sessionapi.Conversations{Conversations: []sessionapi.Conversation{}}
 			for _, v := range convs {
-				doc.Conversations = append(doc.Conversations, convOf(v))
+				doc.Conversations = append(doc.Conversations, sessionapi.ConversationOf(v))
 			}
-			return a.answer("conv.list", doc, func(w io.Writer, _ style) { writeConvs(w, convs, time.Now()) })
+			return a.Answer("conv.list", doc,
+				func(w io.Writer, _ render.Style) { view.WriteConversations(w, convs, time.Now()) })
 		},
 	}
 	list.Flags().BoolVar(&all, "all", false, "hidden ones, too")
@@ -83,52 +56,164 @@ func (a *app) convCommand() *cobra.Command {
 	return c
 }
 
-func writeConvs(w io.Writer, convs []client.Conversation, now time.Time) {
-	if len(convs) == 0 {
-		fmt.Fprintln(w, "no conversations yet")
-		return
-	}
-	t := newTable("NAME", "UNREAD", "LAST", "", "ID")
-	for _, v := range convs {
-		name := v.Name
-		switch {
-		case v.Type == "self":
-			name = "me (note to self)"
-		case name == "":
-			name = cut(v.ID, 10)
-		case v.Type == "group":
-			name = "#" + name
-		}
-		switch {
-		case v.Status == client.GroupInvited:
-			name += " (invitation)"
-		case v.Request:
-			name += " (request)"
-		case v.Status != "" && v.Status != client.GroupJoined:
-			name += " (" + statusWords(v.Status) + ")"
-		}
-		for _, mark := range []struct {
-			on   bool
-			word string
-		}{{v.Pinned, "pinned"}, {v.Archived, "archived"}, {v.Hidden, "hidden"}, {v.Marked, "marked unread"}, {v.MutedUntil.After(now), "muted"}} {
-			if mark.on {
-				name += " (" + mark.word + ")"
-			}
-		}
-		unread := fmt.Sprint(v.Unread)
-		if v.Mentions > 0 {
-			unread += fmt.Sprintf(" (@%d)", v.Mentions)
-		}
-		t.row(name, unread, ago(v.LastAt, now), cut(strings.ReplaceAll(v.LastText, "\n", " "), 40), cut(v.ID, 10))
-	}
-	t.write(w)
+// convChange is a verb of conv; --off takes it back where that makes sense.
+type convChange struct {
+	use, short string
+	off        bool
+	do         func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error
+	done       string
 }
 
-// cut shortens s to n characters with an ellipsis.
-func cut(s string, n int) string {
-	r := []rune(s)
-	if len(r) <= n {
-		return s
+// convChanges are the verbs of conv that switch one thing.
+func convChanges() []convChange {
+	return []convChange{
+		{"pin", "Keep a conversation on top of the list", true,
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
+				return c.PinConversation(cmd.Context(), id, on)
+			}, "pinned"},
+		{"archive", "Put a conversation aside", true,
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
+				return c.ArchiveConversation(cmd.Context(), id, on)
+			}, "archived"},
+		{"hide", "Leave a conversation out of the list until the next message", true,
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
+				return c.HideConversation(cmd.Context(), id, on)
+			}, "hidden"},
+		{"mark-unread", "Mark a conversation as unread; reading it ends that", true,
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
+				return c.MarkUnread(cmd.Context(), id, on)
+			}, "marked as unread"},
+		{"clear", "Remove all messages of a conversation from all your devices", false,
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ bool) error {
+				return c.ClearConversation(cmd.Context(), id)
+			}, "cleared on your devices"},
 	}
-	return string(r[:n]) + "…"
+}
+
+func (a *app) convChangeCommands() (out []*cobra.Command) {
+	for _, v := range convChanges() {
+		off := false
+		cmd := a.onPeer(v.use+" PEER", v.short+", on all your devices", "  sessionctl conv "+v.use+" bob",
+			func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ []string) (answer, error) {
+				if err := v.do(cmd, c, id, !off); err != nil {
+					return answer{}, err
+				}
+				if off {
+					return convAnswer(cmd, c, id, "not "+v.done+" any more")
+				}
+				return convAnswer(cmd, c, id, v.done)
+			})
+		if v.off {
+			cmd.Flags().BoolVar(&off, "off", false, "take it back")
+		}
+		out = append(out, cmd)
+	}
+	return append(out, a.convMuteCommand(), a.convExpireCommand(), a.convShowCommand())
+}
+
+// convAnswer shows a conversation as it is after a change.
+func convAnswer(cmd *cobra.Command, c *client.Client, id ident.Peer, line string) (answer, error) {
+	v, err := c.Conversation(cmd.Context(), id)
+	if err != nil {
+		v = client.Conversation{ID: id.String(), Type: "direct"} // nothing of it is left
+		if _, ok := id.(ident.GroupID); ok {
+			v.Type = "group"
+		}
+	}
+	return answer{"conversation", sessionapi.ConversationOf(v), line}, nil
+}
+
+func (a *app) convMuteCommand() *cobra.Command {
+	var off bool
+	var d string
+	cmd := a.onPeer("mute PEER [--for D]", "Keep a conversation quiet, on all your devices",
+		`  sessionctl conv mute bob --for 8h
+  sessionctl conv mute bob --off`,
+		func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ []string) (answer, error) {
+			until, line := client.Forever, "muted"
+			switch {
+			case off:
+				until, line = time.Time{}, "not muted any more"
+			case d != "":
+				length, err := parseSpan("--for", d)
+				if err != nil {
+					return answer{}, err
+				}
+				until = time.Now().Add(length)
+				line = "muted until " + until.Local().Format("2006-01-02 15:04")
+			}
+			if err := c.MuteConversation(cmd.Context(), id, until); err != nil {
+				return answer{}, err
+			}
+			return convAnswer(cmd, c, id, line)
+		})
+	cmd.Flags().StringVar(&d, "for", "", "how long: 90m, 8h, 2d; default until you take it back (`D`)")
+	cmd.Flags().BoolVar(&off, "off", false, "take it back")
+	return cmd
+}
+
+func (a *app) convExpireCommand() *cobra.Command {
+	return a.onPeer("expire PEER D[:read]|off",
+		"Make messages of a conversation disappear, for everybody in it; in a group, admins do",
+		`  sessionctl conv expire bob 1d
+  sessionctl conv expire bob 1h:read
+  sessionctl conv expire bob off`,
+		func(cmd *cobra.Command, c *client.Client, id ident.Peer, args []string) (answer, error) {
+			t, err := parseTimer(args[0])
+			if err != nil {
+				return answer{}, err
+			}
+			if err := c.SetTimer(cmd.Context(), id, t); err != nil {
+				return answer{}, err
+			}
+			return convAnswer(cmd, c, id, "new messages disappear: "+sessionapi.FormatTimer(t))
+		}, "D")
+}
+
+func (a *app) convShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "show PEER",
+		Short:             "Show a conversation's state, hidden or not",
+		Example:           "  sessionctl conv show bob --json",
+		Args:              exactly("PEER"),
+		ValidArgsFunction: a.completePeers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.Fresh(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			id, err := a.find(c).Peer(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			v, err := c.Conversation(cmd.Context(), id)
+			if err != nil {
+				return cli.Fail("conv show", err, a.Self()+" conv list")
+			}
+			return a.Answer("conversation", sessionapi.ConversationOf(v), func(w io.Writer, st render.Style) {
+				view.WriteConversations(w, []client.Conversation{v}, time.Now())
+				fmt.Fprintf(w, "%s %s\n", st.Dim("disappearing messages"), sessionapi.FormatTimer(v.Timer))
+				if v.Draft != "" {
+					fmt.Fprintf(w, "%s %s\n", st.Dim("draft"), render.PrintableText(v.Draft))
+				}
+			})
+		},
+	}
+}
+
+func (a *app) readCommand() *cobra.Command {
+	c := a.onPeer("read PEER", "Mark a conversation as read, on all your devices",
+		"  sessionctl read bob",
+		func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ []string) (answer, error) {
+			if err := a.CatchUp(cmd.Context(), c); err != nil {
+				return answer{}, err
+			}
+			n, err := c.MarkRead(cmd.Context(), id)
+			return answer{"read", sessionapi.Read{Conversation: id.String(), Messages: n},
+				fmt.Sprintf("%d messages read", n)}, err
+		})
+	c.GroupID = "talk"
+	c.Long = "read marks everything of a conversation as read. The sender is told if they are a contact and " +
+		"the setting receipts is on."
+	return c
 }

@@ -10,9 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/refs"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/session"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/view"
 	"github.com/starling-swarm/starling/internal/cli"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
 
 // joinGrace is how long group join stays to see whether an admin's device answers at once.
@@ -23,9 +28,10 @@ func (a *app) groupJoinCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "join LINK|G",
 		Short: "Join a group by a link, or accept an invitation",
-		Long: `join asks the admins of a group to let this account in. The request lies in the cluster until one of the admins'
-devices is online; this account is in the group with the first command after that. By the link of a public group it is in
-at once, with no admin online; where that does not work, join says why and asks the admins.`,
+		Long: `join asks the admins of a group to let this account in. The request lies in the cluster until one of
+the admins' devices is online; this account is in the group with the first command after that. By the link of
+a public group it is in at once, with no admin online; where that does not work, join says why and asks the
+admins.`,
 		Example: `  sessionctl group join starling:group/...
   sessionctl group join team
   sessionctl group join team --wait joined --timeout 10m`,
@@ -34,7 +40,7 @@ at once, with no admin online; where that does not work, join says why and asks 
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return a.complete(groupNames)
+			return a.complete(refs.GroupNames)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wait != "asked" && wait != "joined" {
@@ -44,49 +50,52 @@ at once, with no admin online; where that does not work, join says why and asks 
 		},
 	}
 	c.Flags().StringVar(&wait, "wait", "asked", "wait until this account has `STATE`: asked or joined")
-	_ = c.RegisterFlagCompletionFunc("wait", cobra.FixedCompletions([]string{"asked", "joined"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("wait",
+		cobra.FixedCompletions([]string{"asked", "joined"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
 func (a *app) joinGroup(cmd *cobra.Command, what string, joined bool) error {
-	a.joining = true
-	c, err := a.fresh(cmd, false)
+	a.alerts.Joining = true
+	c, err := a.Fresh(cmd.Context(), false)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.deadline(cmd, defaultTimeout)
+	ctx, cancel := a.Deadline(cmd.Context(), session.DefaultTimeout)
 	defer cancel()
 	g, err := a.askToJoin(ctx, c, what)
 	if err != nil {
 		return err
 	}
 	if g.Status != client.GroupJoined {
-		stop := a.waiting("asking the group's admins")
+		stop := a.Waiting("asking the group's admins")
 		err = c.Flush(ctx)
 		stop()
 		if err != nil {
-			return a.unreachable("group join "+groupLabel(g)+": not asked yet, it leaves with the next command", err)
+			return a.Unreachable("group join "+refs.GroupLabel(g)+": not asked yet, it leaves with the next command",
+				err)
 		}
 	}
 	g, err = a.awaitJoin(ctx, c, g, joined)
 	if err != nil && (joined || !errors.Is(err, context.DeadlineExceeded)) {
 		return a.notJoined(g, err)
 	}
-	if err := a.answer("group", a.groupOf(cmd.Context(), c, g), func(w io.Writer, st style) { a.writeJoin(w, st, g) }); err != nil {
+	if err := a.Answer("group", sessionapi.GroupOf(g, refs.Names(cmd.Context(), c)),
+		func(w io.Writer, st render.Style) { a.writeJoin(w, st, g) }); err != nil {
 		return err
 	}
-	return a.share(cmd, c, "group join")
+	return a.Share(cmd.Context(), c, "group join")
 }
 
 // askToJoin takes a link or an invitation; who is a member, or has asked before, need not ask again.
 func (a *app) askToJoin(ctx context.Context, c *client.Client, what string) (client.Group, error) {
-	if isGroupLink(what) {
-		stop := a.waiting("looking the link up")
+	if refs.IsGroupLink(what) {
+		stop := a.Waiting("looking the link up")
 		g, err := c.GroupJoinLink(ctx, what)
 		stop()
 		return g, a.linkRefused(c, g, err)
 	}
-	g, err := a.group(ctx, c, what)
+	g, err := a.find(c).Group(ctx, what)
 	if err != nil {
 		return g, err
 	}
@@ -99,7 +108,8 @@ func (a *app) askToJoin(ctx context.Context, c *client.Client, what string) (cli
 	case client.GroupJoined, client.GroupWaiting, client.GroupReturning:
 		return g, nil
 	}
-	return g, cli.Fail("group join "+groupLabel(g)+": "+standingWords(g), fault.New(fault.Denied, "", "an admin must invite this account again"),
+	return g, cli.Fail("group join "+refs.GroupLabel(g)+": "+view.StandingWords(g),
+		fault.New(fault.Denied, "", "an admin must invite this account again"),
 		addsBack(g, c.Account().ID))
 }
 
@@ -108,24 +118,26 @@ func (a *app) linkRefused(c *client.Client, g client.Group, err error) error {
 	if errors.Is(err, fault.Denied) {
 		return cli.Fail("group join", err, addsBack(g, c.Account().ID))
 	}
-	return a.unreachable("group join", err)
+	return a.Unreachable("group join", err)
 }
 
 // awaitJoin waits until the group has let this account in: for as long as ctx says, or only for a moment.
-func (a *app) awaitJoin(ctx context.Context, c *client.Client, g client.Group, joined bool) (client.Group, error) {
+func (a *app) awaitJoin(ctx context.Context, c *client.Client, g client.Group,
+	joined bool) (client.Group, error) {
 	if !joined {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, joinGrace)
 		defer cancel()
 	}
-	stop := a.waiting("waiting for an admin")
+	stop := a.Waiting("waiting for an admin")
 	defer stop()
-	now, err := c.WaitGroup(ctx, g.ID, func(g client.Group) bool { return g.Status != client.GroupWaiting && g.Status != client.GroupReturning })
+	now, err := c.WaitGroup(ctx, g.ID,
+		func(g client.Group) bool { return g.Status != client.GroupWaiting && g.Status != client.GroupReturning })
 	if now.ID == (ident.GroupID{}) {
 		now = g
 	}
 	if err == nil && joined && now.Status != client.GroupJoined {
-		err = fault.New(fault.Denied, "", "%s", statusWords(now.Status))
+		err = fault.New(fault.Denied, "", "%s", view.StatusWords(now.Status))
 	}
 	return now, err
 }
@@ -133,32 +145,34 @@ func (a *app) awaitJoin(ctx context.Context, c *client.Client, g client.Group, j
 func (a *app) notJoined(g client.Group, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		what := ": asked, but no admin's device has let this account in in time"
-		if _, held := joinCause(g); !held {
+		if _, held := view.JoinCause(g); !held {
 			what = ": not in yet, it goes on with the next command"
 		}
-		return cli.Fail("group join "+groupLabel(g)+what, err,
-			"sessionctl"+a.profileFlag()+" group join "+quoted(groupArg(g))+" --wait joined --timeout 10m")
+		return cli.Fail("group join "+refs.GroupLabel(g)+what, err,
+			a.Self()+" group join "+render.Quote(refs.GroupArg(g))+" --wait joined --timeout 10m")
 	}
-	return a.unreachable("group join "+groupLabel(g), err)
+	return a.Unreachable("group join "+refs.GroupLabel(g), err)
 }
 
-func (a *app) writeJoin(w io.Writer, st style, g client.Group) {
-	name := printable(groupLabel(g))
+func (a *app) writeJoin(w io.Writer, st render.Style, g client.Group) {
+	name := render.Printable(refs.GroupLabel(g))
 	switch g.Status {
 	case client.GroupJoined:
-		fmt.Fprintf(w, "%s you are in %s, with %s\n", st.green("✓"), name, count(inside(g.Members), "member"))
+		fmt.Fprintf(w, "%s you are in %s, with %s\n", st.Green("✓"), name,
+			render.Count(view.MembersInside(g.Members), "member"))
 	case client.GroupWaiting:
-		why, held := joinCause(g)
+		why, held := view.JoinCause(g)
 		if why != "" {
-			fmt.Fprintf(w, "%s not in %s at once: %s\n", st.yellow("!"), name, printable(why))
+			fmt.Fprintf(w, "%s not in %s at once: %s\n", st.Yellow("!"), name, render.Printable(why))
 		}
 		if held {
-			fmt.Fprintf(w, "%s asked to join %s: one of its admins must be online to let you in\n", st.yellow("…"), name)
+			fmt.Fprintf(w, "%s asked to join %s: one of its admins must be online to let you in\n", st.Yellow("…"),
+				name)
 		} else {
-			fmt.Fprintf(w, "%s this device joins %s by itself as soon as the cluster answers\n", st.yellow("…"), name)
+			fmt.Fprintf(w, "%s this device joins %s by itself as soon as the cluster answers\n", st.Yellow("…"), name)
 		}
 	default:
-		fmt.Fprintf(w, "%s %s: %s\n", st.yellow("…"), name, statusWords(g.Status))
+		fmt.Fprintf(w, "%s %s: %s\n", st.Yellow("…"), name, view.StatusWords(g.Status))
 	}
 }
 
@@ -170,28 +184,25 @@ func (a *app) groupDeclineCommand() *cobra.Command {
 		Args:              exactly("G"),
 		ValidArgsFunction: a.completeGroups,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, g, err := a.freshGroup(cmd, args[0], false)
+			c, g, err := a.freshGroup(cmd.Context(), args[0], false)
 			if err != nil {
 				return err
 			}
 			if err := c.GroupDecline(cmd.Context(), g.ID); err != nil {
 				if g.Status == client.GroupJoined {
-					return cli.Fail("group decline", err, "sessionctl"+a.profileFlag()+" group leave "+quoted(groupArg(g)))
+					return cli.Fail("group decline", err, a.Self()+" group leave "+render.Quote(refs.GroupArg(g)))
 				}
 				return a.refused("group decline", err)
 			}
-			if err := a.answer("group.declined", groupIDDoc{g.ID.String()}, func(w io.Writer, st style) {
-				fmt.Fprintf(w, "%s the invitation to %s is gone\n", st.green("✓"), printable(groupLabel(g)))
-			}); err != nil {
+			if err := a.Answer("group.declined", sessionapi.GroupDeclined{GroupID: g.ID.String()},
+				func(w io.Writer, st render.Style) {
+					fmt.Fprintf(w, "%s the invitation to %s is gone\n", st.Green("✓"), render.Printable(refs.GroupLabel(g)))
+				}); err != nil {
 				return err
 			}
-			return a.share(cmd, c, "group decline")
+			return a.Share(cmd.Context(), c, "group decline")
 		},
 	}
-}
-
-type groupIDDoc struct {
-	GroupID string `json:"group_id"`
 }
 
 func (a *app) groupLeaveCommand() *cobra.Command {
@@ -202,10 +213,11 @@ func (a *app) groupLeaveCommand() *cobra.Command {
 		do: func(ctx context.Context, c *client.Client, g client.Group, _ []string) (string, error) {
 			err := c.GroupLeave(ctx, g.ID)
 			if errors.Is(err, fault.Denied) && g.Role == client.RoleAdmin {
-				group := "sessionctl" + a.profileFlag() + " group "
-				return "", cli.Fail("group leave", err, group+"promote "+quoted(groupArg(g))+" MEMBER", group+"disband "+quoted(groupArg(g)))
+				group := a.Self() + " group "
+				return "", cli.Fail("group leave", err, group+"promote "+render.Quote(refs.GroupArg(g))+" MEMBER",
+					group+"disband "+render.Quote(refs.GroupArg(g)))
 			}
-			return "you left " + groupLabel(g), err
+			return "you left " + refs.GroupLabel(g), err
 		},
 	})
 }
@@ -217,10 +229,20 @@ func (a *app) groupDisbandCommand() *cobra.Command {
   sessionctl --yes group disband team`,
 		args: exactly("G"),
 		do: func(ctx context.Context, c *client.Client, g client.Group, _ []string) (string, error) {
-			return groupLabel(g) + " is disbanded", c.GroupDisband(ctx, g.ID)
+			return refs.GroupLabel(g) + " is disbanded", c.GroupDisband(ctx, g.ID)
 		},
 		confirm: func(g client.Group) (string, string) {
-			return fmt.Sprintf("This ends %s for its %s. Type %q to go on", printable(groupLabel(g)), count(inside(g.Members), "member"), printable(g.Name)), printable(g.Name)
+			return fmt.Sprintf("This ends %s for its %s. Type %q to go on", render.Printable(refs.GroupLabel(g)),
+				render.Count(view.MembersInside(g.Members), "member"), render.Printable(g.Name)), render.Printable(g.Name)
 		},
 	})
+}
+
+// addsBack is what an admin types to let an account in whom links do not let in.
+func addsBack(g client.Group, me ident.AccountID) string {
+	name := "GROUP"
+	if g.Name != "" {
+		name = render.Quote(g.Name)
+	}
+	return "sessionctl group add " + name + " " + me.String() + "   # for an admin to type; the ID is yours"
 }

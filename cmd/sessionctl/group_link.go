@@ -11,9 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/refs"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/session"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/view"
 	"github.com/starling-swarm/starling/groups"
 	"github.com/starling-swarm/starling/internal/cli"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
 
 // Defaults of a link.
@@ -22,16 +27,6 @@ const (
 	linkUses = 1
 )
 
-type groupLinkListDoc struct {
-	GroupID string         `json:"group_id"`
-	Links   []groupLinkDoc `json:"links"`
-}
-
-type groupLinkAnswerDoc struct {
-	GroupID string `json:"group_id"`
-	groupLinkDoc
-}
-
 func (a *app) groupLinkCommand() *cobra.Command {
 	var expires string
 	var uses, history int
@@ -39,13 +34,13 @@ func (a *app) groupLinkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "link G",
 		Short: "Make a link by which people join a group",
-		Long: `link prints a short text, and with --qr draws it as a code. Whoever has it can ask to join until it expires or is used
-up; an admin's device lets them in. Send it where only those read it who may join. What the text leads to lies encrypted
-in the cluster, which keeps it for 30 days: no link is good for longer.
+		Long: `link prints a short text, and with --qr draws it as a code. Whoever has it can ask to join until it
+expires or is used up; an admin's device lets them in. Send it where only those read it who may join. What the
+text leads to lies encrypted in the cluster, which keeps it for 30 days: no link is good for longer.
 
-In a public group whoever has it is in at once, no admin is asked; whether they join or not, they can read what is written
-from the day on which it is made until it is closed. Closing it gives all members new keys, which it does not open. At
-most 8 links of a public group are open at once.`,
+In a public group whoever has it is in at once, no admin is asked; whether they join or not, they can read
+what is written from the day on which it is made until it is closed. Closing it gives all members new keys,
+which it does not open. At most 8 links of a public group are open at once.`,
 		Example: `  sessionctl group link team
   sessionctl group link team --expires 1d --uses 20 --qr
   sessionctl group link list team
@@ -60,29 +55,32 @@ most 8 links of a public group are open at once.`,
 			if life > groups.LinkLife {
 				return cli.Usage("--expires %s: a link is good for 30d at most", expires)
 			}
-			c, g, err := a.freshGroup(cmd, args[0], true)
+			c, g, err := a.freshGroup(cmd.Context(), args[0], true)
 			if err != nil {
 				return err
 			}
-			ctx, cancel := a.deadline(cmd, defaultTimeout)
+			ctx, cancel := a.Deadline(cmd.Context(), session.DefaultTimeout)
 			defer cancel()
-			stop := a.waiting("making the link")
+			stop := a.Waiting("making the link")
 			l, err := c.GroupLink(ctx, g.ID, time.Now().Add(life), uses, history)
 			stop()
 			if err != nil {
 				return a.groupError("group link", g, err)
 			}
-			return a.answer("group.link", groupLinkAnswerDoc{g.ID.String(), linkOf(l)}, func(w io.Writer, st style) {
-				if qr {
-					writeQR(w, l.Link)
-				}
-				fmt.Fprintln(w, l.Link)
-				if g.Form == client.GroupPublic {
-					a.say("%s", st.dim("whoever has it is in at once, and can read along until it is closed"))
-				}
-				a.say("%s", st.dim(fmt.Sprintf("good for %s until %s; to close it: sessionctl%s group link revoke %s %s",
-					count(l.Uses, "use"), until(l.Expires, time.Now()), a.profileFlag(), quoted(groupArg(g)), shortSerial(l.Serial))))
-			})
+			return a.Answer("group.link",
+				sessionapi.GroupLinkMade{GroupID: g.ID.String(), GroupLink: sessionapi.GroupLinkOf(l)},
+				func(w io.Writer, st render.Style) {
+					if qr {
+						render.WriteQR(w, l.Link)
+					}
+					fmt.Fprintln(w, l.Link)
+					if g.Form == client.GroupPublic {
+						a.Say("%s", st.Dim("whoever has it is in at once, and can read along until it is closed"))
+					}
+					a.Say("%s", st.Dim(fmt.Sprintf("good for %s until %s; to close it: %s group link revoke %s %s",
+						render.Count(l.Uses, "use"), render.Until(l.Expires, time.Now()), a.Self(),
+						render.Quote(refs.GroupArg(g)), view.ShortSerial(l.Serial))))
+				})
 		},
 	}
 	c.Flags().StringVar(&expires, "expires", linkLife, "it is good for `D`, such as 12h or 7d, at most 30d")
@@ -102,20 +100,20 @@ func (a *app) groupLinkListCommand() *cobra.Command {
 		Args:              exactly("G"),
 		ValidArgsFunction: a.completeGroups,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, g, err := a.freshGroup(cmd, args[0], false)
+			_, g, err := a.freshGroup(cmd.Context(), args[0], false)
 			if err != nil {
 				return err
 			}
-			doc := groupLinkListDoc{g.ID.String(), []groupLinkDoc{}}
+			doc := sessionapi.GroupLinks{GroupID: g.ID.String(), Links: []sessionapi.GroupLink{}}
 			for _, l := range g.Links {
-				doc.Links = append(doc.Links, linkOf(l))
+				doc.Links = append(doc.Links, sessionapi.GroupLinkOf(l))
 			}
-			return a.answer("group.links", doc, func(w io.Writer, st style) {
+			return a.Answer("group.links", doc, func(w io.Writer, st render.Style) {
 				if len(g.Links) == 0 {
 					fmt.Fprintln(w, "no open links")
 					return
 				}
-				writeGroupLinks(w, g.Links, time.Now())
+				view.WriteGroupLinks(w, g.Links, time.Now())
 			})
 		},
 	}
@@ -125,8 +123,8 @@ func (a *app) groupLinkRevokeCommand() *cobra.Command {
 	var all bool
 	c := a.onGroup(groupVerb{
 		use: "revoke G NUMBER|--all", short: "Close a link, or all: nobody joins by it any more",
-		long: `revoke closes a link. Who came by it stays; group remove takes them out. In a public group all members get new keys,
-since whoever has the link holds the present ones.`,
+		long: `revoke closes a link. Who came by it stays; group remove takes them out. In a public group all
+members get new keys, since whoever has the link holds the present ones.`,
 		example: `  sessionctl group link revoke team 50939898
   sessionctl group link revoke team --all`,
 		args: func(cmd *cobra.Command, args []string) error {
@@ -147,28 +145,31 @@ since whoever has the link holds the present ones.`,
 			}
 			switch len(found) {
 			case 0:
-				return "", cli.Fail("group link revoke", fault.New(fault.NotFound, "", "no open link begins with %s", printable(args[0])),
-					"sessionctl"+a.profileFlag()+" group link list "+quoted(groupArg(g)))
+				return "", cli.Fail("group link revoke",
+					fault.New(fault.NotFound, "", "no open link begins with %s", render.Printable(args[0])),
+					a.Self()+" group link list "+render.Quote(refs.GroupArg(g)))
 			case 1:
 				return closeLinks(ctx, c, g, found)
 			}
-			return "", cli.Usage("link %s: %d links begin so", printable(args[0]), len(found))
+			return "", cli.Usage("link %s: %d links begin so", render.Printable(args[0]), len(found))
 		},
 	})
 	c.Flags().BoolVar(&all, "all", false, "all links of the group that are open")
 	return c
 }
 
-// closeLinks closes links, one after the other, and says so. One that somebody else closed meanwhile is closed.
-func closeLinks(ctx context.Context, c *client.Client, g client.Group, links []client.GroupLink) (string, error) {
+// closeLinks closes links, one after the other, and says so. One that somebody else closed meanwhile is
+// closed.
+func closeLinks(ctx context.Context, c *client.Client, g client.Group,
+	links []client.GroupLink) (string, error) {
 	for _, l := range links {
 		if err := c.GroupRevokeLink(ctx, g.ID, l.Serial); err != nil && !errors.Is(err, fault.NotFound) {
 			return "", err
 		}
 	}
-	line := count(len(links), "link") + " of " + groupLabel(g) + " closed"
+	line := render.Count(len(links), "link") + " of " + refs.GroupLabel(g) + " closed"
 	if len(links) == 1 {
-		line = "link " + shortSerial(links[0].Serial) + " is closed"
+		line = "link " + view.ShortSerial(links[0].Serial) + " is closed"
 	}
 	if g.Form == client.GroupPublic && len(links) > 0 {
 		line += ", and all members have new keys"

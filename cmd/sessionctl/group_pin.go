@@ -8,23 +8,26 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
 func (a *app) groupPinCommands() []*cobra.Command {
 	pin := func(use, short, example string, on bool) *cobra.Command {
-		c := a.onMessage(use, short, example, func(ctx context.Context, c *client.Client, m client.Message, _ []string) (client.Message, error) {
-			peer, err := ident.ParsePeer(m.Conversation)
-			if err != nil {
-				return m, err
-			}
-			return c.PinMessage(ctx, peer, m.Ref(), on)
-		})
+		c := a.onMessage(use, short, example,
+			func(ctx context.Context, c *client.Client, m client.Message, _ []string) (client.Message, error) {
+				peer, err := ident.ParsePeer(m.Conversation)
+				if err != nil {
+					return m, err
+				}
+				return c.PinMessage(ctx, peer, m.Ref(), on)
+			})
 		c.GroupID = ""
 		return c
 	}
 	return []*cobra.Command{
-		pin("pin MESSAGE", "Keep a message at hand for all members; moderators and admins do", "  sessionctl group pin last:team", true),
+		pin("pin MESSAGE", "Keep a message at hand for all members; moderators and admins do",
+			"  sessionctl group pin last:team", true),
 		pin("unpin MESSAGE", "Let a pinned message go", "  sessionctl group unpin 3f9a2c1b", false),
 		a.groupPinnedCommand(),
 	}
@@ -38,7 +41,7 @@ func (a *app) groupPinnedCommand() *cobra.Command {
 		Args:              exactly("G"),
 		ValidArgsFunction: a.completeGroups,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, g, err := a.freshGroup(cmd, args[0], false)
+			c, g, err := a.freshGroup(cmd.Context(), args[0], false)
 			if err != nil {
 				return err
 			}
@@ -47,8 +50,8 @@ func (a *app) groupPinnedCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(pinned) == 0 && !a.flags.json {
-				return a.answer("", nil, func(w io.Writer, _ style) { fmt.Fprintln(w, "nothing is pinned") })
+			if len(pinned) == 0 && !a.JSON {
+				return a.Answer("", nil, func(w io.Writer, _ render.Style) { fmt.Fprintln(w, "nothing is pinned") })
 			}
 			for _, m := range pinned {
 				if err := a.printMessage(m); err != nil {

@@ -6,27 +6,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/refs"
 	"github.com/starling-swarm/starling/internal/cli"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
-
-// commandDoc is what help --json says of one command.
-type commandDoc struct {
-	Name     string       `json:"name"`
-	Path     string       `json:"path"`
-	Short    string       `json:"short"`
-	Usage    string       `json:"usage"`
-	Examples []string     `json:"examples,omitempty"`
-	Flags    []flagDoc    `json:"flags,omitempty"`
-	Commands []commandDoc `json:"commands,omitempty"`
-}
-
-type flagDoc struct {
-	Name      string `json:"name"`
-	Shorthand string `json:"shorthand,omitempty"`
-	Type      string `json:"type"`
-	Default   string `json:"default,omitempty"`
-	Usage     string `json:"usage"`
-}
 
 func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{
@@ -39,8 +22,8 @@ func (a *app) helpCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.flags.json {
-				return cli.WriteJSON(a.stdout, "help", describe(target))
+			if a.JSON {
+				return cli.WriteJSON(a.Out, "help", describe(target))
 			}
 			return target.Help()
 		},
@@ -65,7 +48,7 @@ next:
 			}
 		}
 		e := cli.Usage("unknown command %q for %q", name, cmd.CommandPath())
-		for _, n := range nearest(name, verbNames(cmd)) {
+		for _, n := range refs.Nearest(name, verbNames(cmd)) {
 			e.Try = append(e.Try, strings.Replace(cmd.CommandPath(), "sessionctl", "sessionctl help", 1)+" "+n)
 		}
 		if len(e.Try) == 0 {
@@ -86,8 +69,8 @@ func verbNames(cmd *cobra.Command) []string {
 	return names
 }
 
-func describe(cmd *cobra.Command) commandDoc {
-	d := commandDoc{Name: cmd.Name(), Path: cmd.CommandPath(), Short: cmd.Short, Usage: cmd.UseLine()}
+func describe(cmd *cobra.Command) sessionapi.Command {
+	d := sessionapi.Command{Name: cmd.Name(), Path: cmd.CommandPath(), Short: cmd.Short, Usage: cmd.UseLine()}
 	for _, l := range strings.Split(cmd.Example, "\n") {
 		if l = strings.TrimSpace(l); l != "" {
 			d.Examples = append(d.Examples, l)
@@ -95,7 +78,8 @@ func describe(cmd *cobra.Command) commandDoc {
 	}
 	flags := func(f *pflag.Flag) {
 		if !f.Hidden {
-			d.Flags = append(d.Flags, flagDoc{f.Name, f.Shorthand, f.Value.Type(), f.DefValue, f.Usage})
+			d.Flags = append(d.Flags, sessionapi.Flag{Name: f.Name, Shorthand: f.Shorthand, Type: f.Value.Type(),
+				Default: f.DefValue, Usage: f.Usage})
 		}
 	}
 	cmd.LocalNonPersistentFlags().VisitAll(flags)

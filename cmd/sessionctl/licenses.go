@@ -7,19 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
 	"github.com/starling-swarm/starling/internal/cli"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
-
-type licensesDoc struct {
-	License string      `json:"license"`
-	Modules []moduleDoc `json:"modules"`
-}
-
-type moduleDoc struct {
-	Path    string `json:"path"`
-	Version string `json:"version"`
-	URL     string `json:"url"`
-}
 
 func (a *app) licensesCommand() *cobra.Command {
 	return &cobra.Command{
@@ -32,17 +23,19 @@ func (a *app) licensesCommand() *cobra.Command {
 			if !ok {
 				return cli.Fail("licenses", fmt.Errorf("the binary carries no build information"))
 			}
-			doc := licensesDoc{License: "AGPL-3.0-or-later", Modules: []moduleDoc{}}
+			doc := sessionapi.Licenses{License: "AGPL-3.0-or-later", Modules: []sessionapi.Module{}}
 			for _, m := range info.Deps {
-				doc.Modules = append(doc.Modules, moduleDoc{m.Path, m.Version, "https://pkg.go.dev/" + m.Path + "@" + m.Version + "?tab=licenses"})
+				doc.Modules = append(doc.Modules,
+					sessionapi.Module{Path: m.Path, Version: m.Version,
+						URL: "https://pkg.go.dev/" + m.Path + "@" + m.Version + "?tab=licenses"})
 			}
-			return a.answer("licenses", doc, func(w io.Writer, _ style) {
+			return a.Answer("licenses", doc, func(w io.Writer, _ render.Style) {
 				fmt.Fprintf(w, "Starling is free software under %s. It is built from:\n", doc.License)
-				t := newTable("MODULE", "VERSION", "LICENCE TEXT")
+				t := render.NewTable("MODULE", "VERSION", "LICENCE TEXT")
 				for _, m := range doc.Modules {
-					t.row(m.Path, m.Version, m.URL)
+					t.Row(m.Path, m.Version, m.URL)
 				}
-				t.write(w)
+				t.Write(w)
 			})
 		},
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,12 +48,12 @@ func (a *app) logCommand() *cobra.Command {
 
 func (a *app) log(cmd *cobra.Command, args []string, f client.Filter, follow bool) error {
 	ctx := cmd.Context()
-	c, err := a.fresh(cmd, false)
+	c, err := a.Fresh(cmd.Context(), false)
 	if err != nil {
 		return err
 	}
 	if len(args) == 1 {
-		id, err := a.peer(ctx, c, args[0])
+		id, err := a.find(c).Peer(ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -82,20 +80,4 @@ func (a *app) log(cmd *cobra.Command, args []string, f client.Filter, follow boo
 		return nil // Ctrl-C is how following ends
 	}
 	return err
-}
-
-// parseAge reads a duration that may also be given in days, "2d".
-func parseAge(s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil {
-			return 0, cli.Usage("--since %s: want a duration such as 90m, 12h or 2d", s)
-		}
-		return time.Duration(n) * 24 * time.Hour, nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 {
-		return 0, cli.Usage("--since %s: want a duration such as 90m, 12h or 2d", s)
-	}
-	return d, nil
 }

@@ -6,18 +6,10 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
-
-type profileListDoc struct {
-	Home     string       `json:"home"`
-	Profiles []profileDoc `json:"profiles"`
-}
-
-type profileDoc struct {
-	Name string `json:"name"`
-	Dir  string `json:"dir"`
-	This bool   `json:"this"`
-}
 
 func (a *app) profileCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -33,29 +25,23 @@ func (a *app) profileCommand() *cobra.Command {
 		Example: "  sessionctl profile list --json",
 		Args:    exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			doc := profileListDoc{a.flags.home, []profileDoc{}}
-			for _, n := range a.profileNames() {
-				doc.Profiles = append(doc.Profiles, profileDoc{n, filepath.Join(a.profilesDir(), n), n == a.flags.profile})
+			doc := sessionapi.Profiles{Home: a.Home, Profiles: []sessionapi.Profile{}}
+			for _, n := range a.ProfileNames() {
+				doc.Profiles = append(doc.Profiles,
+					sessionapi.Profile{Name: n, Dir: filepath.Join(a.ProfilesDir(), n), This: n == a.Profile})
 			}
-			return a.answer("profile.list", doc, func(w io.Writer, _ style) {
+			return a.Answer("profile.list", doc, func(w io.Writer, _ render.Style) {
 				if len(doc.Profiles) == 0 {
 					fmt.Fprintln(w, "no profiles yet")
 					return
 				}
-				t := newTable("PROFILE", "DIRECTORY")
+				t := render.NewTable("PROFILE", "DIRECTORY")
 				for _, p := range doc.Profiles {
-					t.row(p.Name, p.Dir)
+					t.Row(p.Name, p.Dir)
 				}
-				t.write(w)
+				t.Write(w)
 			})
 		},
 	})
 	return c
-}
-
-func (a *app) completeProfiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	if a.settle() != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return a.profileNames(), cobra.ShellCompDirectiveNoFileComp
 }

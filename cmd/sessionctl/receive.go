@@ -11,8 +11,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/session"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/view"
 	"github.com/starling-swarm/starling/internal/cli"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
 
 func (a *app) receiveCommand() *cobra.Command {
@@ -21,9 +26,9 @@ func (a *app) receiveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "receive [--max N] [--expect REGEX]",
 		Short: "Wait for messages, print them, and end",
-		Long: `receive prints messages of others that this profile has not handed out before, waits until --max of them came, and
-exits 0; after --timeout it exits 6. With --expect only messages whose text matches are printed and counted; the
-others stay for the next receive.`,
+		Long: `receive prints messages of others that this profile has not handed out before, waits until --max of
+them came, and exits 0; after --timeout it exits 6. With --expect only messages whose text matches are printed
+and counted; the others stay for the next receive.`,
 		Example: `  sessionctl receive
   sessionctl receive --max 10 --timeout 1m --json
   sessionctl receive --expect '^ACK' --timeout 10s`,
@@ -46,11 +51,11 @@ others stay for the next receive.`,
 }
 
 func (a *app) receive(cmd *cobra.Command, most int, re *regexp.Regexp) error {
-	c, err := a.online(cmd.Context())
+	c, err := a.Online(cmd.Context())
 	if err != nil {
 		return err
 	}
-	ctx, cancel := a.deadline(cmd, defaultTimeout)
+	ctx, cancel := a.Deadline(cmd.Context(), session.DefaultTimeout)
 	defer cancel()
 	events := c.Events()
 	defer events.Close()
@@ -72,27 +77,28 @@ func (a *app) receive(cmd *cobra.Command, most int, re *regexp.Regexp) error {
 		}
 		got, after = got+n, last
 		if got == most {
-			a.linger(cmd.Context(), c)
+			a.Linger(cmd.Context(), c)
 			return nil
 		}
 		if err := nextMessage(waitCtx, c, events); err != nil {
 			select {
 			case cause := <-offline:
-				return a.unreachable("receive", cause)
+				return a.Unreachable("receive", cause)
 			default:
 			}
 			if errors.Is(err, context.DeadlineExceeded) {
 				return &cli.Error{What: fmt.Sprintf("receive: %d of %d messages came in time", got, most), Cause: err,
-					Try: []string{"sessionctl" + a.profileFlag() + " receive --timeout 5m"}}
+					Try: []string{a.Self() + " receive --timeout 5m"}}
 			}
 			return err
 		}
 	}
 }
 
-// handOut prints and marks up to most messages of others after the given cursor that match, and returns how many and
-// the new cursor.
-func (a *app) handOut(ctx context.Context, c *client.Client, after int64, most int, re *regexp.Regexp) (n int, last int64, err error) {
+// handOut prints and marks up to most messages of others after the given cursor that match, and returns how
+// many and the new cursor.
+func (a *app) handOut(ctx context.Context, c *client.Client, after int64, most int,
+	re *regexp.Regexp) (n int, last int64, err error) {
 	waiting, err := c.Messages(ctx, client.Filter{NotHandedOut: true, After: after})
 	if err != nil {
 		return 0, after, err
@@ -119,13 +125,14 @@ func (a *app) handOut(ctx context.Context, c *client.Client, after int64, most i
 
 func (a *app) printMessage(m client.Message) error {
 	if m.Notice != nil {
-		a.places = nil // names may be others now
+		a.groups.Forget() // names may be others now
 	}
-	return a.answer("message", messageOf(m), func(w io.Writer, st style) { writeMessage(w, st, m, a.placeOf(m), time.Now()) })
+	return a.Answer("message", sessionapi.MessageOf(m),
+		func(w io.Writer, st render.Style) { view.WriteMessage(w, st, m, a.placeOf(m), time.Now()) })
 }
 
-// nextMessage returns when an event says that a message came or was changed, or that none will ever come: the device is
-// no longer part of the account.
+// nextMessage returns when an event says that a message came or was changed, or that none will ever come: the
+// device is no longer part of the account.
 func nextMessage(ctx context.Context, c *client.Client, events *client.Subscription) error {
 	for {
 		if c.Account().Revoked {
@@ -136,7 +143,8 @@ func nextMessage(ctx context.Context, c *client.Client, events *client.Subscript
 		if err != nil {
 			return err
 		}
-		if e.Kind == client.EventMessage || e.Kind == client.EventUpdate || e.Kind == client.EventNotice && e.Message != nil {
+		if e.Kind == client.EventMessage || e.Kind == client.EventUpdate || e.Kind == client.EventNotice &&
+			e.Message != nil {
 			return nil
 		}
 	}
@@ -148,10 +156,11 @@ func (a *app) listenCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "listen [--since CURSOR] [--ack]",
 		Short: "Print messages as they come, until stopped",
-		Long: `listen prints messages as they come, those of your own other devices included, until it is stopped with Ctrl-C.
+		Long: `listen prints messages as they come, those of your own other devices included, until it is stopped
+with Ctrl-C.
 
-Every message has a cursor in JSON: --since prints all messages after it first (0: everything). --ack marks what is
-printed as handed out; without --since it begins with what "receive" has not handed out yet.`,
+Every message has a cursor in JSON: --since prints all messages after it first (0: everything). --ack marks
+what is printed as handed out; without --since it begins with what "receive" has not handed out yet.`,
 		Example: `  sessionctl listen
   sessionctl listen --json --ack
   sessionctl listen --json --since 42`,
@@ -168,7 +177,7 @@ printed as handed out; without --since it begins with what "receive" has not han
 
 func (a *app) listen(cmd *cobra.Command, replay bool, since int64, ack bool) error {
 	ctx := cmd.Context()
-	c, err := a.open()
+	c, err := a.Open()
 	if err != nil {
 		return err
 	}
@@ -203,8 +212,8 @@ func (a *app) listen(cmd *cobra.Command, replay bool, since int64, ack bool) err
 			}
 		}
 	}
-	a.start(ctx, c)
-	a.noteOffline(ctx, c)
+	a.Start(ctx, c)
+	a.NoteOffline(ctx, c)
 	err = a.follow(ctx, c, events, client.Filter{After: after}, show)
 	if ctx.Err() != nil {
 		return nil // Ctrl-C is how listening ends
@@ -212,17 +221,9 @@ func (a *app) listen(cmd *cobra.Command, replay bool, since int64, ack bool) err
 	return err
 }
 
-// noteOffline says on stderr, once, if the cluster cannot be reached; the client keeps trying.
-func (a *app) noteOffline(ctx context.Context, c *client.Client) {
-	go func() {
-		if err := c.WaitOnline(ctx); errors.Is(err, fault.Unavailable) && ctx.Err() == nil {
-			a.warn("offline, trying again: %v", err)
-		}
-	}()
-}
-
 // follow calls show for every message that f selects, now and as they come, until ctx ends.
-func (a *app) follow(ctx context.Context, c *client.Client, events *client.Subscription, f client.Filter, show func(client.Message) error) error {
+func (a *app) follow(ctx context.Context, c *client.Client, events *client.Subscription, f client.Filter,
+	show func(client.Message) error) error {
 	for {
 		found, err := c.Messages(ctx, f)
 		if err != nil {
@@ -238,4 +239,15 @@ func (a *app) follow(ctx context.Context, c *client.Client, events *client.Subsc
 			return err
 		}
 	}
+}
+
+// placeOf returns where a message stands.
+func (a *app) placeOf(m client.Message) view.Place {
+	id, err := ident.ParseGroupID(m.Conversation)
+	if err != nil || a.Client == nil {
+		return view.Place{}
+	}
+	p := a.groups.Of(context.Background(), a.Client, id)
+	p.Hidden = a.oneGroup
+	return p
 }

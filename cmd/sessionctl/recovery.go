@@ -8,15 +8,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/terminal"
 	"github.com/starling-swarm/starling/internal/cli"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
-
-type recoveryDoc struct {
-	AccountID string `json:"account_id"`
-	Valid     *bool  `json:"valid,omitempty"` // of verify
-	Kept      bool   `json:"kept"`            // the phrase is on this device
-}
 
 func (a *app) recoveryCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -27,13 +24,14 @@ func (a *app) recoveryCommand() *cobra.Command {
   sessionctl recovery hide`,
 	}
 	c.AddCommand(a.recoveryVerifyCommand(), a.recoveryQRCommand(), &cobra.Command{
-		Use:     "hide",
-		Short:   "Take the recovery phrase off this device, if it is kept here",
-		Long:    "hide destroys the phrase that \"recovery verify --keep\" put on this device. The paper is then the only copy.",
+		Use:   "hide",
+		Short: "Take the recovery phrase off this device, if it is kept here",
+		Long: "hide destroys the phrase that \"recovery verify --keep\" put on this device. The paper is then " +
+			"the only copy.",
 		Example: "  sessionctl recovery hide",
 		Args:    exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			c, err := a.open()
+			c, err := a.Open()
 			if err != nil {
 				return err
 			}
@@ -41,13 +39,14 @@ func (a *app) recoveryCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.answer("recovery", recoveryDoc{AccountID: c.Account().ID.String()}, func(w io.Writer, st style) {
-				if had {
-					fmt.Fprintln(w, st.green("✓")+" the recovery phrase is no longer on this device")
-					return
-				}
-				fmt.Fprintln(w, "the recovery phrase was not on this device")
-			})
+			return a.Answer("recovery", sessionapi.Recovery{AccountID: c.Account().ID.String()},
+				func(w io.Writer, st render.Style) {
+					if had {
+						fmt.Fprintln(w, st.Green("✓")+" the recovery phrase is no longer on this device")
+						return
+					}
+					fmt.Fprintln(w, "the recovery phrase was not on this device")
+				})
 		},
 	})
 	return c
@@ -59,21 +58,22 @@ func (a *app) recoveryVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [--words-file FILE|-] [--keep]",
 		Short: "Check that the words you wrote down are this account's phrase",
-		Long: `verify reads the 24 words and says whether they bring this account back. Nothing is sent, and nothing is kept unless
---keep asks for it: then "recovery qr" can draw the phrase later, and so can whoever takes the unlocked device.`,
+		Long: `verify reads the 24 words and says whether they bring this account back. Nothing is sent, and nothing
+is kept unless --keep asks for it: then "recovery qr" can draw the phrase later, and so can whoever takes the
+unlocked device.`,
 		Example: `  sessionctl recovery verify
   sessionctl recovery verify --words-file phrase.txt`,
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			c, err := a.open()
+			c, err := a.Open()
 			if err != nil {
 				return err
 			}
-			words, err := a.readPhrase(wordsFile)
+			words, err := a.ReadPhrase(wordsFile)
 			if err != nil {
 				return err
 			}
-			if err := checkPhrase(words); err != nil {
+			if err := terminal.CheckPhrase(words); err != nil {
 				return err
 			}
 			check := c.CheckPhrase
@@ -84,9 +84,11 @@ func (a *app) recoveryVerifyCommand() *cobra.Command {
 				return a.phraseError(err)
 			}
 			valid := true
-			return a.answer("recovery", recoveryDoc{c.Account().ID.String(), &valid, isKept(c)}, func(w io.Writer, st style) {
-				fmt.Fprintln(w, st.green("✓")+" these words bring this account back")
-			})
+			return a.Answer("recovery",
+				sessionapi.Recovery{AccountID: c.Account().ID.String(), Valid: &valid, Kept: isKept(c)},
+				func(w io.Writer, st render.Style) {
+					fmt.Fprintln(w, st.Green("✓")+" these words bring this account back")
+				})
 		},
 	}
 	cmd.Flags().StringVar(&wordsFile, "words-file", "", "`FILE` with the 24 words; - is stdin")
@@ -99,19 +101,19 @@ func (a *app) recoveryQRCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "qr [--words-file FILE|-]",
 		Short: "Draw the recovery phrase as a QR code",
-		Long: `qr draws the phrase that is kept on this device or, since usually none is, the one that you give it. Whoever sees the
-picture can take the account.`,
+		Long: `qr draws the phrase that is kept on this device or, since usually none is, the one that you give it.
+Whoever sees the picture can take the account.`,
 		Example: "  sessionctl recovery qr --words-file phrase.txt",
 		Args:    exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			c, err := a.open()
+			c, err := a.Open()
 			if err != nil {
 				return err
 			}
 			words, err := c.KeptPhrase()
 			if wordsFile != "" || errors.Is(err, fault.NotFound) {
-				if words, err = a.readPhrase(wordsFile); err == nil {
-					err = checkPhrase(words)
+				if words, err = a.ReadPhrase(wordsFile); err == nil {
+					err = terminal.CheckPhrase(words)
 				}
 				if err == nil {
 					err = a.phraseError(c.CheckPhrase(words))
@@ -120,10 +122,10 @@ picture can take the account.`,
 			if err != nil {
 				return err
 			}
-			if a.flags.json {
+			if a.JSON {
 				return cli.Usage("recovery qr: a picture has no JSON form")
 			}
-			writeQR(a.stdout, words)
+			render.WriteQR(a.Out, words)
 			return nil
 		},
 	}

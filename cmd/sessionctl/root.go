@@ -3,55 +3,44 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/refs"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/session"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/terminal"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/view"
 	"github.com/starling-swarm/starling/internal/cli"
 	"github.com/starling-swarm/starling/internal/clictx"
-	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// app is one run of the command: its streams, the global flags, and the profile that a verb has opened.
+// app is one run of the command: where it talks to people and scripts, and the profile that a verb works on.
 type app struct {
-	stdin  io.Reader
-	stdout io.Writer
-	stderr io.Writer
-	flags  globalFlags
+	*terminal.Terminal
+	*session.Session
 
-	places   map[ident.GroupID]place // what the groups of printed messages are called
-	oneGroup bool                    // all messages that are printed are of one conversation
-	told     sync.Map                // what the user was told of groups
-	joining  bool                    // the command answers why a group cannot be joined
-
-	patience time.Duration // with a cluster that is silent; 0: the client's own
-
-	client  *client.Client
-	stopRun context.CancelFunc
-	ran     chan error // receives the end of client.Run
-}
-
-type globalFlags struct {
-	profile string
-	home    string
-	cluster string
-	json    bool
-	quiet   bool
 	verbose bool
-	noInput bool
-	yes     bool
-	timeout time.Duration
+	timeout time.Duration // as the flag says; Session.Timeout is zero unless the user gave it
+
+	groups   view.Places // what the groups of printed messages are called
+	oneGroup bool        // all messages that are printed are of one conversation
+	alerts   view.Alerts // what the user is told of events
 }
 
-// defaultTimeout bounds what a verb waits for, unless --timeout says otherwise or the verb has a longer one of its own.
-const defaultTimeout = 15 * time.Second
-
-// patienceBeyond makes the deadline, and not the client's patience with a silent cluster, end a wait whose length the user
-// chose.
-const patienceBeyond = time.Minute
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
+	a := &app{Terminal: &terminal.Terminal{In: stdin, Out: stdout, Err: stderr}, Session: &session.Session{}}
+	a.Report = a.Terminal
+	a.OnEvent = func(ctx context.Context, c *client.Client, e client.Event) {
+		if text := a.alerts.Text(ctx, c, e); text != "" {
+			a.Warn("%s", text)
+		}
+	}
+	return a
+}
 
 // The groups of the command overview, in the order in which a new user meets them.
 var commandGroups = []*cobra.Group{
@@ -79,18 +68,21 @@ account IDs or contents: every request travels through three relays.`,
   sessionctl -p alice log bob -n 20              # what was said`,
 	}
 	f := root.PersistentFlags()
-	f.StringVarP(&a.flags.profile, "profile", "p", "default", "`NAME` of the profile (one account on this machine)")
-	f.StringVar(&a.flags.home, "home", "", "`DIR` of all profiles and contexts (env SESSIONCTL_HOME; default "+"the XDG data directory)")
-	f.StringVar(&a.flags.cluster, "cluster", "", "cluster: a `FILE`, a link or a context (env SESSIONCTL_CLUSTER; default the current context)")
-	f.BoolVar(&a.flags.json, "json", false, "print JSON: one document, or one line per item")
-	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "print only the answer")
-	f.BoolVarP(&a.flags.verbose, "verbose", "v", false, "log what the client does on stderr")
-	f.BoolVar(&a.flags.noInput, "no-input", false, "never ask; fail instead")
-	f.BoolVarP(&a.flags.yes, "yes", "y", false, "answer yes to questions")
-	f.DurationVar(&a.flags.timeout, "timeout", defaultTimeout, "how long to wait, and to try an unreachable cluster, before giving up with exit code 6")
+	f.StringVarP(&a.Profile, "profile", "p", "default", "`NAME` of the profile (one account on this machine)")
+	f.StringVar(&a.Home, "home", "",
+		"`DIR` of all profiles and contexts (env SESSIONCTL_HOME; default "+"the XDG data directory)")
+	f.StringVar(&a.Cluster, "cluster", "",
+		"cluster: a `FILE`, a link or a context (env SESSIONCTL_CLUSTER; default the current context)")
+	f.BoolVar(&a.JSON, "json", false, "print JSON: one document, or one line per item")
+	f.BoolVarP(&a.Quiet, "quiet", "q", false, "print only the answer")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what the client does on stderr")
+	f.BoolVar(&a.NoInput, "no-input", false, "never ask; fail instead")
+	f.BoolVarP(&a.Yes, "yes", "y", false, "answer yes to questions")
+	f.DurationVar(&a.timeout, "timeout", session.DefaultTimeout,
+		"how long to wait, and to try an unreachable cluster, before giving up with exit code 6")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd.Flags().Changed("timeout") {
-			a.patience = a.flags.timeout + patienceBeyond
+			a.Timeout = a.timeout
 		}
 		return a.settle()
 	}
@@ -98,9 +90,11 @@ account IDs or contents: every request travels through three relays.`,
 	for _, c := range []*cobra.Command{
 		a.initCommand(), a.restoreCommand(), a.demoCommand(),
 		a.sendCommand(), a.receiveCommand(), a.listenCommand(), a.logCommand(), a.convCommand(), a.groupCommand(),
-		a.readCommand(), a.reactCommand(), a.unreactCommand(), a.editCommand(), a.deleteCommand(), a.typingCommand(),
+		a.readCommand(), a.reactCommand(), a.unreactCommand(), a.editCommand(), a.deleteCommand(),
+		a.typingCommand(),
 		a.contactCommand(), a.requestCommand(), a.blockCommand(), a.unblockCommand(),
-		a.accountCommand(), a.deviceCommand(), a.recoveryCommand(), a.settingsCommand(), a.syncCommand(), a.profileCommand(),
+		a.accountCommand(), a.deviceCommand(), a.recoveryCommand(), a.settingsCommand(), a.syncCommand(),
+		a.profileCommand(),
 		a.netCommand(), a.contextCommand(), a.waitCommand(),
 		a.benchCommand(), a.e2eCommand(),
 	} {
@@ -120,29 +114,27 @@ account IDs or contents: every request travels through three relays.`,
 
 // settle fills in what the environment says where no flag does.
 func (a *app) settle() error {
-	if a.flags.home == "" {
-		a.flags.home = os.Getenv("SESSIONCTL_HOME")
+	if a.Home == "" {
+		a.Home = os.Getenv("SESSIONCTL_HOME")
 	}
-	if a.flags.home == "" {
-		a.flags.home = clictx.DefaultHome()
+	if a.Home == "" {
+		a.Home = clictx.DefaultHome()
 	}
-	if a.flags.cluster == "" {
-		a.flags.cluster = os.Getenv("SESSIONCTL_CLUSTER")
+	if a.Cluster == "" {
+		a.Cluster = os.Getenv("SESSIONCTL_CLUSTER")
 	}
-	if !validProfile.MatchString(a.flags.profile) {
-		return cli.Usage("profile %q: want 1 to 64 letters, digits, dots, hyphens and underscores", a.flags.profile)
+	if !session.ValidProfile(a.Profile) {
+		return cli.Usage("profile %q: want 1 to 64 letters, digits, dots, hyphens and underscores", a.Profile)
 	}
-	if a.flags.timeout <= 0 {
-		return cli.Usage("--timeout %s: want more than nothing", a.flags.timeout)
+	if a.timeout <= 0 {
+		return cli.Usage("--timeout %s: want more than nothing", a.timeout)
 	}
+	if a.verbose {
+		a.Logger = slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	a.alerts.Self = a.Self()
 	return nil
 }
 
-// deadline returns ctx bounded by --timeout, or by the verb's own default when the user gave none.
-func (a *app) deadline(cmd *cobra.Command, own time.Duration) (context.Context, context.CancelFunc) {
-	d := own
-	if cmd.Flags().Changed("timeout") {
-		d = a.flags.timeout
-	}
-	return context.WithTimeout(cmd.Context(), d)
-}
+// find is how verbs find what the user typed for people, groups, devices and messages.
+func (a *app) find(c *client.Client) refs.Finder { return refs.Finder{Client: c, Self: a.Self()} }

@@ -41,9 +41,11 @@ func setup(env *testscript.Env) error {
 // commands of the scripts:
 //
 //	exit N COMMAND...    COMMAND ends with exit code N
-//	field VAR PATH [stderr]  VAR = the field PATH (a.b.0.c) of the last line of JSON on stdout (or stderr) that has it
+//	field VAR PATH [stderr]  VAR = the field PATH (a.b.0.c) of the last line of JSON on stdout (or stderr)
+//	                     that has it
 //	nofield PATH         that line has no such field, or null
-//	fields COUNT LIST... the COUNT lines of JSON each have exactly the named fields besides v and kind; "x?" may be absent
+//	fields COUNT LIST... the COUNT lines of JSON each have exactly the named fields besides v and kind;
+//	                     "x?" may be absent
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exit":    cmdExit,
 	"field":   cmdField,

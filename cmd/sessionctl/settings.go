@@ -7,19 +7,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/refs"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
 	"github.com/starling-swarm/starling/internal/cli"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
-
-type settingsDoc struct {
-	Settings []settingDoc `json:"settings"`
-}
-
-type settingDoc struct {
-	Name  string `json:"name"`
-	On    bool   `json:"on"`
-	About string `json:"about"`
-}
 
 func onOff(on bool) string {
 	if on {
@@ -47,16 +40,16 @@ func (a *app) settingsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			doc := settingsDoc{[]settingDoc{}}
+			doc := sessionapi.Settings{Settings: []sessionapi.Setting{}}
 			for _, s := range all {
-				doc.Settings = append(doc.Settings, settingDoc{s.Name, s.On, s.About})
+				doc.Settings = append(doc.Settings, sessionapi.Setting{Name: s.Name, On: s.On, About: s.About})
 			}
-			return a.answer("settings.list", doc, func(w io.Writer, _ style) {
-				t := newTable("NAME", "", "WHAT IT DOES")
+			return a.Answer("settings.list", doc, func(w io.Writer, _ render.Style) {
+				t := render.NewTable("NAME", "", "WHAT IT DOES")
 				for _, s := range all {
-					t.row(s.Name, onOff(s.On), s.About)
+					t.Row(s.Name, onOff(s.On), s.About)
 				}
-				t.write(w)
+				t.Write(w)
 			})
 		},
 	}, &cobra.Command{
@@ -72,7 +65,8 @@ func (a *app) settingsCommand() *cobra.Command {
 			}
 			for _, s := range all {
 				if s.Name == args[0] {
-					return a.answer("setting", settingDoc{s.Name, s.On, s.About}, func(w io.Writer, _ style) { fmt.Fprintln(w, onOff(s.On)) })
+					return a.Answer("setting", sessionapi.Setting{Name: s.Name, On: s.On, About: s.About},
+						func(w io.Writer, _ render.Style) { fmt.Fprintln(w, onOff(s.On)) })
 				}
 			}
 			return a.noSetting(args[0])
@@ -87,7 +81,7 @@ func (a *app) settingsCommand() *cobra.Command {
 			if args[1] != "on" && args[1] != "off" {
 				return cli.Usage("settings set %s %s: want on or off", args[0], args[1])
 			}
-			c, err := a.online(cmd.Context())
+			c, err := a.Online(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -98,19 +92,20 @@ func (a *app) settingsCommand() *cobra.Command {
 				}
 				return cli.Fail("settings set", err)
 			}
-			if err := a.answer("setting", settingDoc{Name: args[0], On: on}, func(w io.Writer, st style) {
-				fmt.Fprintf(w, "%s %s is %s\n", st.green("✓"), args[0], onOff(on))
-			}); err != nil {
+			if err := a.Answer("setting", sessionapi.Setting{Name: args[0], On: on},
+				func(w io.Writer, st render.Style) {
+					fmt.Fprintf(w, "%s %s is %s\n", st.Green("✓"), args[0], onOff(on))
+				}); err != nil {
 				return err
 			}
-			return a.share(cmd, c, "settings set")
+			return a.Share(cmd.Context(), c, "settings set")
 		},
 	})
 	return c
 }
 
 func (a *app) settings(cmd *cobra.Command) (*client.Client, []client.Setting, error) {
-	c, err := a.fresh(cmd, false)
+	c, err := a.Fresh(cmd.Context(), false)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,7 +114,8 @@ func (a *app) settings(cmd *cobra.Command) (*client.Client, []client.Setting, er
 }
 
 func (a *app) noSetting(name string) error {
-	e := cli.Fail("no setting "+printable(name), fault.New(fault.NotFound, "find setting", "there is none of that name"))
-	e.Try = append(nearest(name, client.SettingNames()), "sessionctl settings list")
+	e := cli.Fail("no setting "+render.Printable(name),
+		fault.New(fault.NotFound, "find setting", "there is none of that name"))
+	e.Try = append(refs.Nearest(name, client.SettingNames()), "sessionctl settings list")
 	return e
 }

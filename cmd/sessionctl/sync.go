@@ -8,39 +8,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/session"
+	"github.com/starling-swarm/starling/cmd/sessionctl/internal/view"
+	"github.com/starling-swarm/starling/internal/sessionapi"
 )
-
-type syncStatusDoc struct {
-	Documents []documentDoc   `json:"documents"`
-	Devices   []deviceSyncDoc `json:"devices"`
-}
-
-type documentDoc struct {
-	Name     string `json:"name"`
-	Version  string `json:"version"` // equal on devices that hold the same
-	Pending  int    `json:"pending"`
-	MergedAt millis `json:"merged_at"`
-}
-
-type deviceSyncDoc struct {
-	ID     string `json:"id"`
-	Behind *int   `json:"behind"` // null: it has not said yet
-}
-
-func syncOf(s client.SyncStatus) syncStatusDoc {
-	doc := syncStatusDoc{[]documentDoc{}, []deviceSyncDoc{}}
-	for _, d := range s.Documents {
-		doc.Documents = append(doc.Documents, documentDoc{d.Name, d.Version, d.Pending, millis(d.MergedAt)})
-	}
-	for _, d := range s.Devices {
-		out := deviceSyncDoc{ID: d.ID.String()}
-		if d.Known {
-			out.Behind = &d.Behind
-		}
-		doc.Devices = append(doc.Devices, out)
-	}
-	return doc
-}
 
 func (a *app) syncCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -53,13 +25,13 @@ func (a *app) syncCommand() *cobra.Command {
 	c.AddCommand(&cobra.Command{
 		Use:   "status",
 		Short: "Show each shared document and how far the devices are",
-		Long: `status shows, for each document, a version (equal on devices that hold the same), the changes that wait to be
-shared, and when something came from another device last. A device is behind by the changes stored since it last said that it had
-fetched everything.`,
+		Long: `status shows, for each document, a version (equal on devices that hold the same), the changes that
+wait to be shared, and when something came from another device last. A device is behind by the changes stored
+since it last said that it had fetched everything.`,
 		Example: "  sessionctl sync status --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.fresh(cmd, false)
+			c, err := a.Fresh(cmd.Context(), false)
 			if err != nil {
 				return err
 			}
@@ -71,14 +43,14 @@ fetched everything.`,
 		Example: "  sessionctl sync pull",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.fresh(cmd, true)
+			c, err := a.Fresh(cmd.Context(), true)
 			if err != nil {
 				return err
 			}
 			if err := a.syncStatus(cmd, c); err != nil {
 				return err
 			}
-			a.linger(cmd.Context(), c)
+			a.Linger(cmd.Context(), c)
 			return nil
 		},
 	}, &cobra.Command{
@@ -87,17 +59,17 @@ fetched everything.`,
 		Example: "  sessionctl sync push --timeout 1m",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.online(cmd.Context())
+			c, err := a.Online(cmd.Context())
 			if err != nil {
 				return err
 			}
-			ctx, cancel := a.deadline(cmd, defaultTimeout)
+			ctx, cancel := a.Deadline(cmd.Context(), session.DefaultTimeout)
 			defer cancel()
-			stop := a.waiting("sharing")
+			stop := a.Waiting("sharing")
 			err = c.Flush(ctx)
 			stop()
 			if err != nil {
-				return a.unreachable("sync push", err)
+				return a.Unreachable("sync push", err)
 			}
 			return a.syncStatus(cmd, c)
 		},
@@ -116,48 +88,20 @@ func (a *app) syncStatus(cmd *cobra.Command, c *client.Client) error {
 	if err != nil {
 		return err
 	}
-	return a.answer("sync.status", syncOf(s), func(w io.Writer, _ style) { writeSync(w, s, time.Now()) })
-}
-
-func writeSync(w io.Writer, s client.SyncStatus, now time.Time) {
-	t := newTable("DOCUMENT", "VERSION", "PENDING", "MERGED")
-	for _, d := range s.Documents {
-		if d.Version != "" || d.Pending > 0 {
-			t.row(d.Name, d.Version, fmt.Sprint(d.Pending), ago(d.MergedAt, now))
-		}
-	}
-	t.write(w)
-	fmt.Fprintln(w)
-	t = newTable("DEVICE", "BEHIND")
-	for _, d := range s.Devices {
-		id, behind := d.ID.String(), "has not said yet"
-		if d.This {
-			id += " (this one)"
-		}
-		if d.Known {
-			behind = fmt.Sprint(d.Behind)
-		}
-		t.row(id, behind)
-	}
-	t.write(w)
-}
-
-type syncChangeDoc struct {
-	Document string `json:"document"`
-	Subject  string `json:"subject,omitempty"` // account or conversation ID
-	At       millis `json:"at"`
+	return a.Answer("sync.status", sessionapi.SyncStatusOf(s),
+		func(w io.Writer, _ render.Style) { view.WriteSync(w, s, time.Now()) })
 }
 
 func (a *app) syncWatch(cmd *cobra.Command) error {
 	ctx := cmd.Context()
-	c, err := a.open()
+	c, err := a.Open()
 	if err != nil {
 		return err
 	}
 	events := c.Events()
 	defer events.Close()
-	a.start(ctx, c)
-	a.noteOffline(ctx, c)
+	a.Start(ctx, c)
+	a.NoteOffline(ctx, c)
 	for {
 		e, err := events.Next(ctx)
 		if ctx.Err() != nil {
@@ -166,7 +110,7 @@ func (a *app) syncWatch(cmd *cobra.Command) error {
 		if err != nil {
 			return err
 		}
-		d := syncChangeDoc{At: millis(e.At)}
+		d := sessionapi.SyncChange{At: sessionapi.Millis(e.At)}
 		switch {
 		case e.Kind == client.EventAccount:
 			d.Document = e.Text
@@ -177,8 +121,9 @@ func (a *app) syncWatch(cmd *cobra.Command) error {
 		default:
 			continue
 		}
-		if err := a.answer("sync.change", d, func(w io.Writer, st style) {
-			fmt.Fprintf(w, "%s %s %s\n", st.dim(clock(e.At, time.Now())), d.Document, cut(d.Subject, 10))
+		if err := a.Answer("sync.change", d, func(w io.Writer, st render.Style) {
+			fmt.Fprintf(w, "%s %s %s\n", st.Dim(render.Clock(e.At, time.Now())), d.Document,
+				render.Shorten(d.Subject, 10))
 		}); err != nil {
 			return err
 		}
