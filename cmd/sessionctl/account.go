@@ -29,7 +29,7 @@ func (a *app) accountCommand() *cobra.Command {
 		Example: "  sessionctl account show --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.Open()
+			c, err := a.Open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -57,7 +57,7 @@ func (a *app) accountCommand() *cobra.Command {
 		Example: "  sessionctl account qr",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.Open()
+			c, err := a.Open(cmd.Context())
 			if err != nil {
 				return err
 			}

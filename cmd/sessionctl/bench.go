@@ -127,7 +127,7 @@ func (a *app) onCluster(cmd *cobra.Command, measure func(context.Context, *bench
 	defer os.RemoveAll(dir)
 	r := &bench.Run{Dir: dir, Logger: a.Logger, Waiting: a.Waiting}
 	if a.Cluster != "" {
-		if r.Cluster, err = a.ClusterFile(); err != nil {
+		if r.Cluster, err = a.ClusterFile(ctx); err != nil {
 			return err
 		}
 		r.Where = "cluster " + r.Cluster.Name

@@ -351,7 +351,7 @@ func everyNode(t *testing.T, do func(i int) error) {
 
 func TestClusterFollowsLink(t *testing.T) {
 	term := newShell(t)
-	cf, err := session.LoadCluster("", term.file)
+	cf, err := session.LoadCluster(t.Context(), "", term.file)
 	if err != nil {
 		t.Fatal(err)
 	}

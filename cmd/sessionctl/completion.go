@@ -18,11 +18,12 @@ func (a *app) complete(names namesOf) ([]string, cobra.ShellCompDirective) {
 	if a.settle() != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	c, err := a.Open()
+	ctx := context.Background() // a shell's request for completion has none
+	c, err := a.Open(ctx)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	all, _ := names(context.Background(), c)
+	all, _ := names(ctx, c)
 	return all, cobra.ShellCompDirectiveNoFileComp
 }
 

@@ -33,7 +33,7 @@ func (a *app) contactCommand() *cobra.Command {
 		Example: "  sessionctl contact list --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.Fresh(cmd.Context(), false)
+			c, err := a.FreshOrOffline(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -128,7 +128,7 @@ func (a *app) contactShowCommand() *cobra.Command {
 		Args:              exactly("PEER"),
 		ValidArgsFunction: a.completeAccounts,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.Fresh(cmd.Context(), false)
+			c, err := a.FreshOrOffline(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -188,7 +188,7 @@ While the other side is contested, the number of its chain is compared instead: 
 		Args:              exactly("PEER"),
 		ValidArgsFunction: a.completeAccounts,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.Fresh(cmd.Context(), false)
+			c, err := a.FreshOrOffline(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -28,7 +29,7 @@ func (a *app) contextCommand() *cobra.Command {
 		Short:   "List contexts",
 		Example: "  sessionctl context list --json",
 		Args:    exactly(),
-		RunE:    func(*cobra.Command, []string) error { return a.contextList() },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.contextList(cmd.Context()) },
 	}, &cobra.Command{
 		Use:               "use NAME",
 		Short:             "Make a context the current one",
@@ -51,12 +52,14 @@ func (a *app) contextCommand() *cobra.Command {
 			"first context added becomes the current one.",
 		Example: "  sessionctl context add work cluster.json",
 		Args:    exactly("NAME", "FILE or LINK"),
-		RunE:    func(_ *cobra.Command, args []string) error { return a.contextAdd(args[0], args[1]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.contextAdd(cmd.Context(), args[0], args[1])
+		},
 	})
 	return c
 }
 
-func (a *app) contextList() error {
+func (a *app) contextList(ctx context.Context) error {
 	ctxs, err := clictx.Load(a.Home)
 	if err != nil {
 		return err
@@ -68,7 +71,7 @@ func (a *app) contextList() error {
 			return err
 		}
 		d := sessionapi.Context{Name: n, Current: n == ctxs.Current, Path: p}
-		if cf, err := session.LoadCluster(a.Home, n); err == nil {
+		if cf, err := session.LoadCluster(ctx, a.Home, n); err == nil {
 			d.Cluster, d.ClusterID = cf.Name, cf.ID.String()
 		} else {
 			a.Warn("context %s: %v", n, err)
@@ -92,8 +95,8 @@ func (a *app) contextList() error {
 	})
 }
 
-func (a *app) contextAdd(name, source string) error {
-	cf, err := session.LoadCluster(a.Home, source)
+func (a *app) contextAdd(ctx context.Context, name, source string) error {
+	cf, err := session.LoadCluster(ctx, a.Home, source)
 	if err != nil {
 		return cli.Fail("context add "+name, err)
 	}

@@ -30,7 +30,7 @@ func (a *app) convCommand() *cobra.Command {
 		Example: "  sessionctl conv list --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.Fresh(cmd.Context(), false)
+			c, err := a.FreshOrOffline(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -178,7 +178,7 @@ func (a *app) convShowCommand() *cobra.Command {
 		Args:              exactly("PEER"),
 		ValidArgsFunction: a.completePeers,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.Fresh(cmd.Context(), false)
+			c, err := a.FreshOrOffline(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -38,7 +38,7 @@ func (a *app) deviceCommand() *cobra.Command {
 		Example: "  sessionctl device list --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.Fresh(cmd.Context(), false)
+			c, err := a.FreshOrOffline(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -61,7 +61,7 @@ The new device gets the messages of this one, unless --no-history is given.`,
 		Example: "  sessionctl device approve 7K2M-9QXD",
 		Args:    exactly("CODE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.Fresh(cmd.Context(), true)
+			c, err := a.Fresh(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -94,7 +94,7 @@ The new device gets the messages of this one, unless --no-history is given.`,
 // changeDevice finds a device, changes it and shows it.
 func (a *app) changeDevice(cmd *cobra.Command, name, doing string,
 	change func(context.Context, *client.Client, client.Device) (client.Device, string, error)) error {
-	c, err := a.Fresh(cmd.Context(), true)
+	c, err := a.Fresh(cmd.Context())
 	if err != nil {
 		return err
 	}

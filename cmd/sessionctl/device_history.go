@@ -41,7 +41,7 @@ it goes on with the next command or the daemon.`,
   sessionctl device history-send "kitchen tablet"`,
 		Args: between(0, "DEVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.Fresh(cmd.Context(), true)
+			c, err := a.Fresh(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -50,7 +50,7 @@ The new device gets the messages of the one that lets it in, unless --no-history
 
 // join is the new device's side of a link.
 func (a *app) join(cmd *cobra.Command) error {
-	cfg, err := a.Config(false)
+	cfg, err := a.Config(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (a *app) linkDevice(cmd *cobra.Command, invite string, keep bool) error {
 		}
 		invite = string(b)
 	}
-	c, err := a.Fresh(cmd.Context(), true)
+	c, err := a.Fresh(cmd.Context())
 	if err != nil {
 		return err
 	}

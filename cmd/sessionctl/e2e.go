@@ -154,7 +154,7 @@ func (a *app) e2eRun(cmd *cobra.Command, o e2eOptions) error {
 	}
 	defer os.RemoveAll(dir)
 	if a.Cluster != "" {
-		cf, err := a.ClusterFile()
+		cf, err := a.ClusterFile(ctx)
 		if err != nil {
 			return err
 		}

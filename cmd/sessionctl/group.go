@@ -57,7 +57,7 @@ func (a *app) groupListCommand() *cobra.Command {
 		Example: "  sessionctl group list --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.Fresh(cmd.Context(), false)
+			c, err := a.FreshOrOffline(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -80,9 +80,13 @@ func (a *app) groupListCommand() *cobra.Command {
 	return c
 }
 
-// freshGroup opens the profile, brings it up to date as Fresh does, and finds a group.
-func (a *app) freshGroup(ctx context.Context, name string, must bool) (*client.Client, client.Group, error) {
-	c, err := a.Fresh(ctx, must)
+// opening is a way to open the profile: Fresh or FreshOrOffline.
+type opening func(context.Context) (*client.Client, error)
+
+// openGroup opens the profile and finds a group.
+func (a *app) openGroup(ctx context.Context, open opening,
+	name string) (*client.Client, client.Group, error) {
+	c, err := open(ctx)
 	if err != nil {
 		return nil, client.Group{}, err
 	}
@@ -98,7 +102,7 @@ func (a *app) groupShowCommand() *cobra.Command {
 		Args:              exactly("G"),
 		ValidArgsFunction: a.completeGroups,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, g, err := a.freshGroup(cmd.Context(), args[0], false)
+			c, g, err := a.openGroup(cmd.Context(), a.FreshOrOffline, args[0])
 			if err != nil {
 				return err
 			}
@@ -136,7 +140,7 @@ func (a *app) onGroup(v groupVerb) *cobra.Command {
 		ValidArgsFunction: a.completeGroups,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.Fresh(cmd.Context(), true)
+		c, err := a.Fresh(cmd.Context())
 		if err != nil {
 			return err
 		}

@@ -57,7 +57,7 @@ admins.`,
 
 func (a *app) joinGroup(cmd *cobra.Command, what string, joined bool) error {
 	a.alerts.Joining = true
-	c, err := a.Fresh(cmd.Context(), false)
+	c, err := a.FreshOrOffline(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (a *app) groupDeclineCommand() *cobra.Command {
 		Args:              exactly("G"),
 		ValidArgsFunction: a.completeGroups,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, g, err := a.freshGroup(cmd.Context(), args[0], false)
+			c, g, err := a.openGroup(cmd.Context(), a.FreshOrOffline, args[0])
 			if err != nil {
 				return err
 			}

@@ -55,7 +55,7 @@ which it does not open. At most 8 links of a public group are open at once.`,
 			if life > groups.LinkLife {
 				return cli.Usage("--expires %s: a link is good for 30d at most", expires)
 			}
-			c, g, err := a.freshGroup(cmd.Context(), args[0], true)
+			c, g, err := a.openGroup(cmd.Context(), a.Fresh, args[0])
 			if err != nil {
 				return err
 			}
@@ -100,7 +100,7 @@ func (a *app) groupLinkListCommand() *cobra.Command {
 		Args:              exactly("G"),
 		ValidArgsFunction: a.completeGroups,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, g, err := a.freshGroup(cmd.Context(), args[0], false)
+			_, g, err := a.openGroup(cmd.Context(), a.FreshOrOffline, args[0])
 			if err != nil {
 				return err
 			}

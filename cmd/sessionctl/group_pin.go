@@ -41,7 +41,7 @@ func (a *app) groupPinnedCommand() *cobra.Command {
 		Args:              exactly("G"),
 		ValidArgsFunction: a.completeGroups,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, g, err := a.freshGroup(cmd.Context(), args[0], false)
+			c, g, err := a.openGroup(cmd.Context(), a.FreshOrOffline, args[0])
 			if err != nil {
 				return err
 			}

@@ -31,7 +31,7 @@ you.`,
 		GroupID: "start",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := a.Config(false)
+			cfg, err := a.Config(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -48,7 +48,7 @@ func (a *app) logCommand() *cobra.Command {
 
 func (a *app) log(cmd *cobra.Command, args []string, f client.Filter, follow bool) error {
 	ctx := cmd.Context()
-	c, err := a.Fresh(cmd.Context(), false)
+	c, err := a.FreshOrOffline(cmd.Context())
 	if err != nil {
 		return err
 	}

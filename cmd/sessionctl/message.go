@@ -21,7 +21,7 @@ func (a *app) onMessage(use, short, example string,
 		Use: use, Short: short, Example: example, GroupID: "talk",
 		Args: exactly(append([]string{"MESSAGE"}, names...)...),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.Fresh(cmd.Context(), false)
+			c, err := a.FreshOrOffline(cmd.Context())
 			if err != nil {
 				return err
 			}

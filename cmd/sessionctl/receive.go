@@ -177,7 +177,7 @@ what is printed as handed out; without --since it begins with what "receive" has
 
 func (a *app) listen(cmd *cobra.Command, replay bool, since int64, ack bool) error {
 	ctx := cmd.Context()
-	c, err := a.Open()
+	c, err := a.Open(ctx)
 	if err != nil {
 		return err
 	}

@@ -30,8 +30,8 @@ func (a *app) recoveryCommand() *cobra.Command {
 			"the only copy.",
 		Example: "  sessionctl recovery hide",
 		Args:    exactly(),
-		RunE: func(*cobra.Command, []string) error {
-			c, err := a.Open()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.Open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -64,8 +64,8 @@ unlocked device.`,
 		Example: `  sessionctl recovery verify
   sessionctl recovery verify --words-file phrase.txt`,
 		Args: exactly(),
-		RunE: func(*cobra.Command, []string) error {
-			c, err := a.Open()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.Open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -105,8 +105,8 @@ func (a *app) recoveryQRCommand() *cobra.Command {
 Whoever sees the picture can take the account.`,
 		Example: "  sessionctl recovery qr --words-file phrase.txt",
 		Args:    exactly(),
-		RunE: func(*cobra.Command, []string) error {
-			c, err := a.Open()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.Open(cmd.Context())
 			if err != nil {
 				return err
 			}

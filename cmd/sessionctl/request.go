@@ -30,7 +30,7 @@ func (a *app) requestCommand() *cobra.Command {
 		Example: "  sessionctl request list --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.Fresh(cmd.Context(), false)
+			c, err := a.FreshOrOffline(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -46,7 +46,7 @@ run again.`,
 			if err := terminal.CheckPhrase(words); err != nil {
 				return err
 			}
-			cfg, err := a.Config(false)
+			cfg, err := a.Config(cmd.Context())
 			if err != nil {
 				return err
 			}

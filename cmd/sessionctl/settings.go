@@ -105,7 +105,7 @@ func (a *app) settingsCommand() *cobra.Command {
 }
 
 func (a *app) settings(cmd *cobra.Command) (*client.Client, []client.Setting, error) {
-	c, err := a.Fresh(cmd.Context(), false)
+	c, err := a.FreshOrOffline(cmd.Context())
 	if err != nil {
 		return nil, nil, err
 	}

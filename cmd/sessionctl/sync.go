@@ -31,7 +31,7 @@ since it last said that it had fetched everything.`,
 		Example: "  sessionctl sync status --json",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.Fresh(cmd.Context(), false)
+			c, err := a.FreshOrOffline(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -43,7 +43,7 @@ since it last said that it had fetched everything.`,
 		Example: "  sessionctl sync pull",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.Fresh(cmd.Context(), true)
+			c, err := a.Fresh(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -94,7 +94,7 @@ func (a *app) syncStatus(cmd *cobra.Command, c *client.Client) error {
 
 func (a *app) syncWatch(cmd *cobra.Command) error {
 	ctx := cmd.Context()
-	c, err := a.Open()
+	c, err := a.Open(ctx)
 	if err != nil {
 		return err
 	}

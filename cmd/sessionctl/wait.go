@@ -57,7 +57,7 @@ func (a *app) waitCommand() *cobra.Command {
 }
 
 func (a *app) waitCluster(ctx context.Context) error {
-	cf, err := a.ClusterFile()
+	cf, err := a.ClusterFile(ctx)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,8 @@ import (
 // hops is how many relays every message goes through.
 const hops = 3
 
-// Run is where benchmarks measure. Set all fields before the first call.
+// Run is where benchmarks measure. Set all fields before the first call. Errors of its methods are those of
+// the clients, and that of ctx.
 type Run struct {
 	Cluster *directory.ClusterFile
 	Where   string // the cluster in words, for the documents

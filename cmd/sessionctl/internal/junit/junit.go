@@ -30,7 +30,7 @@ type failure struct {
 	Text    string `xml:",chardata"`
 }
 
-// Write writes the outcome of a run as a JUnit report.
+// Write writes the outcome of a run as a JUnit report. Errors: those of the file.
 func Write(path string, doc sessionapi.ScenarioRun) error {
 	suite := testSuite{Name: "sessionctl e2e", Tests: len(doc.Plays), Failures: doc.Failed}
 	total := 0.0

@@ -12,8 +12,9 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Finder finds what a person typed. What it cannot find it answers with an error that says the nearest names
-// and what to type instead.
+// Finder finds what a person typed. Errors, with the nearest names and with what to type instead: NotFound
+// for what is not there; wrong usage (exit code 2) for what fits several, or is no reference at all; those of
+// the client.
 type Finder struct {
 	Client *client.Client
 	Self   string // how the profile is called on the command line: "sessionctl -p alice"

@@ -21,11 +21,17 @@ import (
 const linkTimeout = 10 * time.Second
 
 // LoadCluster reads the cluster file that name means: "" is the current context, else a link, a context, or a
-// file.
-func LoadCluster(home, name string) (*directory.ClusterFile, error) {
+// file. Errors: NotFound without such a context or file, Invalid for what is no cluster file or link,
+// Unavailable if no node that a link names gives the file out before ctx ends.
+func LoadCluster(ctx context.Context, home, name string) (*directory.ClusterFile, error) {
 	if directory.IsLink(name) {
-		return followLink(name)
+		return followLink(ctx, name)
 	}
+	return readCluster(home, name)
+}
+
+// readCluster is LoadCluster for what lies on this machine.
+func readCluster(home, name string) (*directory.ClusterFile, error) {
 	path, err := clictx.Resolve(home, name)
 	if err != nil {
 		return nil, err
@@ -39,12 +45,12 @@ func LoadCluster(home, name string) (*directory.ClusterFile, error) {
 
 // followLink fetches the cluster file from the nodes that the link names; the link's ID decides whether it is
 // right.
-func followLink(text string) (*directory.ClusterFile, error) {
+func followLink(ctx context.Context, text string) (*directory.ClusterFile, error) {
 	link, err := directory.ParseLink(text)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), linkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, linkTimeout)
 	defer cancel()
 	cf, err := askNodes(ctx, link.Bootstrap,
 		func(ctx context.Context, n nodeConn) (*directory.ClusterFile, error) {
@@ -60,9 +66,10 @@ func followLink(text string) (*directory.ClusterFile, error) {
 	return cf, nil
 }
 
-// ClusterFile loads the cluster that the flags, the environment or the current context name.
-func (s *Session) ClusterFile() (*directory.ClusterFile, error) {
-	cf, err := LoadCluster(s.Home, s.Cluster)
+// ClusterFile loads the cluster that the user named, or that of the current context. Errors: those of
+// LoadCluster, with what to type.
+func (s *Session) ClusterFile(ctx context.Context) (*directory.ClusterFile, error) {
+	cf, err := LoadCluster(ctx, s.Home, s.Cluster)
 	switch {
 	case err == nil:
 		return cf, nil
@@ -142,8 +149,8 @@ func completeDirectory(ctx context.Context, cf *directory.ClusterFile) (*directo
 // clusterPoll is how often waitCluster asks again.
 const clusterPoll = 200 * time.Millisecond
 
-// WaitCluster asks until the cluster answers with a complete, signed directory, or ctx ends; then the error
-// says what the last answer was.
+// WaitCluster asks until the cluster answers with a complete, signed directory. Errors: that of ctx, joined
+// with the last answer.
 func WaitCluster(ctx context.Context, cf *directory.ClusterFile) (*directory.Directory, error) {
 	poll := time.NewTicker(clusterPoll)
 	defer poll.Stop()

@@ -36,9 +36,9 @@ func (s *Session) Start(ctx context.Context, c *client.Client) {
 	go func() { s.ran <- c.Run(ctx) }()
 }
 
-// Online opens the profile and connects it. It does not wait for the connection.
+// Online opens the profile and connects it. It does not wait for the connection. Errors: those of Open.
 func (s *Session) Online(ctx context.Context) (*client.Client, error) {
-	c, err := s.Open()
+	c, err := s.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -54,32 +54,60 @@ func (s *Session) Linger(ctx context.Context, c *client.Client) {
 	_ = c.Idle(ctx)
 }
 
-// Fresh opens the profile and brings it up to what the cluster holds now. Without a connection it serves the
-// local state and says so, unless must is set.
-func (s *Session) Fresh(ctx context.Context, must bool) (*client.Client, error) {
+// Fresh opens the profile and brings it up to what the cluster holds now. Errors: those of Open; Unavailable
+// and DeadlineExceeded if the cluster cannot be reached, Denied on a device that was removed, with what to
+// type.
+func (s *Session) Fresh(ctx context.Context) (*client.Client, error) {
 	c, err := s.Online(ctx)
 	if err != nil {
 		return nil, err
 	}
-	limited, cancel := s.Deadline(ctx, DefaultTimeout)
-	defer cancel()
-	stop := s.Report.Waiting("fetching")
-	err = c.SyncToHeads(limited)
-	stop()
+	if err := s.fetch(ctx, c); err != nil {
+		return nil, s.fetchError(ctx, err)
+	}
+	return c, nil
+}
+
+// FreshOrOffline is Fresh for what the profile can answer alone: without a connection it serves what the
+// profile knew last, and reports that.
+func (s *Session) FreshOrOffline(ctx context.Context) (*client.Client, error) {
+	c, err := s.Online(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = s.fetch(ctx, c)
 	switch {
 	case err == nil:
-		s.seeToGroups(ctx, c)
 		return c, nil
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case !must && (errors.Is(err, fault.Unavailable) || errors.Is(err, context.DeadlineExceeded)):
+	case ctx.Err() == nil && (errors.Is(err, fault.Unavailable) || errors.Is(err, context.DeadlineExceeded)):
 		s.Report.Warn("offline, this is what the profile knew last: %v", err)
 		return c, nil
 	}
-	return nil, s.Unreachable("fetch", err)
+	return nil, s.fetchError(ctx, err)
 }
 
-// WaitOnline returns once the inbox subscription is live.
+// fetch takes in what the cluster holds, and then does what others wait for.
+func (s *Session) fetch(ctx context.Context, c *client.Client) error {
+	limited, cancel := s.Deadline(ctx, DefaultTimeout)
+	defer cancel()
+	stop := s.Report.Waiting("fetching")
+	err := c.SyncToHeads(limited)
+	stop()
+	if err == nil {
+		s.seeToGroups(ctx, c)
+	}
+	return err
+}
+
+// fetchError is the error of a fetch that ctx did not let go on, or that failed.
+func (s *Session) fetchError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.Unreachable("fetch", err)
+}
+
+// WaitOnline returns once the inbox subscription is live. Errors: those of the client, with what to type.
 func (s *Session) WaitOnline(ctx context.Context, c *client.Client) error {
 	stop := s.Report.Waiting("connecting")
 	defer stop()

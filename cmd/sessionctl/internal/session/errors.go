@@ -68,7 +68,7 @@ func (s *Session) WhenRemoved() []string {
 func (s *Session) WhyUnreachable() []string {
 	if s.Client != nil {
 		acc := s.Client.Account()
-		if now, err := LoadCluster(s.Home, ""); err == nil && now.ID != acc.Cluster {
+		if now, err := readCluster(s.Home, ""); err == nil && now.ID != acc.Cluster {
 			return []string{
 				"sessionctl -p OTHER init --name NAME   # the current context is another cluster than this profile's " +
 					acc.Cluster.String()[:8],

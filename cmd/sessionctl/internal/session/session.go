@@ -90,29 +90,38 @@ func (s *Session) Deadline(ctx context.Context, own time.Duration) (context.Cont
 	return context.WithTimeout(ctx, own)
 }
 
-// Config returns the client configuration of the profile. Without pinned, the cluster must be named somehow;
-// with it, the profile's own cluster serves, and a cluster that the user named only refreshes it.
-func (s *Session) Config(pinned bool) (client.Config, error) {
-	cfg := client.Config{Dir: s.ProfileDir(), Logger: s.Logger}
-	if s.Timeout > 0 {
-		cfg.Patience = s.Timeout + patienceBeyond
-	}
-	if pinned && s.Cluster == "" {
-		return cfg, nil
-	}
-	cf, err := s.ClusterFile()
+// Config returns the client configuration of a profile that is to get an account: the cluster must be named
+// somehow. Errors: those of ClusterFile.
+func (s *Session) Config(ctx context.Context) (client.Config, error) {
+	cfg := s.config()
+	cf, err := s.ClusterFile(ctx)
 	cfg.Cluster = cf
 	return cfg, err
 }
 
-// Open opens the profile for local work; nothing is sent or fetched.
-func (s *Session) Open() (*client.Client, error) {
+// config is the configuration of a profile that knows its cluster.
+func (s *Session) config() client.Config {
+	cfg := client.Config{Dir: s.ProfileDir(), Logger: s.Logger}
+	if s.Timeout > 0 {
+		cfg.Patience = s.Timeout + patienceBeyond
+	}
+	return cfg
+}
+
+// Open opens the profile for local work; nothing is sent or fetched. A cluster that the user named refreshes
+// what the profile knows of its own. Errors: NotFound without an account in the profile; those of ClusterFile
+// and of client.Open, with what to type.
+func (s *Session) Open(ctx context.Context) (*client.Client, error) {
 	if _, err := os.Stat(s.ProfileDir()); errors.Is(err, os.ErrNotExist) {
 		return nil, s.NoProfile()
 	}
-	cfg, err := s.Config(true)
-	if err != nil {
-		return nil, err
+	cfg := s.config()
+	if s.Cluster != "" {
+		cf, err := s.ClusterFile(ctx)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Cluster = cf
 	}
 	c, err := client.Open(cfg)
 	if err != nil {

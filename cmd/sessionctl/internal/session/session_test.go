@@ -26,7 +26,7 @@ func TestProfilesOfAHome(t *testing.T) {
 	if got, want := s.ProfileNames(), []string{"alice", "bob"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	_, err := s.Open()
+	_, err := s.Open(t.Context())
 	e := cli.Describe(err)
 	if !errors.Is(err, fault.NotFound) || !slices.Contains(e.Try, "sessionctl -p alice") {
 		t.Errorf("mistyped profile: got %v and %q, want not found, and the nearest one", err, e.Try)
@@ -52,15 +52,14 @@ func TestUserDecidesHowLongToWait(t *testing.T) {
 				t.Errorf("user %s, own %s: got %s, want %s", tc.user, tc.own, got, tc.want)
 			}
 		}
-		cfg, err := (&Session{Timeout: time.Hour}).Config(true)
-		if err != nil || cfg.Patience <= time.Hour {
-			t.Errorf("got patience %s (%v), want more than the user's hour", cfg.Patience, err)
+		if cfg := (&Session{Timeout: time.Hour}).config(); cfg.Patience <= time.Hour {
+			t.Errorf("got patience %s, want more than the user's hour", cfg.Patience)
 		}
 	})
 }
 
 func TestNoClusterSaysHowToGetOne(t *testing.T) {
-	_, err := (&Session{Home: t.TempDir()}).ClusterFile()
+	_, err := (&Session{Home: t.TempDir()}).ClusterFile(t.Context())
 	e := cli.Describe(err)
 	if e.Code != "NET-103" || e.Exit != cli.ExitNetwork || len(e.Try) != 2 ||
 		!strings.HasPrefix(e.Try[0], "swarmd dev") {
@@ -103,7 +102,7 @@ func TestGroupWaitsForThisDevice(t *testing.T) {
 }
 
 func TestLoadClusterNamesWhatItCannotFind(t *testing.T) {
-	if _, err := LoadCluster(t.TempDir(), "nowhere.json"); !errors.Is(err, fault.NotFound) {
+	if _, err := LoadCluster(t.Context(), t.TempDir(), "nowhere.json"); !errors.Is(err, fault.NotFound) {
 		t.Errorf("got %v, want not found", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -28,6 +28,7 @@ func WritePhrase(w io.Writer, st render.Style, text string) {
 
 // ReadPhrase reads a recovery phrase from a file, from stdin with "-", or from a prompt when file is empty.
 // Numbers and line breaks between the words are ignored, so that what init printed can be pasted back.
+// Errors: wrong usage if nobody can be asked, Invalid for a file that cannot be read or is too long.
 func (t *Terminal) ReadPhrase(file string) (string, error) {
 	switch {
 	case file == "-":

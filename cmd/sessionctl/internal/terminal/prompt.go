@@ -11,7 +11,8 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 )
 
-// Confirm asks a person to type word before something is lost; Yes answers it.
+// Confirm asks a person to type word before something is lost; Yes answers it. Errors: wrong usage if nobody
+// can be asked, cancelled (exit code 11) if the answer is another word.
 func (t *Terminal) Confirm(question, word string) error {
 	if t.Yes {
 		return nil
@@ -28,7 +29,7 @@ func (t *Terminal) Confirm(question, word string) error {
 }
 
 // Agree asks before something that others notice. Without a terminal, or with Yes, the command itself is the
-// answer.
+// answer. Errors: cancelled (exit code 11) if the answer is not yes.
 func (t *Terminal) Agree(question string) error {
 	if t.Yes || t.JSON || t.NoInput || !render.IsTerminal(t.In) {
 		return nil

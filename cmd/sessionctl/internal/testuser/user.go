@@ -18,7 +18,8 @@ type User struct {
 	ended   chan struct{}
 }
 
-// New makes an account called account with cfg, and connects it.
+// New makes an account called account with cfg, and connects it. Errors: those of client.Create, and that of
+// ctx.
 func New(ctx context.Context, name, account string, cfg client.Config) (u *User, phrase string, err error) {
 	c, phrase, err := client.Create(ctx, cfg, account)
 	if err != nil {
