@@ -16,6 +16,7 @@ import (
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/safefile"
 )
 
 // Labels of the keys that come from a profile's master key.
@@ -99,10 +100,10 @@ func masterKey(path string) (key [32]byte, err error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		rand.Read(key[:])
-		if err := os.WriteFile(path+".new", key[:], 0o600); err != nil {
+		if err := safefile.Replace(path, key[:]); err != nil {
 			return key, fault.Wrap(fault.Internal, "make profile", err)
 		}
-		return key, syncRename(path)
+		return key, nil
 	}
 	if err != nil {
 		return key, fault.Wrap(fault.Internal, "open profile", err)
@@ -112,29 +113,6 @@ func masterKey(path string) (key [32]byte, err error) {
 	}
 	copy(key[:], b)
 	return key, nil
-}
-
-// syncRename syncs path.new and renames it to path.
-func syncRename(path string) error {
-	for _, step := range []func() error{
-		func() error { return syncPath(path + ".new") },
-		func() error { return os.Rename(path+".new", path) },
-		func() error { return syncPath(filepath.Dir(path)) },
-	} {
-		if err := step(); err != nil {
-			return fault.Wrap(fault.Internal, "make profile", err)
-		}
-	}
-	return nil
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
 
 func derive(master [32]byte, label string) (out [32]byte) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/safefile"
 )
 
 // snapshotView is one verified directory.
@@ -83,8 +84,8 @@ func (v *view) adopt(signed *directory.Signed) error {
 	if d.Version <= v.version() {
 		return nil
 	}
-	if err := writeFile(v.path, signed.Encode()); err != nil {
-		return err
+	if err := safefile.Replace(v.path, signed.Encode()); err != nil {
+		return fault.Wrap(fault.Internal, "write "+filepath.Base(v.path), err)
 	}
 	v.now.Store(&snapshotView{d, signed})
 	close(v.changed)
@@ -112,36 +113,4 @@ func (v *view) wait(ctx context.Context, after uint64) (*directory.Directory, *d
 			return nil, nil, ctx.Err()
 		}
 	}
-}
-
-// writeFile replaces a file with synced contents.
-func writeFile(path string, b []byte) error {
-	wrap := func(err error) error { return fault.Wrap(fault.Internal, "write "+filepath.Base(path), err) }
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return wrap(err)
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		return wrap(err)
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return wrap(err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return wrap(err)
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/safefile"
 	"github.com/starling-swarm/starling/onionrouter/onion"
 )
 
@@ -128,7 +129,7 @@ func (k *keyring) rotate(now time.Time, inUse uint32) error {
 		b = binary.BigEndian.AppendUint32(b, p.period)
 		b = append(b, p.seed[:]...)
 	}
-	if err := replaceFile(k.path, b); err != nil {
+	if err := safefile.Replace(k.path, b); err != nil {
 		return fault.Wrap(fault.Internal, "write onion keys", err)
 	}
 	k.keys = keys
@@ -170,32 +171,4 @@ func (k *keyring) candidates(now time.Time, inUse uint32) (out []periodKey) {
 	add(periodOf(now.Add(-keyGrace)))
 	add(periodOf(now.Add(clockSlack)))
 	return out
-}
-
-// replaceFile writes b so that either the old or the new content is there after a crash.
-func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already after the rename
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/safefile"
 	"github.com/starling-swarm/starling/onionrouter/onion"
 )
 
@@ -60,7 +61,7 @@ func openReplay(dir, bootID string, ever bool, now time.Time) (*replaySet, error
 		r.floor = onion.BucketOf(now)
 	}
 	if string(last) != bootID || err != nil {
-		if err := replaceFile(boot, []byte(bootID)); err != nil {
+		if err := safefile.Replace(boot, []byte(bootID)); err != nil {
 			return nil, fault.Wrap(fault.Internal, op, err)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/safefile"
 )
 
 // DataVersion is the version of the layout of a node's data directory. A node refuses a newer one.
@@ -169,7 +170,7 @@ func (d *dataDir) claim(op, ran string, want dataInfo) error {
 			return fault.Wrap(fault.Internal, op, err)
 		}
 		// First the mark, then the claim: a crash between them costs an incarnation, the other order could cost votes.
-		if err := os.WriteFile(ran, fmt.Appendf(nil, "%d\n", want.Incarnation), 0o600); err != nil {
+		if err := safefile.Replace(ran, fmt.Appendf(nil, "%d\n", want.Incarnation)); err != nil {
 			return fault.Wrap(fault.Invalid, op, err)
 		}
 		return writeSecret(file, append(body, '\n'))

@@ -16,6 +16,7 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/safefile"
 )
 
 // Shape is how the nodes of a new cluster will run, which decides their addresses.
@@ -204,14 +205,14 @@ func (p *Plan) write() (*directory.ClusterFile, error) {
 	}
 	for i := range configs {
 		dir := p.NodeDir(i + 1)
-		if err := writePlain(filepath.Join(dir, "cluster.json"), body); err != nil {
+		if err := safefile.ReplaceMode(filepath.Join(dir, "cluster.json"), body, plainMode); err != nil {
 			return nil, err
 		}
-		if err := writePlain(filepath.Join(dir, "swarmd.yaml"), configs[i].yaml()); err != nil {
+		if err := safefile.ReplaceMode(filepath.Join(dir, "swarmd.yaml"), configs[i].yaml(), plainMode); err != nil {
 			return nil, err
 		}
 	}
-	return cf, writePlain(filepath.Join(p.Out, "cluster.json"), body)
+	return cf, safefile.ReplaceMode(filepath.Join(p.Out, "cluster.json"), body, plainMode)
 }
 
 // signers is the size of the directory's Raft group: odd, because an even one tolerates no more failures than the
@@ -277,18 +278,7 @@ func (p *Plan) others(i int, name func(int) string) []string {
 	return slices.Clip(out)
 }
 
-func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+// plainMode is of files that hold no secret.
+const plainMode = 0o644
 
-// writePlain replaces a file that holds no secret.
-func writePlain(path string, body []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(body)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
-}
+func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

@@ -12,6 +12,7 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/safefile"
 	"github.com/starling-swarm/starling/onionrouter/paths"
 )
 
@@ -104,30 +105,10 @@ func (s *stateFile) update(change func(*kept) bool) error {
 	}
 	b, err := json.Marshal(&s.k)
 	if err == nil {
-		err = replaceFile(s.path, b)
+		err = safefile.Replace(s.path, b)
 	}
 	if err != nil {
 		return fault.Wrap(fault.Internal, "keep network state", err)
 	}
 	return nil
-}
-
-// replaceFile writes b so that either the old or the new content is there after a crash.
-func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already after the rename
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -4,6 +4,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/starling-swarm/starling/internal/safefile"
 )
 
 // disk is what a File needs of the file system. Nothing that was written is sure to survive a power cut before sync,
@@ -72,14 +74,4 @@ func (osDisk) rename(from, to string) error { return os.Rename(from, to) }
 
 func (osDisk) remove(path string) error { return os.Remove(path) }
 
-func (osDisk) syncDir(path string) error {
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	if err := d.Sync(); err != nil {
-		d.Close()
-		return err
-	}
-	return d.Close()
-}
+func (osDisk) syncDir(path string) error { return safefile.SyncDir(filepath.Dir(path)) }

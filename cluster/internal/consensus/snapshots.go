@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/safefile"
 )
 
 // A snapshot is one file: header, state as the FSM wrote it, SHA-256 of both. It is written under a temporary name,
@@ -205,10 +206,7 @@ func (k *sink) Close() error {
 	if err := k.file.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(k.file.Name(), filepath.Join(k.store.dir, k.id+snapshotSuffix)); err != nil {
-		return err
-	}
-	if err := syncDir(k.store.dir); err != nil {
+	if err := safefile.Rename(k.file.Name(), filepath.Join(k.store.dir, k.id+snapshotSuffix)); err != nil {
 		return err
 	}
 	if k.store.added != nil {
@@ -228,15 +226,6 @@ func (k *sink) Cancel() error {
 		err = rm
 	}
 	return err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // verifySnapshot checks the digest over the first n bytes of f.

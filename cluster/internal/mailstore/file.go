@@ -16,6 +16,7 @@ import (
 
 	"github.com/starling-swarm/starling/cluster/internal/statemachine"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/safefile"
 )
 
 const (
@@ -45,7 +46,7 @@ var (
 const metaTable = statemachine.Table(0)
 
 // makeFile makes an empty store under another name and renames it: there is a whole file or none.
-func makeFile(dir, path string) error {
+func makeFile(path string) error {
 	next := path + ".new"
 	if err := removeIfThere(next); err != nil {
 		return err
@@ -57,10 +58,7 @@ func makeFile(dir, path string) error {
 	if err := errors.Join(initialise(db), db.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(next, path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return safefile.Rename(next, path)
 }
 
 // openFile opens the file. It reads it as a whole first: bbolt walks the pages of a file that it opens for writing in
@@ -250,7 +248,7 @@ func Discard(dir string) error {
 	if err := os.Rename(path, path+".damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fault.Wrap(fault.Internal, "discard mailbox store", err)
 	}
-	return classified("discard mailbox store", syncDir(dir))
+	return classified("discard mailbox store", safefile.SyncDir(dir))
 }
 
 func fileSize(path string) uint64 {
@@ -259,13 +257,4 @@ func fileSize(path string) uint64 {
 		return 0
 	}
 	return uint64(st.Size())
-}
-
-// syncDir makes a rename within dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

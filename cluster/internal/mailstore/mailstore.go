@@ -77,7 +77,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fault.Wrap(fault.Internal, "open mailbox store", err)
 	}
 	if _, err := os.Stat(s.path); errors.Is(err, fs.ErrNotExist) {
-		if err := makeFile(dir, s.path); err != nil {
+		if err := makeFile(s.path); err != nil {
 			return nil, classified("make mailbox store", err)
 		}
 	}

@@ -8,13 +8,13 @@ import (
 	"errors"
 	"hash"
 	"io"
-	"os"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/starling-swarm/starling/cluster/internal/statemachine"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/safefile"
 )
 
 // A snapshot stream is magic | version u8 | index u64 | term u64, then rows table u8 | key [u16] | value [u24] in order
@@ -146,10 +146,7 @@ func (s *Store) Restore(r io.Reader) error {
 
 // swap gives the file next the store's name and opens it.
 func (s *Store) swap(next string) (*bbolt.DB, error) {
-	if err := os.Rename(next, s.path); err != nil {
-		return nil, err
-	}
-	if err := syncDir(s.dir); err != nil {
+	if err := safefile.Rename(next, s.path); err != nil {
 		return nil, err
 	}
 	return openFile(s.path)
