@@ -39,13 +39,21 @@ func (n *Node) Do(ctx context.Context, tag [32]byte, signed []byte) []byte {
 
 // refusal is the response to a request that was not carried out.
 func (n *Node) refusal(err error) *envelope.Response {
-	e := asFault(err)
-	if e == nil {
-		e = fault.New(fault.Internal, "", "internal error")
-	}
-	resp := envelope.Refuse(e)
+	resp := envelope.Refuse(n.told("do", err))
 	resp.Clock = n.now().UnixMilli()
 	return resp
+}
+
+// told is what others are told of err: its classified error. The text of an unclassified one stays in this node's log.
+func (n *Node) told(method string, err error) *fault.Error {
+	if e := asFault(err); e != nil {
+		return e
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fault.New(fault.Unavailable, "", "gave up waiting")
+	}
+	n.cfg.Logger.Error("call failed with an unclassified error", "method", method, "err", err)
+	return fault.New(fault.Internal, "", "internal error")
 }
 
 // asFault returns the classified error in err's chain with its causes spelled out in Detail, because Detail is all
@@ -207,15 +215,13 @@ func (r *replica) handle(ctx context.Context, in *statemachine.Ingress, readOnly
 	return res.Response.Encode(), nil
 }
 
+func (n *Node) refuseForwarded(id uint64, err error, notLeader bool) *wire.Answer {
+	return &wire.Answer{ID: id, Fault: n.told("forward", err), NotLeader: notLeader}
+}
+
 // handleForwarded carries out a request that another replica of the swarm took in.
 func (n *Node) handleForwarded(ctx context.Context, from ident.NodeID, q *wire.Request) *wire.Answer {
-	refuse := func(err error, notLeader bool) *wire.Answer {
-		e := asFault(err)
-		if e == nil {
-			e = fault.New(fault.Internal, "", "internal error")
-		}
-		return &wire.Answer{ID: q.ID, Fault: e, NotLeader: notLeader}
-	}
+	refuse := func(err error, notLeader bool) *wire.Answer { return n.refuseForwarded(q.ID, err, notLeader) }
 	r := n.replica(q.Swarm)
 	if r == nil {
 		return refuse(fault.New(fault.Unavailable, "", "swarm %s is not here", q.Swarm), true)

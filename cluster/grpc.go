@@ -265,11 +265,12 @@ func (f *followed) serve(ctx context.Context, id uint64, sub *forwardedSub, w *w
 	if ctx.Err() != nil {
 		return // closed by the follower, or the stream ends
 	}
-	e := asFault(err)
-	if e == nil {
-		e = fault.New(fault.Internal, "", "internal error")
-	}
-	_ = f.push(&wire.Push{ID: id, End: e})
+	f.end(id, err)
+}
+
+// end tells the follower why a subscription ended.
+func (f *followed) end(id uint64, err error) {
+	_ = f.push(&wire.Push{ID: id, End: f.n.told("follow", err)})
 }
 
 func (f *followed) push(m *wire.Push) error {

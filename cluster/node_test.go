@@ -66,7 +66,7 @@ func TestClientsFetchTheDirectoryFromALink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cl := rpc.NewClientListener(l, n.Identity())
+	cl := rpc.NewClientListener(l, rpc.ClientConfig{Identity: n.Identity()})
 	n.RegisterClient(cl.Server())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -77,10 +77,7 @@ func (n *Node) Subscribe(ctx context.Context, tag [32]byte, signed []byte, handl
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case fault.KindOf(err) != fault.Unavailable:
-			if e := asFault(err); e != nil {
-				return e
-			}
-			return fault.New(fault.Internal, op, "internal error")
+			return n.told("subscribe", err)
 		}
 		select {
 		case <-r.done:

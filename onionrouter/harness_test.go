@@ -41,6 +41,9 @@ func (e *echo) Subscribe(ctx context.Context, _ [32]byte, _ []byte, send func(ui
 			if text == "end" {
 				return fault.New(fault.Denied, "secret", "the authority changed")
 			}
+			if text == "fail" {
+				return errors.New("disk 7 is on fire")
+			}
 			if err := send(seq, []byte(text)); err != nil {
 				return err
 			}

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -295,6 +297,51 @@ func TestSubscriptionEndsWithItsReason(t *testing.T) {
 		t.Errorf("got %+v, %v", f, err)
 	}
 }
+
+// What the storage could not classify is not told to the client: it is in the log.
+func TestUnclassifiedEndOfASubscriptionIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	n := startNet(t, 4, func(i int, c *Config) {
+		if i == 3 {
+			c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		}
+	})
+	c := n.mustCreate(0, 1, 2, 3)
+	c.message(onion.Sub, 1, []byte("sub"))
+	n.store.push <- "fail"
+	_, p, err := c.hear()
+	if err != nil || p.Command != onion.End || p.Data[0] != onion.EndFault {
+		t.Fatalf("got %+v, %v", p, err)
+	}
+	if f, err := envelope.DecodeFault(p.Data[1:]); err != nil || f.Detail != "subscription ended" {
+		t.Errorf("the client is told %+v, %v; want that the subscription ended", f, err)
+	}
+	if got := log.String(); !strings.Contains(got, "on fire") { // written before the cell was sent
+		t.Errorf("the log has %q, want the error", got)
+	}
+}
+
+func TestAnswerOfNoFittingSizeIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	n := startNet(t, 4, func(i int, c *Config) {
+		if i == 3 {
+			c.Logger, c.Storage = slog.New(slog.NewTextHandler(&log, nil)), silent{c.Storage}
+		}
+	})
+	c := n.mustCreate(0, 1, 2, 3)
+	c.message(onion.Req, 1, []byte("request"))
+	if _, p, err := c.hear(); err != nil || p.Command != onion.End || p.Data[0] != onion.EndFault {
+		t.Fatalf("got %+v, %v", p, err)
+	}
+	if got := log.String(); !strings.Contains(got, "answer of 0 bytes") {
+		t.Errorf("the log has %q, want the size", got)
+	}
+}
+
+// silent is a storage that answers nothing.
+type silent struct{ Storage }
+
+func (silent) Do(context.Context, [32]byte, []byte) []byte { return nil }
 
 func TestPushesStopAtTheWindowAndGoOnWithACKs(t *testing.T) {
 	n := startNet(t, 4, nil)

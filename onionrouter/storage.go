@@ -169,7 +169,9 @@ func (e *storageEnd) answer(ctx context.Context, m onion.Received) {
 	}
 	if len(b) == 0 || len(b) > maxAnswer {
 		e.forget(m.Stream)
-		_ = e.finish(m.Stream, fault.New(fault.Internal, "", "answer of %d bytes", len(b)))
+		f := fault.New(fault.Internal, "", "answer of %d bytes", len(b))
+		e.c.r.cfg.Logger.Error("answer is of no size that fits", "err", f)
+		_ = e.finish(m.Stream, f)
 		return
 	}
 	for len(b) > 0 {
@@ -190,6 +192,7 @@ func (e *storageEnd) answer(ctx context.Context, m onion.Received) {
 
 // subscribe serves a subscription until it ends, and says why.
 func (e *storageEnd) subscribe(ctx context.Context, s *inbound, m onion.Received) {
+	var lost error // of our own link: not the storage's
 	err := e.c.r.cfg.Storage.Subscribe(ctx, e.tag, m.Body, func(seq uint64, env []byte) error {
 		if err := s.window.take(ctx); err != nil {
 			return err
@@ -197,7 +200,9 @@ func (e *storageEnd) subscribe(ctx context.Context, s *inbound, m onion.Received
 		s.mu.Lock()
 		s.sent = append(s.sent, seq)
 		s.mu.Unlock()
-		return e.send(onion.Push, m.Stream, false, append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(env)), seq), env...))
+		push := append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(env)), seq), env...)
+		lost = e.send(onion.Push, m.Stream, false, push)
+		return lost
 	})
 	if ctx.Err() != nil {
 		e.cancelled(m.Stream)
@@ -205,6 +210,9 @@ func (e *storageEnd) subscribe(ctx context.Context, s *inbound, m onion.Received
 	}
 	var f *fault.Error
 	if !errors.As(err, &f) {
+		if lost == nil {
+			e.c.r.cfg.Logger.Error("subscription ended with an unclassified error", "err", err)
+		}
 		f = fault.New(fault.Unavailable, "", "subscription ended")
 	}
 	e.forget(m.Stream)

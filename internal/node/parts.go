@@ -58,7 +58,7 @@ func (n *Node) build(data *dataDir, end *end) (_ *parts, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p.client = rpc.NewClientListener(client, p.cluster.Identity())
+	p.client = rpc.NewClientListener(client, rpc.ClientConfig{Identity: p.cluster.Identity(), Logger: n.log})
 	if n.cfg.Listen.Ops != "" {
 		if p.ops, err = listen("ops", n.cfg.Listen.Ops); err != nil {
 			return nil, err

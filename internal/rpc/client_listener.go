@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"time"
 
@@ -23,14 +24,20 @@ type ClientListener struct {
 	server *grpc.Server
 }
 
+// ClientConfig configures a ClientListener.
+type ClientConfig struct {
+	Identity *Identity
+	Logger   *slog.Logger // nil discards
+}
+
 // NewClientListener takes over l and starts nothing. Register services on Server before Serve.
-func NewClientListener(l net.Listener, id *Identity) *ClientListener {
+func NewClientListener(l net.Listener, cfg ClientConfig) *ClientListener {
 	creds := credentials.NewTLS(&tls.Config{
 		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{id.cert},
+		Certificates: []tls.Certificate{cfg.Identity.cert},
 		NextProtos:   []string{protoGRPC},
 	})
-	opts := append(serverOptions(clientGate()), grpc.Creds(creds), grpc.MaxRecvMsgSize(maxFromClient),
+	opts := append(serverOptions(clientGate(orDiscard(cfg.Logger))), grpc.Creds(creds), grpc.MaxRecvMsgSize(maxFromClient),
 		grpc.MaxConcurrentStreams(maxClientStreams), grpc.ConnectionTimeout(handshakeTimeout))
 	return &ClientListener{inner: l, server: grpc.NewServer(opts...)}
 }

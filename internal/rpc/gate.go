@@ -2,9 +2,13 @@ package rpc
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
@@ -36,11 +40,12 @@ var clientMethods = map[string]bool{
 
 // gate refuses calls by default and classifies what handlers return.
 type gate struct {
+	log   *slog.Logger
 	allow func(ctx context.Context, method string) error
 }
 
-func peerGate(trust func(ident.NodeID) Trust) gate {
-	return gate{allow: func(ctx context.Context, method string) error {
+func peerGate(log *slog.Logger, trust func(ident.NodeID) Trust) gate {
+	return gate{log: log, allow: func(ctx context.Context, method string) error {
 		need, listed := peerMethods[method]
 		id, ok := PeerOf(ctx)
 		if !ok {
@@ -53,8 +58,8 @@ func peerGate(trust func(ident.NodeID) Trust) gate {
 	}}
 }
 
-func clientGate() gate {
-	return gate{allow: func(_ context.Context, method string) error {
+func clientGate(log *slog.Logger) gate {
+	return gate{log: log, allow: func(_ context.Context, method string) error {
 		if !clientMethods[method] {
 			return fault.New(fault.Denied, "call "+method, "not served to clients")
 		}
@@ -67,12 +72,22 @@ func (g gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, ha
 		return nil, ToStatus(err)
 	}
 	resp, err := handle(ctx, req)
-	return resp, ToStatus(err)
+	return resp, g.told(info.FullMethod, err)
 }
 
 func (g gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	if err := g.allow(ss.Context(), info.FullMethod); err != nil {
 		return ToStatus(err)
 	}
-	return ToStatus(handle(srv, ss))
+	return g.told(info.FullMethod, handle(srv, ss))
+}
+
+// told is what the caller is told of a handler's error. An unclassified one keeps its text on this node: in the log.
+func (g gate) told(method string, err error) error {
+	st := ToStatus(err)
+	var f *fault.Error
+	if _, isStatus := status.FromError(err); status.Code(st) == codes.Internal && !isStatus && !errors.As(err, &f) {
+		g.log.Error("call failed with an unclassified error", "method", method, "err", err)
+	}
+	return st
 }

@@ -47,7 +47,14 @@ const (
 type PeerConfig struct {
 	Identity *Identity
 	Trust    func(ident.NodeID) Trust // asked in each handshake and for each call; must not block
-	Logger   *slog.Logger
+	Logger   *slog.Logger             // nil discards
+}
+
+func orDiscard(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return log
 }
 
 // PeerListener accepts connections of other nodes and sorts them by protocol.
@@ -66,7 +73,7 @@ type PeerListener struct {
 func NewPeerListener(l net.Listener, cfg PeerConfig) *PeerListener {
 	p := &PeerListener{cfg: cfg, inner: l, conns: make(map[*peerConn]struct{})}
 	p.grpc, p.raft = newConnQueue(l.Addr()), newConnQueue(l.Addr())
-	opts := append(serverOptions(peerGate(cfg.Trust)), grpc.Creds(established{}), grpc.MaxRecvMsgSize(maxMessage))
+	opts := append(serverOptions(peerGate(orDiscard(cfg.Logger), cfg.Trust)), grpc.Creds(established{}), grpc.MaxRecvMsgSize(maxMessage))
 	p.server = grpc.NewServer(opts...)
 	return p
 }

@@ -1,11 +1,14 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
+	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -64,6 +67,25 @@ type peerFixture struct {
 	server   *Identity
 	listener *PeerListener
 	trust    sync.Map // ident.NodeID -> Trust
+	log      lines
+}
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func startPeer(t *testing.T) *peerFixture {
@@ -76,7 +98,7 @@ func startPeer(t *testing.T) *peerFixture {
 	f.listener = NewPeerListener(l, PeerConfig{Identity: f.server, Trust: func(id ident.NodeID) Trust {
 		v, _ := f.trust.LoadOrStore(id, Stranger)
 		return v.(Trust)
-	}})
+	}, Logger: slog.New(slog.NewTextHandler(&f.log, nil))})
 	pb.RegisterNodesServer(f.listener.Server(), f.failing)
 	pb.RegisterDirectoriesServer(f.listener.Server(), f.failing)
 	pb.RegisterClientsServer(f.listener.Server(), f.failing) // on no list of this listener
@@ -143,9 +165,41 @@ func TestEveryFaultKindCrossesACallAndAStream(t *testing.T) {
 		_, err = s.Recv()
 		check("stream", err)
 	}
-	f.fail(errors.New("password is hunter2"))
+}
+
+func TestUnclassifiedErrorsAreLoggedAndNotTold(t *testing.T) {
+	f := startPeer(t)
+	me := identity(t, "client")
+	f.trust.Store(me.ID, Member)
+	conn := f.dial(t, me, f.server.ID)
+	for _, err := range []error{
+		fault.New(fault.Corrupt, "read", "classified"), context.Canceled, status.Error(codes.Internal, "says gRPC"),
+	} {
+		f.fail(err)
+		_ = callStatus(t, conn)
+	}
+	if log := f.log.String(); log != "" {
+		t.Errorf("what the caller is told was logged too: %s", log)
+	}
+	f.fail(errors.New("disk 7 is on fire"))
 	if err := callStatus(t, conn); !errors.Is(err, fault.Internal) || err.(*fault.Error).Detail != "internal error" {
-		t.Errorf("unclassified: got %v, want internal error without text", err)
+		t.Errorf("call: got %v, want internal error without text", err)
+	}
+	s, err := pb.NewDirectoriesClient(conn).Watch(t.Context(), &pb.WatchRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Recv(); !errors.Is(err, fault.Internal) || err.(*fault.Error).Detail != "internal error" {
+		t.Errorf("stream: got %v, want internal error without text", err)
+	}
+	log := f.log.String()
+	for _, method := range []string{pb.Nodes_Status_FullMethodName, pb.Directories_Watch_FullMethodName} {
+		if !strings.Contains(log, `method=`+method+` err="disk 7 is on fire"`) {
+			t.Errorf("the log does not say how %s failed: %s", method, log)
+		}
 	}
 }
 
@@ -201,7 +255,7 @@ func TestMethodsThatAreNotListedAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cl := NewClientListener(l, f.server)
+	cl := NewClientListener(l, ClientConfig{Identity: f.server})
 	pb.RegisterNodesServer(cl.Server(), f.failing)
 	pb.RegisterSwarmsServer(cl.Server(), pb.UnimplementedSwarmsServer{})
 	h := health.NewServer()

@@ -273,7 +273,7 @@ func (c *testCluster) start(n *testNode) {
 		c.t.Fatal(err)
 	}
 	n.peers = rpc.NewPeerListener(peer, rpc.PeerConfig{Identity: identity, Trust: func(ident.NodeID) rpc.Trust { return rpc.Member }})
-	n.guests = rpc.NewClientListener(client, identity)
+	n.guests = rpc.NewClientListener(client, rpc.ClientConfig{Identity: identity})
 	n.router.RegisterPeer(n.peers.Server())
 	n.router.RegisterClient(n.guests.Server())
 	pb.RegisterClientsServer(n.guests.Server(), guests{c: c})
