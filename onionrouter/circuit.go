@@ -2,6 +2,7 @@ package onionrouter
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -118,7 +119,7 @@ func (c *circuit) create(f cellstream.Frame, from entry, forward chan<- func(cel
 	cr, err := c.open(*f, from)
 	cellstream.Put(f)
 	if err == nil {
-		c.hop, err = cr.Accept()
+		c.hop, err = cr.Accept(crand.Reader)
 	}
 	if err != nil {
 		c.refuse()

@@ -2,6 +2,7 @@ package onionrouter
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
@@ -55,7 +56,8 @@ func TestOldKeysAreErased(t *testing.T) {
 	old := k.keys[0]
 	p := periodOf(noon)
 	end := time.Unix(int64(p+1)*directory.PeriodSeconds, 0)
-	holds := func(b []byte) bool { return bytes.Contains(b, old.seed[:]) }
+	seed := old.seed.Reveal()
+	holds := func(b []byte) bool { return bytes.Contains(b, seed[:]) }
 	step := func(at time.Time, inUse uint32, want bool) {
 		t.Helper()
 		if err := k.rotate(at, inUse); err != nil {
@@ -227,7 +229,7 @@ func TestTornTagIsDropped(t *testing.T) {
 
 func TestReplayIsRefusedAfterARestart(t *testing.T) {
 	n := startNet(t, 4, nil)
-	_, packet, err := onion.Build(n.params(0, 1, 2, 3))
+	_, packet, err := onion.Build(rand.Reader, n.params(0, 1, 2, 3))
 	if err != nil {
 		t.Fatal(err)
 	}

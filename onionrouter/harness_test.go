@@ -2,6 +2,7 @@ package onionrouter
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -222,7 +223,7 @@ func (n *testNet) openAt(addr string) *rawClient {
 // create builds a circuit and returns what Finish says.
 func (n *testNet) create(p onion.Params, guard int) (*rawClient, []onion.Answer, error) {
 	n.t.Helper()
-	pending, packet, err := onion.Build(p)
+	pending, packet, err := onion.Build(rand.Reader, p)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package onionrouter
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/safefile"
+	"github.com/starling-swarm/starling/internal/private"
 	"github.com/starling-swarm/starling/onionrouter/onion"
 )
 
@@ -29,8 +31,9 @@ const (
 
 // periodKey is a relay's key for one period.
 type periodKey struct {
+	private.Redacted
 	period uint32
-	seed   [onion.SeedSize]byte
+	seed   private.Key
 	key    *onion.PrivateKey
 }
 
@@ -78,7 +81,9 @@ func decodeKeys(b []byte) ([]periodKey, error) {
 	for i := range keys {
 		k := &keys[i]
 		s.ReadUint32(&k.period)
-		s.CopyBytes(k.seed[:])
+		var seed [onion.SeedSize]byte
+		s.CopyBytes(seed[:])
+		k.seed = private.KeyOf(seed)
 		if i > 0 && k.period <= keys[i-1].period {
 			return nil, fault.New(fault.Corrupt, op, "periods do not rise")
 		}
@@ -109,7 +114,7 @@ func (k *keyring) rotate(now time.Time, inUse uint32) error {
 		if slices.ContainsFunc(keys, func(q periodKey) bool { return q.period == p }) {
 			continue
 		}
-		seed, _, err := onion.GenerateKey()
+		seed, _, err := onion.GenerateKey(rand.Reader)
 		if err != nil {
 			return err
 		}
@@ -117,7 +122,7 @@ func (k *keyring) rotate(now time.Time, inUse uint32) error {
 		if err != nil {
 			return err
 		}
-		keys = append(keys, periodKey{p, seed, key})
+		keys = append(keys, periodKey{period: p, seed: seed, key: key})
 		dirty = true
 	}
 	if !dirty {
@@ -127,7 +132,8 @@ func (k *keyring) rotate(now time.Time, inUse uint32) error {
 	b := []byte{keysVersion, byte(len(keys))}
 	for _, p := range keys {
 		b = binary.BigEndian.AppendUint32(b, p.period)
-		b = append(b, p.seed[:]...)
+		seed := p.seed.Reveal()
+		b = append(b, seed[:]...)
 	}
 	if err := safefile.Replace(k.path, b); err != nil {
 		return fault.Wrap(fault.Internal, "write onion keys", err)

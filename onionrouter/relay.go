@@ -2,6 +2,7 @@ package onionrouter
 
 import (
 	"context"
+	"crypto/rand"
 	"time"
 
 	"github.com/starling-swarm/starling/internal/cellstream"
@@ -89,8 +90,11 @@ func (c *circuit) extend(cr *onion.Create) (next cellstream.Stream, created cell
 	next, err := c.r.dial(ctx, cr.Next)
 	if err == nil {
 		f := cellstream.Get(onion.CreateSize)
-		onion.Pad(*f, cr.Inner)
-		err = next.Send(f)
+		if err = onion.Pad(rand.Reader, *f, cr.Inner); err == nil {
+			err = next.Send(f)
+		} else {
+			cellstream.Put(f)
+		}
 	}
 	if err == nil {
 		created, err = next.Recv()

@@ -3,6 +3,7 @@ package onionrouter
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -82,7 +83,7 @@ func TestEveryRefusalLooksTheSame(t *testing.T) {
 	build := func(change func(*onion.Params)) []byte {
 		p := n.params(0, 1, 2, 3)
 		change(&p)
-		_, packet, err := onion.Build(p)
+		_, packet, err := onion.Build(rand.Reader, p)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,14 +3,15 @@ package onion
 import (
 	"crypto/ecdh"
 	"crypto/hpke"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"io"
 
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Header is what a hop reads in its layer of a create packet.
@@ -83,22 +84,27 @@ type Params struct {
 
 // Pending is a circuit that the client has asked for.
 type Pending struct {
+	private.Redacted
 	Tag  [TagSize]byte // the circuit tag that requests are signed over
 	hops [Hops]pendingHop
 }
 
 type pendingHop struct {
+	private.Redacted
 	export []byte
 	share  *ecdh.PrivateKey
 }
 
 // Build returns the create packet of a circuit, padded for the first link, and what Finish needs.
-func Build(p Params) (*Pending, []byte, error) {
+//
+// rng gives the shares and the padding; the encapsulations draw from the system's source, as crypto/hpke takes no other.
+// Errors: Internal (rng failed, or a key of p is none).
+func Build(rng io.Reader, p Params) (*Pending, []byte, error) {
 	const op = "build circuit"
 	pend := new(Pending)
 	var inner []byte
 	for j := Hops; j >= 1; j-- {
-		share, err := ecdh.X25519().GenerateKey(rand.Reader)
+		share, err := newShare(rng)
 		if err != nil {
 			return nil, nil, fault.Wrap(fault.Internal, op, err)
 		}
@@ -129,14 +135,28 @@ func Build(p Params) (*Pending, []byte, error) {
 		inner = layer
 	}
 	packet := make([]byte, CreateSize)
-	Pad(packet, inner)
+	if err := Pad(rng, packet, inner); err != nil {
+		return nil, nil, err
+	}
 	return pend, packet, nil
 }
 
-// Pad fills the frame, of CreateSize bytes, with create and random bytes behind it.
-func Pad(frame, create []byte) {
-	n := copy(frame, create)
-	rand.Read(frame[n:]) // never fails
+// Pad fills the frame, of CreateSize bytes, with create and bytes of rng behind it. Errors: Internal (rng failed).
+func Pad(rng io.Reader, frame, create []byte) error {
+	if _, err := io.ReadFull(rng, frame[copy(frame, create):]); err != nil {
+		return fault.Wrap(fault.Internal, "pad create packet", err)
+	}
+	return nil
+}
+
+// newShare makes an X25519 key from 32 bytes of rng. GenerateKey of crypto/ecdh looks at no reader that it is given.
+func newShare(rng io.Reader) (*ecdh.PrivateKey, error) {
+	seed := make([]byte, shareSize)
+	defer clear(seed)
+	if _, err := io.ReadFull(rng, seed); err != nil {
+		return nil, err
+	}
+	return ecdh.X25519().NewPrivateKey(seed)
 }
 
 func circuitTag(create4 []byte) (tag [TagSize]byte) {
@@ -170,6 +190,7 @@ type Create struct {
 }
 
 // OpenCreate opens a frame with the key of node for a period. An error says nothing about the other keys of the node.
+// Errors: Invalid (it does not open, or its header breaks a rule), Internal.
 func OpenCreate(key *PrivateKey, node ident.NodeID, period uint32, frame []byte) (*Create, error) {
 	const op = "open create packet"
 	if len(frame) != CreateSize {
@@ -205,10 +226,11 @@ func OpenCreate(key *PrivateKey, node ident.NodeID, period uint32, frame []byte)
 	return nil, invalid(op, "does not open")
 }
 
-// Accept makes the hop's own share and keys for the circuit. It can be called once.
-func (c *Create) Accept() (*Hop, error) {
+// Accept makes the hop's own share, from rng, and its keys for the circuit. It can be called once. Errors: Internal (rng
+// failed), Invalid (the client's share gives no key).
+func (c *Create) Accept(rng io.Reader) (*Hop, error) {
 	const op = "accept circuit"
-	own, err := ecdh.X25519().GenerateKey(rand.Reader)
+	own, err := newShare(rng)
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, op, err)
 	}

@@ -2,6 +2,7 @@ package onion
 
 import (
 	"bytes"
+	"crypto/rand"
 	"testing"
 
 	"github.com/starling-swarm/starling/internal/ident"
@@ -9,7 +10,7 @@ import (
 
 func FuzzOpenCreate(f *testing.F) {
 	rs, p := newPath(f)
-	_, frame, err := Build(p)
+	_, frame, err := Build(rand.Reader, p)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func FuzzDecodeHeader(f *testing.F) {
 
 func FuzzFinishCreated(f *testing.F) {
 	_, p := newPath(f)
-	pending, _, err := Build(p)
+	pending, _, err := Build(rand.Reader, p)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -8,36 +8,40 @@ import (
 	"crypto/hpke"
 	"crypto/sha256"
 	"encoding/binary"
+	"io"
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
-// GenerateKey returns a new onion key as its seed and its public half.
-func GenerateKey() (seed [SeedSize]byte, public [PublicSize]byte, err error) {
-	k, err := hpke.MLKEM768X25519().GenerateKey()
-	if err != nil {
-		return seed, public, fault.Wrap(fault.Internal, "make onion key", err)
+// GenerateKey returns a new onion key as its seed, 32 bytes of rng, and its public half. Errors: Internal (rng failed).
+func GenerateKey(rng io.Reader) (seed private.Key, public [PublicSize]byte, err error) {
+	if seed, err = private.Draw(rng); err != nil {
+		return private.Key{}, public, err
 	}
-	b, err := k.Bytes()
+	k, err := ParsePrivate(seed)
 	if err != nil {
-		return seed, public, fault.Wrap(fault.Internal, "make onion key", err)
+		return private.Key{}, public, err
 	}
-	copy(seed[:], b)
-	copy(public[:], k.PublicKey().Bytes())
-	return seed, public, nil
+	return seed, k.Public(), nil
 }
 
 // PrivateKey is a relay's onion key for one period. Parsing is slow enough to be done once per period.
-type PrivateKey struct{ key hpke.PrivateKey }
+type PrivateKey struct {
+	private.Redacted
+	key hpke.PrivateKey
+}
 
-// ParsePrivate returns the key of a seed.
-func ParsePrivate(seed [SeedSize]byte) (*PrivateKey, error) {
-	k, err := hpke.MLKEM768X25519().NewPrivateKey(seed[:])
+// ParsePrivate returns the key of a seed. Errors: Corrupt.
+func ParsePrivate(seed private.Key) (*PrivateKey, error) {
+	b := seed.Reveal()
+	defer clear(b[:])
+	k, err := hpke.MLKEM768X25519().NewPrivateKey(b[:])
 	if err != nil {
 		return nil, fault.Wrap(fault.Corrupt, "parse onion key", err)
 	}
-	return &PrivateKey{k}, nil
+	return &PrivateKey{key: k}, nil
 }
 
 // Public returns the public half.
@@ -46,13 +50,10 @@ func (k *PrivateKey) Public() (p [PublicSize]byte) {
 	return p
 }
 
-// String keeps the key out of logs.
-func (k *PrivateKey) String() string { return "onion key (private)" }
-
 // PublicKey is what a client seals a create layer to. It is safe for concurrent use.
 type PublicKey struct{ key hpke.PublicKey }
 
-// ParsePublic reads a published onion key.
+// ParsePublic reads a published onion key. Errors: Invalid.
 func ParsePublic(b []byte) (*PublicKey, error) {
 	k, err := hpke.MLKEM768X25519().NewPublicKey(b)
 	if err != nil {
@@ -105,6 +106,7 @@ const ratchetEvery = 1_024
 
 // chain is a key with its counter: one direction at one hop.
 type chain struct {
+	private.Redacted
 	aead  cipher.AEAD
 	key   [32]byte
 	nonce [12]byte // prefix 4, counter 8; what the next cell uses

@@ -8,8 +8,8 @@
 //
 // The package is pure: it does no I/O and keeps no replay state; the caller drops create packets whose ReplayTag it
 // has seen (package onionrouter does). Nothing here is safe for concurrent use, but forward and backward of one Hop or
-// Circuit are independent of each other. Randomness for keys and padding is crypto/rand's. Layouts, labels and the key
-// schedule: docs/formats.md, section 2.
+// Circuit are independent of each other. Randomness for keys and padding comes in as an argument; what crypto/hpke needs for its
+// encapsulations it draws itself. Layouts, labels and the key schedule: docs/formats.md, section 2.
 package onion
 
 import (

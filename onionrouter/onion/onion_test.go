@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"io"
 	"testing"
 
 	"github.com/starling-swarm/starling/internal/fault"
@@ -24,7 +25,7 @@ func newPath(t testing.TB) ([Hops]relay, Params) {
 	var rs [Hops]relay
 	p := Params{Class: MSG, Bucket: 5_832_000, Lifetime: 3600}
 	for i := range rs {
-		seed, public, err := GenerateKey()
+		seed, public, err := GenerateKey(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,6 +42,13 @@ func newPath(t testing.TB) ([Hops]relay, Params) {
 	return rs, p
 }
 
+func pad(t testing.TB, frame, create []byte) {
+	t.Helper()
+	if err := Pad(rand.Reader, frame, create); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // line is a circuit with all its ends in one place. wire sees (and may change) every frame on link i, from 1 at the
 // client; forward frames have even calls.
 type line struct {
@@ -54,7 +62,7 @@ type line struct {
 func establish(t testing.TB, wire func(link int, frame []byte)) (*line, error) {
 	t.Helper()
 	rs, p := newPath(t)
-	pending, frame, err := Build(p)
+	pending, frame, err := Build(rand.Reader, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +76,7 @@ func establish(t testing.TB, wire func(link int, frame []byte)) (*line, error) {
 		if j < Hops && c.Next != rs[j].id || c.Hop != j || c.Bucket != p.Bucket || c.Lifetime != p.Lifetime || c.Class != MSG {
 			t.Fatalf("hop %d reads %+v", j, c.Header)
 		}
-		if l.hops[j-1], err = c.Accept(); err != nil {
+		if l.hops[j-1], err = c.Accept(rand.Reader); err != nil {
 			return nil, err
 		}
 		if j == Hops {
@@ -76,7 +84,7 @@ func establish(t testing.TB, wire func(link int, frame []byte)) (*line, error) {
 			break
 		}
 		frame = make([]byte, CreateSize)
-		Pad(frame, c.Inner)
+		pad(t, frame, c.Inner)
 	}
 	created := make([]byte, CellSize)
 	for j := Hops; j >= 1; j-- {
@@ -299,7 +307,7 @@ func TestFailedHopSpeaksUnderItsOwnKey(t *testing.T) {
 	for failing := 1; failing < Hops; failing++ {
 		for _, status := range []Status{StatusExtendFail, StatusRefused} {
 			rs, p := newPath(t)
-			pending, frame, err := Build(p)
+			pending, frame, err := Build(rand.Reader, p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -309,13 +317,13 @@ func TestFailedHopSpeaksUnderItsOwnKey(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				h, err := c.Accept()
+				h, err := c.Accept(rand.Reader)
 				if err != nil {
 					t.Fatal(err)
 				}
 				hops = append(hops, h)
 				frame = make([]byte, CreateSize)
-				Pad(frame, c.Inner)
+				pad(t, frame, c.Inner)
 			}
 			created := make([]byte, CellSize)
 			rand.Read(created) // leftovers must not get out
@@ -342,7 +350,7 @@ func TestFailedHopSpeaksUnderItsOwnKey(t *testing.T) {
 
 func TestCreateOpensOnlyForItsNodePeriodAndKey(t *testing.T) {
 	rs, p := newPath(t)
-	_, frame, err := Build(p)
+	_, frame, err := Build(rand.Reader, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -362,8 +370,8 @@ func TestCreateOpensOnlyForItsNodePeriodAndKey(t *testing.T) {
 
 func TestReplayTagNamesTheEncapsulation(t *testing.T) {
 	_, p := newPath(t)
-	_, a, _ := Build(p)
-	_, b, _ := Build(p)
+	_, a, _ := Build(rand.Reader, p)
+	_, b, _ := Build(rand.Reader, p)
 	if ReplayTag(a) == ReplayTag(b) {
 		t.Error("two packets have one tag")
 	}
@@ -379,12 +387,12 @@ func BenchmarkCreate(b *testing.B) {
 	rs, p := newPath(b)
 	b.Run("build", func(b *testing.B) {
 		for b.Loop() {
-			if _, _, err := Build(p); err != nil {
+			if _, _, err := Build(rand.Reader, p); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
-	_, frame, err := Build(p)
+	_, frame, err := Build(rand.Reader, p)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -394,7 +402,7 @@ func BenchmarkCreate(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := c.Accept(); err != nil {
+			if _, err := c.Accept(rand.Reader); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -425,6 +433,100 @@ func BenchmarkCellThereAndBack(b *testing.B) {
 		}
 		if _, _, err := l.circuit.Open(cell); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// counting is a source of bytes that count up, and fails after as many as it is told.
+type counting struct {
+	next byte
+	left int
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	if c.left < len(p) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	c.left -= len(p)
+	for i := range p {
+		p[i] = c.next
+		c.next++
+	}
+	return len(p), nil
+}
+
+func TestSharesAndPaddingComeFromTheArgument(t *testing.T) {
+	rs, p := newPath(t)
+	read := func() (share [shareSize]byte, padding, answer []byte) {
+		_, frame, err := Build(&counting{left: 1 << 20}, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := OpenCreate(rs[0].key, rs[0].id, testPeriod, frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := c.Accept(&counting{left: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Share, frame[createSize(1):], h.share
+	}
+	share, padding, answer := read()
+	again, pad2, answer2 := read()
+	if share != again || !bytes.Equal(padding, pad2) || !bytes.Equal(answer, answer2) {
+		t.Error("the same source gives another share or padding")
+	}
+	seed, _, err := GenerateKey(&counting{left: SeedSize})
+	if err != nil || seed.Reveal()[SeedSize-1] != SeedSize-1 {
+		t.Errorf("the seed is not what the source gave: %v", err)
+	}
+}
+
+func TestRandomnessThatFailsIsInternal(t *testing.T) {
+	rs, p := newPath(t)
+	for _, n := range []int{0, shareSize, Hops * shareSize} { // the last: no padding
+		if _, _, err := Build(&counting{left: n}, p); !errors.Is(err, fault.Internal) {
+			t.Errorf("build with %d bytes: got %v, want internal", n, err)
+		}
+	}
+	_, frame, err := Build(rand.Reader, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := OpenCreate(rs[0].key, rs[0].id, testPeriod, frame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Accept(&counting{}); !errors.Is(err, fault.Internal) {
+		t.Errorf("accept: got %v, want internal", err)
+	}
+	if _, _, err := GenerateKey(&counting{}); !errors.Is(err, fault.Internal) {
+		t.Errorf("generate: got %v, want internal", err)
+	}
+}
+
+// Cells are opened in place. A layer that does not open leaves zeros where its plaintext would be, never the plaintext
+// that somebody forged, and leaves what lies behind the layer alone.
+func TestFailedOpenLeavesNoPlaintext(t *testing.T) {
+	key := bytes.Repeat([]byte{7}, 32)
+	text := bytes.Repeat([]byte("what somebody forged "), 20)
+	cell := append(bytes.Clone(text), make([]byte, gcmTag)...)
+	newChain(bytes.Clone(key), forward, 1).seal(cell, len(text), nil)
+	behind := []byte("of another layer")
+	for name, at := range map[string]int{"first byte": 0, "last byte": len(text) - 1, "tag": len(cell) - 1} {
+		b := append(bytes.Clone(cell), behind...)
+		b[at] ^= 1
+		if _, ok := newChain(bytes.Clone(key), forward, 1).open(b[:len(cell):len(cell)], nil); ok {
+			t.Fatalf("%s: a changed cell opens", name)
+		}
+		for i, c := range b[:len(text)] {
+			if c != 0 && c != cell[i] && i != at {
+				t.Fatalf("%s: byte %d is %#x, neither what came nor erased", name, i, c)
+			}
+		}
+		if !bytes.Equal(b[len(cell):], behind) {
+			t.Errorf("%s: bytes behind the layer changed to %q", name, b[len(cell):])
 		}
 	}
 }

@@ -3,6 +3,7 @@ package onion
 import (
 	"bytes"
 	"crypto/ecdh"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 var update = flag.Bool("update", false, "write testdata/vectors.json anew; only for a new version of the formats")
@@ -77,8 +79,8 @@ func checkCreate(t *testing.T, v *vectors) {
 	layer := []byte(v.Create.Packet)
 	for j := 1; j <= Hops; j++ {
 		frame := make([]byte, CreateSize)
-		Pad(frame, layer)
-		key, err := ParsePrivate([SeedSize]byte(v.Create.Seeds[j-1]))
+		pad(t, frame, layer)
+		key, err := ParsePrivate(private.KeyOf([SeedSize]byte(v.Create.Seeds[j-1])))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +104,7 @@ func checkCreate(t *testing.T, v *vectors) {
 	}
 }
 
-func private(t *testing.T, b []byte) *ecdh.PrivateKey {
+func privateOf(t *testing.T, b []byte) *ecdh.PrivateKey {
 	t.Helper()
 	k, err := ecdh.X25519().NewPrivateKey(b)
 	if err != nil {
@@ -112,10 +114,10 @@ func private(t *testing.T, b []byte) *ecdh.PrivateKey {
 }
 
 func checkKeys(t *testing.T, v *vectors) {
-	client, hop := private(t, v.Keys.ClientPrivate), private(t, v.Keys.HopPrivate)
+	client, hop := privateOf(t, v.Keys.ClientPrivate), privateOf(t, v.Keys.HopPrivate)
 	share, answer := client.PublicKey().Bytes(), hop.PublicKey().Bytes()
 	for side, keys := range map[string][2][]byte{"client": {v.Keys.ClientPrivate, answer}, "hop": {v.Keys.HopPrivate, share}} {
-		f, b, err := deriveKeys(v.Keys.Hop, v.Keys.Export, private(t, keys[0]), keys[1], share, answer)
+		f, b, err := deriveKeys(v.Keys.Hop, v.Keys.Export, privateOf(t, keys[0]), keys[1], share, answer)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +136,7 @@ func checkKeys(t *testing.T, v *vectors) {
 func checkCreated(t *testing.T, v *vectors) {
 	p := new(Pending)
 	for j := range Hops {
-		p.hops[j] = pendingHop{v.Created.Exports[j], private(t, v.Created.ClientPrivates[j])}
+		p.hops[j] = pendingHop{export: v.Created.Exports[j], share: privateOf(t, v.Created.ClientPrivates[j])}
 	}
 	_, answers, err := p.Finish(bytes.Clone(v.Created.Frame))
 	if err != nil {
@@ -200,7 +202,7 @@ func writeVectors(t *testing.T) {
 	p := Params{Class: MSG, Bucket: 5_832_000, Lifetime: 86_400}
 	v.Create.Period = testPeriod
 	for j := range Hops {
-		seed, public, err := GenerateKey()
+		seed, public, err := GenerateKey(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,10 +212,11 @@ func writeVectors(t *testing.T) {
 		}
 		node := ident.NodeIDOf(public[:])
 		p.Hops[j] = HopKey{node, testPeriod, pub}
-		v.Create.Seeds = append(v.Create.Seeds, seed[:])
+		plain := seed.Reveal()
+		v.Create.Seeds = append(v.Create.Seeds, plain[:])
 		v.Create.Nodes = append(v.Create.Nodes, node[:])
 	}
-	pending, frame, err := Build(p)
+	pending, frame, err := Build(rand.Reader, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +231,7 @@ func writeVectors(t *testing.T) {
 
 	fixed := func(b byte) hexBytes { return bytes.Repeat([]byte{b}, 32) }
 	v.Keys.Hop, v.Keys.Export, v.Keys.ClientPrivate, v.Keys.HopPrivate = 3, fixed(1), fixed(2), fixed(3)
-	client, hop := private(t, fixed(2)), private(t, fixed(3))
+	client, hop := privateOf(t, fixed(2)), privateOf(t, fixed(3))
 	share, answer := client.PublicKey().Bytes(), hop.PublicKey().Bytes()
 	f, b, err := deriveKeys(3, fixed(1), client, answer, share, answer)
 	if err != nil {
@@ -242,7 +245,7 @@ func writeVectors(t *testing.T) {
 
 	created := make([]byte, CellSize)
 	for j := Hops; j >= 1; j-- {
-		own, clientKey := private(t, fixed(byte(0x40+j))), private(t, fixed(byte(0x20+j)))
+		own, clientKey := privateOf(t, fixed(byte(0x40+j))), privateOf(t, fixed(byte(0x20+j)))
 		h := &Hop{hop: j, share: own.PublicKey().Bytes()}
 		share := clientKey.PublicKey().Bytes()
 		if h.fwd, h.bwd, err = deriveKeys(j, fixed(byte(j)), own, share, share, h.share); err != nil {

@@ -9,7 +9,6 @@
 package paths
 
 import (
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 
@@ -84,8 +83,16 @@ type Query struct {
 // What the guard alone breaks is given with it.
 var relaxable = [...]Rules{SharedPrefix, SharedOperator, SharedZone, MiddleInSwarm, ExitInSwarm, StorageOnPath}
 
+// Random is what a choice needs of a generator. *rand.Rand of math/rand/v2 is one; the caller seeds it from a source that
+// nobody can guess.
+type Random interface {
+	IntN(n int) int
+	Int64N(n int64) int64
+	Shuffle(n int, swap func(i, j int))
+}
+
 // Choose draws a path that breaks as few rules as the nodes allow. It fails with Unavailable if there is none.
-func Choose(r *rand.Rand, q Query) (Path, error) {
+func Choose(r Random, q Query) (Path, error) {
 	c, err := newChooser(r, q)
 	if err != nil {
 		return Path{}, err
@@ -114,10 +121,10 @@ type chooser struct {
 	q               Query
 	guard           candidate
 	relays, storage []candidate // shuffled
-	rng             *rand.Rand
+	rng             Random
 }
 
-func newChooser(r *rand.Rand, q Query) (*chooser, error) {
+func newChooser(r Random, q Query) (*chooser, error) {
 	c := &chooser{q: q, rng: r}
 	found := false
 	for i := range q.Directory.Nodes {

@@ -1,7 +1,6 @@
 package paths
 
 import (
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -35,7 +34,7 @@ type Sample struct {
 
 // Update drops what has expired or left the directory, and draws what is missing. It reports whether anything
 // changed and must be kept.
-func (s *Sample) Update(r *rand.Rand, d *directory.Directory, now time.Time) (changed bool) {
+func (s *Sample) Update(r Random, d *directory.Directory, now time.Time) (changed bool) {
 	unix := now.Unix()
 	for i := range s.Guards {
 		g := &s.Guards[i]
@@ -130,10 +129,10 @@ func pinned(pins []Pin, id ident.NodeID) bool {
 	return slices.ContainsFunc(pins, func(p Pin) bool { return p.Node == id })
 }
 
-func shuffle(r *rand.Rand, ids []ident.NodeID) {
+func shuffle(r Random, ids []ident.NodeID) {
 	r.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 }
 
-func seconds(r *rand.Rand, from, to time.Duration) int64 {
+func seconds(r Random, from, to time.Duration) int64 {
 	return int64((from + time.Duration(r.Int64N(int64(to-from)))) / time.Second)
 }

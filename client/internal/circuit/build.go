@@ -2,6 +2,7 @@ package circuit
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"maps"
 	"slices"
@@ -39,7 +40,9 @@ func (n *Network) follow(ctx context.Context, k key, p *plan) (*live, error) {
 			return nil, err
 		}
 	}
-	pending, packet, err := onion.Build(onion.Params{Class: onion.MSG, Bucket: onion.BucketOf(now), Lifetime: uint32(lifetime.Seconds()), Hops: hops})
+	pending, packet, err := onion.Build(rand.Reader, onion.Params{
+		Class: onion.MSG, Bucket: onion.BucketOf(now), Lifetime: uint32(lifetime.Seconds()), Hops: hops,
+	})
 	if err != nil {
 		return nil, err
 	}

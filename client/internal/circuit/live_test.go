@@ -2,6 +2,7 @@ package circuit
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"math/rand/v2"
 	"strings"
@@ -83,7 +84,7 @@ func newWire(t *testing.T, reply func(onion.Payload) []onion.Payload) (*live, *w
 	var keys [onion.Hops]*onion.PrivateKey
 	p.Class, p.Lifetime = onion.MSG, 60
 	for j := range keys {
-		seed, public, err := onion.GenerateKey()
+		seed, public, err := onion.GenerateKey(crand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +97,7 @@ func newWire(t *testing.T, reply func(onion.Payload) []onion.Payload) (*live, *w
 		}
 		p.Hops[j] = onion.HopKey{Node: ident.NodeID{byte(j + 1)}, Key: pub}
 	}
-	pending, frame, err := onion.Build(p)
+	pending, frame, err := onion.Build(crand.Reader, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,10 +106,12 @@ func newWire(t *testing.T, reply func(onion.Payload) []onion.Payload) (*live, *w
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w.hops[j], err = c.Accept(); err != nil {
+		if w.hops[j], err = c.Accept(crand.Reader); err != nil {
 			t.Fatal(err)
 		}
-		onion.Pad(frame, c.Inner)
+		if err := onion.Pad(crand.Reader, frame, c.Inner); err != nil {
+			t.Fatal(err)
+		}
 	}
 	created := make([]byte, onion.CellSize)
 	for j := onion.Hops - 1; j >= 0; j-- {
