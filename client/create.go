@@ -15,6 +15,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // probeTimeout is how long the cluster may take to answer at all when an account is made or restored.
@@ -31,9 +32,11 @@ func Create(ctx context.Context, cfg Config, name string) (c *Client, words stri
 	if err != nil {
 		return nil, "", err
 	}
-	var entropy [32]byte
-	rand.Read(entropy[:])
-	defer clear(entropy[:])
+	entropy, err := private.Draw(rand.Reader)
+	if err != nil {
+		return nil, "", err
+	}
+	defer entropy.Wipe()
 	root := account.NewRoot(entropy)
 	defer root.Wipe()
 	c, err = createWith(ctx, cfg, p, root, name)

@@ -9,6 +9,7 @@ import (
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
@@ -193,7 +194,7 @@ func (c *Client) SayInGroup(ctx context.Context, id ident.GroupID, body []byte) 
 }
 
 // GroupReadKey returns the seed of the key that reads a group's mailbox now; ReadGroup tries to read messages with one.
-func (c *Client) GroupReadKey(id ident.GroupID) (seed [32]byte) {
+func (c *Client) GroupReadKey(id ident.GroupID) (seed private.Key) {
 	c.p.db.View(func(tx *store.Tx) error {
 		if g, err := c.group(tx, id); err == nil {
 			seed = g.state.ReadKey()
@@ -204,7 +205,7 @@ func (c *Client) GroupReadKey(id ident.GroupID) (seed [32]byte) {
 }
 
 // ReadGroup is described at GroupReadKey.
-func (c *Client) ReadGroup(ctx context.Context, id ident.GroupID, seed [32]byte) error {
+func (c *Client) ReadGroup(ctx context.Context, id ident.GroupID, seed private.Key) error {
 	_, _, err := c.groupRequest(ctx, id, seedKey{seed}, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupMail}})
 	return err
 }

@@ -165,7 +165,8 @@ func (c *Client) GroupAdd(ctx context.Context, id ident.GroupID, history int, ac
 			return nil, err
 		}
 		w := wantChange(ch)
-		w.Seed = seed[:]
+		plain := seed.Reveal()
+		w.Seed = plain[:]
 		return []wanted{w}, nil
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/starling-swarm/starling/groups"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // wanted is what this device wants of a group, as it lies in the store until it is in the log: as JSON.
@@ -203,5 +204,5 @@ func (a *applied) changeDone(tx *store.Tx, g *group, ch store.GroupChange) error
 	if w.Seed == nil {
 		return a.overtaken(tx, g, ch, &change)
 	}
-	return a.invite(tx, g, change.Invite, [32]byte(w.Seed))
+	return a.invite(tx, g, change.Invite, private.KeyOf([32]byte(w.Seed)))
 }

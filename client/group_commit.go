@@ -13,6 +13,7 @@ import (
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 const (
@@ -26,8 +27,8 @@ const (
 // attempt is a commit on its way to the log.
 type attempt struct {
 	p     *groups.Proposal
-	admin [32]byte // seed of the key in force before it
-	head  uint64   // sequence number of the commit before it
+	admin private.Key // seed of the key in force before it
+	head  uint64      // sequence number of the commit before it
 	index uint64
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // All devices of an account are the same member of a group, each with a state of its own. Which groups there are, the groups
@@ -356,7 +357,7 @@ func (c *Client) answerDevice(e store.GroupErrand) error {
 
 // handed is what lets this account enter a group.
 type handed struct {
-	key    [32]byte // seed of a key that reads its log
+	key    private.Key // seed of a key that reads its log
 	ticket *groups.Ticket
 	index  uint64 // a commit that the log has, with its hash; 0: none
 	hash   [32]byte

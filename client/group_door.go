@@ -10,6 +10,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Whoever has a link of a public group needs no admin: the link opens a slot with the keys of the generation, and with these
@@ -166,7 +167,7 @@ func (w *groupWorker) comeIn(ctx context.Context) error {
 	var why error = fault.New(fault.Unavailable, "join group", "the newest keys of the group do not lie at this link")
 	if newest, err := envelope.DecodeCommit(k.log[len(k.log)-1].Body); slot != nil && !k.backsOut && err == nil && newest.Generation == generation {
 		var p *groups.Proposal
-		var write [32]byte
+		var write private.Key
 		if p, write, why = k.shared.Join(cryptoRand, w.c.net.Now(), w.c.cluster.ID, k.ticket, k.in, k.credential, bodies(k.log), slot); why == nil {
 			return w.storeJoin(ctx, k, p, write, slot)
 		}
@@ -184,7 +185,7 @@ func (w *groupWorker) comeIn(ctx context.Context) error {
 
 // storeJoin stores the commit that lets the account in and the capability of its key, if the log's head is still the one that it
 // was made upon. Many may come at once: each that loses the race reads on and tries again.
-func (w *groupWorker) storeJoin(ctx context.Context, k *knock, p *groups.Proposal, write [32]byte, slot []byte) error {
+func (w *groupWorker) storeJoin(ctx context.Context, k *knock, p *groups.Proposal, write private.Key, slot []byte) error {
 	head := k.log[len(k.log)-1].Seq
 	commit := envelope.Store{Namespace: envelope.GroupLog, IfHead: &head, Body: p.Commit}
 	resp, _, err := w.c.groupRequest(ctx, w.id, seedKey{write}, append([]envelope.Op{commit}, p.Ops...)...)
@@ -389,7 +390,7 @@ func (w *groupWorker) each(ctx context.Context, r *envelope.Request, key seedKey
 // make many. Another admin may have been faster.
 func (w *groupWorker) revoke(ctx context.Context) error {
 	var rows []int64
-	var key [32]byte
+	var key private.Key
 	admin := false
 	r := &envelope.Request{Mailbox: w.mailbox, Mode: envelope.Each}
 	err := w.c.p.db.View(func(tx *store.Tx) error {

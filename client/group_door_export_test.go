@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Spam is a message that waits to be stored, with the key to store it with.
@@ -81,7 +81,7 @@ func (c *Client) JoinWithRubbish(ctx context.Context, t testing.TB, invitation [
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Spam{group: in.Group, key: seedKey{[32]byte(keys.Marshal()[1:33])}}
+	s := Spam{group: in.Group, key: seedKey{private.KeyOf([32]byte(keys.Marshal()[1:33]))}}
 	s.put = envelope.Store{Namespace: envelope.GroupMail, TTL: 600, IfGeneration: &generation, Body: []byte("spam")}
 	return s
 }
@@ -122,7 +122,7 @@ func (w *groupWorker) storeRubbish(ctx context.Context, k *knock) (generation ui
 		return 0, err
 	}
 	rand.Read(commit.Body)
-	copy(commit.Signature[:], ed25519.Sign(ed25519.NewKeyFromSeed(write[:]), commit.SignedBytes(w.mailbox)))
+	commit.Signature = write.Signing().Sign(commit.SignedBytes(w.mailbox))
 	head := k.log[len(k.log)-1].Seq
 	put := envelope.Store{Namespace: envelope.GroupLog, IfHead: &head, Body: commit.Encode()}
 	_, _, err = w.c.groupRequest(ctx, w.id, seedKey{write}, append([]envelope.Op{put}, p.Ops...)...)

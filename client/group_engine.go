@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // group is one closed group as this device holds it. It and its state are only touched inside a transaction of the store,
@@ -310,18 +310,13 @@ func before(s *groups.State) groupBefore {
 }
 
 // seedKey signs with an Ed25519 key that is kept as its seed.
-type seedKey struct{ seed [32]byte }
+type seedKey struct{ seed private.Key }
 
 // Public returns the key's public half.
-func (k seedKey) Public() (p [32]byte) {
-	copy(p[:], ed25519.NewKeyFromSeed(k.seed[:])[32:])
-	return p
-}
+func (k seedKey) Public() [32]byte { return k.seed.Signing().Public() }
 
 // Sign signs msg.
-func (k seedKey) Sign(msg []byte) [64]byte {
-	return [64]byte(ed25519.Sign(ed25519.NewKeyFromSeed(k.seed[:]), msg))
-}
+func (k seedKey) Sign(msg []byte) [64]byte { return k.seed.Signing().Sign(msg) }
 
 // groupTimeout bounds one request to a group's mailbox.
 const groupTimeout = 20 * time.Second

@@ -10,6 +10,7 @@ import (
 	"github.com/starling-swarm/starling/groups"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 var memberNamespaces = []envelope.Namespace{envelope.GroupLog, envelope.GroupMail, envelope.GroupNotice}
@@ -17,12 +18,12 @@ var memberNamespaces = []envelope.Namespace{envelope.GroupLog, envelope.GroupMai
 // course is a subscription to a group's mailbox.
 type course struct {
 	namespaces []envelope.Namespace // none: nothing to follow
-	key        [32]byte             // seed
+	key        private.Key          // seed
 	cursor     uint64
 }
 
 func (p course) same(q course) bool {
-	return p.key == q.key && slices.Equal(p.namespaces, q.namespaces)
+	return p.key.Equal(q.key) && slices.Equal(p.namespaces, q.namespaces)
 }
 
 // follow takes in the group's mailbox, in its order, until ctx ends.

@@ -9,11 +9,12 @@ import (
 	"github.com/starling-swarm/starling/groups"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
 // invite follows up an invitation that is in the log: a link is kept, accounts are written to.
-func (a *applied) invite(tx *store.Tx, g *group, invite groups.Invite, seed [32]byte) error {
+func (a *applied) invite(tx *store.Tx, g *group, invite groups.Invite, seed private.Key) error {
 	in, err := g.state.Invitation(invite.Serial, seed)
 	if err != nil {
 		a.c.log.Debug("invitation is over before it was sent", "error", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // linkClearTimeout is how long closing a link waits until nothing lies at it any more. The group's worker goes on with it.
@@ -40,7 +41,7 @@ func (c *Client) GroupLink(ctx context.Context, id ident.GroupID, expires time.T
 		return out, fault.New(fault.Invalid, "make group link", "it is to expire at %s, want a time within the next 30 days", expires.UTC().Format(time.DateTime))
 	}
 	var ch groups.Change
-	var seed [32]byte
+	var seed private.Key
 	err = c.changeGroup(ctx, id, false, func(_ *store.Tx, g *group) (_ []wanted, err error) {
 		if err := g.roomForLink(now); err != nil {
 			return nil, err
@@ -49,7 +50,8 @@ func (c *Client) GroupLink(ctx context.Context, id ident.GroupID, expires time.T
 			return nil, err
 		}
 		w := wantChange(ch)
-		w.Seed = seed[:]
+		plain := seed.Reveal()
+		w.Seed = plain[:]
 		return []wanted{w}, nil
 	})
 	if err != nil {
@@ -92,7 +94,7 @@ var errOldLink = fault.New(fault.Denied, "join group", "the link is older than t
 var errLinkClosed = fault.New(fault.NotFound, "make group link", "another admin closed it at once")
 
 // publishLink stores what a link leads to and keeps the link.
-func (c *Client) publishLink(ctx context.Context, id ident.GroupID, serial uint64, seed [32]byte) error {
+func (c *Client) publishLink(ctx context.Context, id ident.GroupID, serial uint64, seed private.Key) error {
 	var in *groups.Invitation
 	err := c.p.db.View(func(tx *store.Tx) error {
 		g, err := c.group(tx, id)

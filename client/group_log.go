@@ -9,6 +9,7 @@ import (
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // slotWitnesses is how many replicas must not have a slot, until an account believes that it was removed.
@@ -17,11 +18,11 @@ const slotWitnesses = 3
 // scouted is what lies ahead of the state in the log: the newest read key, which messages want, and the slots on the way.
 type scouted struct {
 	generation uint32
-	read       [32]byte // seed
+	read       private.Key // seed
 	slots      map[groups.Locator][]byte
 }
 
-func (w *groupWorker) aheadOf(generation uint32) (key [32]byte, ok bool) {
+func (w *groupWorker) aheadOf(generation uint32) (key private.Key, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ahead == nil || w.ahead.generation <= generation {

@@ -66,7 +66,8 @@ func (c *Client) AskWithUsedKeys(ctx context.Context, t testing.TB, text string,
 			t.Fatal(err)
 		}
 		b := keys.Marshal()
-		copy(b[1:], used[:])
+		plain := used.Reveal()
+		copy(b[1:], plain[:])
 		if keys, err = groups.UnmarshalKeys(b); err != nil {
 			t.Fatal(err)
 		}

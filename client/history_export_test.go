@@ -11,6 +11,7 @@ import (
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
@@ -22,7 +23,7 @@ func (c *Client) Seed(contacts, conversations, messages int) error {
 	for i := range ids {
 		var entropy [32]byte
 		rand.Read(entropy[:])
-		root := account.NewRoot(entropy)
+		root := account.NewRoot(private.KeyOf(entropy))
 		ids[i] = root.ID()
 		root.Wipe()
 	}

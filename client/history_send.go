@@ -15,6 +15,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Stages of a history that is sent.
@@ -89,7 +90,10 @@ func (c *Client) planHistory(tx *store.Tx, to ident.DeviceID) (*HistoryTransfer,
 	}
 	m := &history.Manifest{To: to, From: c.keys.device(), MadeAt: c.nowMS(), Messages: uint32(messages), Conversations: uint32(conversations), Top: uint64(top)}
 	rand.Read(m.Transfer[:])
-	rand.Read(m.Seed[:])
+	var err error
+	if m.Seed, err = private.Draw(rand.Reader); err != nil {
+		return nil, err
+	}
 	chunks, size := [][]store.Ref{{}}, 0
 	for _, r := range refs {
 		if r.Kind == store.RefPeer {

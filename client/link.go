@@ -35,7 +35,7 @@ func Restore(ctx context.Context, cfg Config, words string, o RestoreOptions) (c
 	if err != nil {
 		return nil, false, err
 	}
-	defer clear(entropy[:])
+	defer entropy.Wipe()
 	root := account.NewRoot(entropy)
 	defer root.Wipe()
 	p, err := restorableProfile(cfg.Dir, root.ID())

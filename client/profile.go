@@ -16,6 +16,7 @@ import (
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 	"github.com/starling-swarm/starling/internal/safefile"
 )
 
@@ -115,13 +116,14 @@ func masterKey(path string) (key [32]byte, err error) {
 	return key, nil
 }
 
-func derive(master [32]byte, label string) (out [32]byte) {
+func derive(master [32]byte, label string) private.Key {
+	var out [private.Size]byte
 	b, err := hkdf.Key(sha256.New, master[:], nil, label, len(out))
 	if err != nil {
 		panic(err) // only for outputs over 8,160 bytes
 	}
 	copy(out[:], b)
-	return out
+	return private.KeyOf(out)
 }
 
 func (p *profile) close() error {

@@ -14,6 +14,7 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 func TestSecondProcessFindsTheStoreBusy(t *testing.T) {
@@ -128,7 +129,7 @@ func TestWrongPhrasesAreExplained(t *testing.T) {
 	if !errors.As(err, &word) || word.Position != 4 {
 		t.Errorf("wrong word: got %v, want position 4", err)
 	}
-	_, _, err = client.Restore(patient(t), cfg, phrase.Encode([32]byte{9}), client.RestoreOptions{})
+	_, _, err = client.Restore(patient(t), cfg, phrase.Encode(private.KeyOf([32]byte{9})), client.RestoreOptions{})
 	if !errors.Is(err, fault.NotFound) || !strings.Contains(err.Error(), cfg.Cluster.Name) {
 		t.Errorf("phrase of nobody here: got %v, want not found, with the cluster's name", err)
 	}

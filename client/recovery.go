@@ -5,6 +5,7 @@ import (
 
 	"github.com/starling-swarm/starling/devicesync/phrase"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // CheckPhrase reports whether words are this account's recovery phrase. Errors: Invalid (mistyped; see package phrase),
@@ -28,8 +29,9 @@ func (c *Client) KeepPhrase(words string) error {
 	if err != nil {
 		return err
 	}
-	defer clear(entropy[:])
-	return c.p.file("phrase").Replace(entropy[:])
+	defer entropy.Wipe()
+	b := entropy.Reveal()
+	return c.p.file("phrase").Replace(b[:])
 }
 
 // KeptPhrase returns the recovery phrase that KeepPhrase kept. NotFound: it is not on this device.
@@ -45,7 +47,7 @@ func (c *Client) KeptPhrase() (string, error) {
 	if len(b) != 32 {
 		return "", fault.New(fault.Corrupt, "show recovery phrase", "has %d bytes, want 32", len(b))
 	}
-	return phrase.Encode([32]byte(b)), nil
+	return phrase.Encode(private.KeyOf([32]byte(b))), nil
 }
 
 // ForgetPhrase destroys what KeepPhrase kept, and reports whether there was anything.

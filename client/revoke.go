@@ -124,7 +124,7 @@ func (c *Client) rootOf(words string) (*account.Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer clear(entropy[:])
+	defer entropy.Wipe()
 	root := account.NewRoot(entropy)
 	if root.ID() != c.me {
 		root.Wipe()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // maxAhead bounds how far a chain is run for one message: further than any client that is still a member lags.
@@ -25,7 +26,7 @@ func near(day uint32, at int64) bool {
 
 // chain opens the messages of one generation: by its chain key, or by the day keys that were left when it was superseded.
 type chain struct {
-	redacted
+	private.Redacted
 	g, day uint32 // day of ck, or of days[0]
 	live   bool
 	ck     secret

@@ -10,6 +10,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // doorLeaf is the number of a door's key among leaf keys.
@@ -40,11 +41,11 @@ func (c *core) comeIn(ch *Change, author ident.AccountID, at int64) error {
 }
 
 // doorSlots returns the secret that locates a door's slots, of the intake seed of its invitation.
-func doorSlots(intake [32]byte) secret { return derive(intake[:], nil, labelDoorSlot) }
+func doorSlots(intake secret) secret { return derive(intake.b[:], nil, labelDoorSlot) }
 
 // doorSlot seals the slot of a door: what everybody with the link may know.
 func (s *sealer) doorSlot(in *Invite, g *grant, index uint64) (envelope.Slot, error) {
-	key, at := derive(in.Intake[:], nil, labelIntake), doorSlots(in.Intake)
+	key, at := in.intake(), doorSlots(secretOf(in.Intake))
 	return s.slot(key.box().PublicKey().Bytes(), locate(&at, g.g, index), g)
 }
 
@@ -63,7 +64,7 @@ func (c *core) openDoors(at int64) (out []Invite) {
 func (i *Invitation) DoorTicket(self ident.AccountID, k *Keys) *Ticket {
 	intake := derive(i.seed.b[:], nil, labelDoor)
 	return &Ticket{
-		group: i.Group, self: self, sign: k.sign, slot: doorSlots(intake.b), from: i.Generation, opened: i.HeadIndex,
+		group: i.Group, self: self, sign: k.sign, slot: doorSlots(intake), from: i.Generation, opened: i.HeadIndex,
 		leaves: []leafKey{{number: doorLeaf, key: derive(intake.b[:], nil, labelIntake)}, {number: 1, key: k.leaf}},
 	}
 }
@@ -90,9 +91,10 @@ func ownLeaves(leaves []leafKey) []leafKey {
 // the door's), Exists (a member already, perhaps by an earlier try: Enter), Limited (the group is full), Stale (the log is
 // shorter than the inviter knew it, or the slot is of an earlier generation), Unavailable (an admin has to make a commit
 // first), Corrupt, Unauthenticated and Invalid as Enter has them.
-func (sh *Shared) Join(rng io.Reader, now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation, credential []byte, log [][]byte, slot []byte) (*Proposal, [32]byte, error) {
+func (sh *Shared) Join(rng io.Reader, now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation, credential []byte,
+	log [][]byte, slot []byte) (*Proposal, private.Key, error) {
 	p, write, err := sh.join(rng, now, cluster, t, in, credential, log, slot)
-	return p, write.b, err
+	return p, write.key(), err
 }
 
 func (sh *Shared) join(rng io.Reader, now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation, credential []byte, log [][]byte, slot []byte) (*Proposal, secret, error) {

@@ -344,7 +344,7 @@ func TestDoorSlotGivesNoMore(t *testing.T) {
 	at, _, _ := bob.Needs(p.Commit)
 	seal := alice.sealer(c.Generation, c.Index, c.PrevHash, &alice.sign)
 	invite := invite(t, alice, in)
-	key := derive(invite.Intake[:], nil, labelIntake)
+	key := invite.intake()
 	moderator := func(g *grant) { g.role, g.power = Moderator, whole.mod() }
 	for name, x := range map[string]struct {
 		door bool
@@ -475,7 +475,7 @@ func TestFormsOfGroups(t *testing.T) {
 		if ops := b.slots[2].Ops; own != (len(ops) == 1) || own && ops[0].(envelope.Delegate).Key != bob.keys.SignPublic() {
 			t.Errorf("form %d: addition with %+v", form, ops)
 		}
-		if got := bob.WriteKey(); own != (got == bob.keys.sign.b) || own == (got == alice.WriteKey()) {
+		if got := bob.WriteKey(); own != got.Equal(bob.keys.sign.key()) || own == got.Equal(alice.WriteKey()) {
 			t.Errorf("form %d: another key to write with", form)
 		}
 		if door := b.invite(t, alice).Door; door != (form == FormPublic) {

@@ -8,12 +8,13 @@ import (
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Ticket is what a device enters a group with, besides its log and a slot: the keys of an account, as somebody who was
 // added has them, or as another device of the account hands them over.
 type Ticket struct {
-	redacted
+	private.Redacted
 	group  ident.GroupID
 	self   ident.AccountID
 	sign   secret
@@ -60,7 +61,7 @@ func (t *Ticket) Group() ident.GroupID { return t.group }
 func (t *Ticket) Self() ident.AccountID { return t.self }
 
 // ReadKey returns the seed of the key that fetches log and slots; of a handover only.
-func (t *Ticket) ReadKey() [32]byte { return t.read.b }
+func (t *Ticket) ReadKey() private.Key { return t.read.key() }
 
 // Head returns how far the device that made a handover knew the log: which of two handovers is newer.
 func (t *Ticket) Head() (index uint64, sum [32]byte) { return t.head, t.sum }

@@ -163,7 +163,7 @@ func TestReturnRenewsAMemberAndNeverReadmits(t *testing.T) {
 	b.commit(t, alice, remove)
 	b.commit(t, alice, add)
 	w, err := DecodeWelcome(alice.Welcome())
-	if err != nil || w.Group != b.group || w.ReadKey() != alice.ReadKey() {
+	if err != nil || w.Group != b.group || !w.ReadKey().Equal(alice.ReadKey()) {
 		t.Fatalf("welcome: got %+v, %v", w, err)
 	}
 	b.enter(t, again)

@@ -3,11 +3,12 @@ package groups
 import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // grant holds the keys of a generation as one member has them.
 type grant struct {
-	redacted
+	private.Redacted
 	group ident.GroupID
 	g     uint32
 	index uint64 // the commit that gave it

@@ -8,6 +8,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 
 // pastDay opens the messages of one day in a generation that is over.
 type pastDay struct {
-	redacted
+	private.Redacted
 	g, day uint32
 	key    secret
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Sizes that the namespaces of requests and of words to the admins take.
@@ -22,11 +23,11 @@ const (
 // Invite is an open invitation. Any admin can serve the requests made with it.
 type Invite struct {
 	Serial    uint64
-	Public    [32]byte // of the invite key
-	Intake    [32]byte // seed of the key that requests are sealed to; all members know it
-	NotAfter  int64    // Unix milliseconds
-	Uses      uint32   // left; if it is bound, len(For)
-	ShareDays uint16   // days of history that a joiner gets
+	Public    [32]byte    // of the invite key
+	Intake    private.Key // seed of the key that requests are sealed to; all members know it
+	NotAfter  int64       // Unix milliseconds
+	Uses      uint32      // left; if it is bound, len(For)
+	ShareDays uint16      // days of history that a joiner gets
 	For       []ident.AccountID
 	// For is who may use a bound invitation, by account; empty: whoever has it.
 
@@ -36,6 +37,12 @@ type Invite struct {
 
 func (i *Invite) bound() bool { return len(i.For) > 0 }
 
+// intake is the private form of the key that requests are sealed to.
+func (i *Invite) intake() secret {
+	k := secretOf(i.Intake)
+	return derive(k.b[:], nil, labelIntake)
+}
+
 func (i *Invite) whole() bool {
 	return i.Serial > 0 && i.Uses > 0 && i.NotAfter > 0 && i.NotAfter < maxTimeMS && len(i.For) <= MaxMembers && (!i.bound() || rising(i.For) && int(i.Uses) == len(i.For))
 }
@@ -43,7 +50,8 @@ func (i *Invite) whole() bool {
 func (i *Invite) add(b *cryptobyte.Builder) {
 	b.AddUint64(i.Serial)
 	b.AddBytes(i.Public[:])
-	b.AddBytes(i.Intake[:])
+	intake := i.Intake.Reveal()
+	b.AddBytes(intake[:])
 	b.AddUint64(uint64(i.NotAfter))
 	b.AddUint32(i.Uses)
 	b.AddUint16(i.ShareDays)
@@ -54,12 +62,13 @@ func (i *Invite) add(b *cryptobyte.Builder) {
 
 func (i *Invite) read(s *cryptobyte.String) bool {
 	var until uint64
-	if !s.ReadUint64(&i.Serial) || !s.CopyBytes(i.Public[:]) || !s.CopyBytes(i.Intake[:]) || !s.ReadUint64(&until) || until >= maxTimeMS ||
+	var intake [private.Size]byte
+	if !s.ReadUint64(&i.Serial) || !s.CopyBytes(i.Public[:]) || !s.CopyBytes(intake[:]) || !s.ReadUint64(&until) || until >= maxTimeMS ||
 		!s.ReadUint32(&i.Uses) || !s.ReadUint16(&i.ShareDays) || !s.ReadUint64(&i.Commit) || !s.ReadUint32(&i.Gen) {
 		return false
 	}
 	var ok bool
-	i.NotAfter = int64(until)
+	i.NotAfter, i.Intake = int64(until), private.KeyOf(intake)
 	i.For, ok = readAccounts(s, MaxMembers)
 	return ok && i.whole()
 }
@@ -105,7 +114,7 @@ func (s *State) Delegates() []envelope.Delegate {
 
 // Invitation is what somebody gets who may ask to join: in a message, or from a link.
 type Invitation struct {
-	redacted
+	private.Redacted
 	Group      ident.GroupID
 	Generation uint32
 	HeadIndex  uint64
@@ -127,37 +136,37 @@ func serialContext(group ident.GroupID, serial uint64) []byte {
 
 // NewInvite draws an invitation to a group of a form, for a number of joiners until notAfter: the change that opens it and
 // its seed, from which Invitation makes what is sent. In a public group it is a door.
-func NewInvite(rng io.Reader, form Form, notAfter time.Time, uses uint32, shareDays uint16) (ch Change, seed [32]byte, err error) {
-	ch, seed, err = newInvite(rng, notAfter, uses, shareDays)
+func NewInvite(rng io.Reader, form Form, notAfter time.Time, uses uint32, shareDays uint16) (ch Change, seed private.Key, err error) {
+	ch, key, err := newInvite(rng, notAfter, uses, shareDays)
 	if form == FormPublic {
-		ch.Invite.Intake = derive(seed[:], nil, labelDoor).b
+		ch.Invite.Intake = derive(key.b[:], nil, labelDoor).key()
 	}
-	return ch, seed, err
+	return ch, key.key(), err
 }
 
-func newInvite(rng io.Reader, notAfter time.Time, uses uint32, shareDays uint16) (ch Change, seed [32]byte, err error) {
-	var key, intake, number secret
-	for _, s := range []*secret{&key, &intake, &number} {
+func newInvite(rng io.Reader, notAfter time.Time, uses uint32, shareDays uint16) (ch Change, seed secret, err error) {
+	var intake, number secret
+	for _, s := range []*secret{&seed, &intake, &number} {
 		if *s, err = newSecret(rng); err != nil {
 			return ch, seed, err
 		}
 	}
-	sign := derive(key.b[:], nil, labelInvite)
+	sign := derive(seed.b[:], nil, labelInvite)
 	return Change{Kind: KindInvite, Invite: Invite{
-		Serial: max(1, binary.BigEndian.Uint64(number.b[:8])), Public: sign.public(), Intake: intake.b,
+		Serial: max(1, binary.BigEndian.Uint64(number.b[:8])), Public: sign.public(), Intake: intake.key(),
 		NotAfter: notAfter.UnixMilli(), Uses: uses, ShareDays: shareDays,
-	}}, key.b, nil
+	}}, seed, nil
 }
 
 // NewBoundInvite draws an invitation that only these accounts can use, each once. It lifts their ban.
-func NewBoundInvite(rng io.Reader, notAfter time.Time, shareDays uint16, accounts []ident.AccountID) (ch Change, seed [32]byte, err error) {
+func NewBoundInvite(rng io.Reader, notAfter time.Time, shareDays uint16, accounts []ident.AccountID) (ch Change, seed private.Key, err error) {
 	if len(accounts) == 0 {
 		return ch, seed, fault.New(fault.Invalid, "make invitation", "it is for nobody")
 	}
 	accounts = sorted(accounts)
-	ch, seed, err = newInvite(rng, notAfter, uint32(len(accounts)), shareDays)
+	ch, key, err := newInvite(rng, notAfter, uint32(len(accounts)), shareDays)
 	ch.Invite.For = accounts
-	return ch, seed, err
+	return ch, key.key(), err
 }
 
 func (c *core) findInvite(serial uint64) (*Invite, error) {
@@ -170,7 +179,7 @@ func (c *core) findInvite(serial uint64) (*Invite, error) {
 }
 
 // Invitation makes the content of an open invitation from its seed.
-func (s *State) Invitation(serial uint64, seed [32]byte) (*Invitation, error) {
+func (s *State) Invitation(serial uint64, seed private.Key) (*Invitation, error) {
 	if s.grant == nil {
 		return nil, fault.New(fault.Denied, "make invitation", "the group has not begun")
 	}
@@ -178,30 +187,28 @@ func (s *State) Invitation(serial uint64, seed [32]byte) (*Invitation, error) {
 	if err != nil {
 		return nil, err
 	}
-	sign := derive(seed[:], nil, labelInvite)
+	key := secretOf(seed)
+	sign := derive(key.b[:], nil, labelInvite)
 	if sign.public() != in.Public {
 		return nil, fault.New(fault.Invalid, "make invitation", "the seed is not that of invitation %d", serial)
 	}
-	if s.core.door(in) && derive(seed[:], nil, labelDoor).b != in.Intake {
+	if s.core.door(in) && !derive(key.b[:], nil, labelDoor).key().Equal(in.Intake) {
 		return nil, fault.New(fault.Invalid, "make invitation", "invitation %d is no door of that seed", serial)
 	}
-	intake := derive(in.Intake[:], nil, labelIntake)
+	intake := in.intake()
 	out := &Invitation{
 		Group: s.core.group, Generation: s.core.gen, Serial: serial, NotAfter: in.NotAfter, Bound: in.bound(), Door: s.core.door(in), Name: s.core.info.Name, Inviter: s.self,
-		read: s.grant.read(), seed: secret{b: seed}, intake: intake.box().PublicKey().Bytes(),
+		read: s.grant.read(), seed: key, intake: intake.box().PublicKey().Bytes(),
 	}
 	out.HeadIndex, out.HeadHash = s.Head()
 	return out, nil
 }
 
 // ReadKey returns the seed of the key that fetches log and slots.
-func (i *Invitation) ReadKey() [32]byte { return i.read.b }
+func (i *Invitation) ReadKey() private.Key { return i.read.key() }
 
 // RequestSigner returns the seed of the key that stores a request.
-func (i *Invitation) RequestSigner() [32]byte {
-	k := derive(i.seed.b[:], nil, labelInvite)
-	return k.b
-}
+func (i *Invitation) RequestSigner() private.Key { return derive(i.seed.b[:], nil, labelInvite).key() }
 
 // Encode returns the secret bytes of an invitation; DecodeInvitation reads them.
 func (i *Invitation) Encode() []byte {

@@ -9,6 +9,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 func TestBoundInvitationCountsForItsAccountsOnly(t *testing.T) {
@@ -73,7 +74,7 @@ func TestRevocationTakesAccountsOut(t *testing.T) {
 		t.Error("an invitation does not lift the ban")
 	}
 	b.commit(t, alice, Change{Kind: KindRevokeInvite, Serial: in.Serial})
-	if _, err := alice.Invitation(in.Serial, [32]byte{}); !errors.Is(err, fault.NotFound) {
+	if _, err := alice.Invitation(in.Serial, private.Key{}); !errors.Is(err, fault.NotFound) {
 		t.Errorf("a revoked invitation: got %v, want not found", err)
 	}
 }

@@ -5,14 +5,15 @@ import (
 	"crypto/hkdf"
 	"crypto/hpke"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
-	"fmt"
 	"io"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Sizes of X-Wing (MLKEM768-X25519).
@@ -23,23 +24,21 @@ const (
 
 const formatVersion = 1
 
-// redacted is embedded in everything secret: it cannot be compared with == and prints nothing of itself.
-type redacted struct{ _ [0]func() }
-
-// Format prints a placeholder for every verb.
-func (redacted) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]") }
-
-// MarshalText keeps secrets out of JSON and configuration files.
-func (redacted) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
-
 // secret is 32 secret bytes.
 type secret struct {
-	redacted
+	private.Redacted
 	b [32]byte
 }
 
-func (s *secret) wipe()      { clear(s.b[:]) }
-func (s *secret) zero() bool { return s.b == [32]byte{} }
+// secretOf takes in what key returned.
+func secretOf(k private.Key) secret { return secret{b: k.Reveal()} }
+
+// key is s as other packages get it.
+func (s secret) key() private.Key { return private.KeyOf(s.b) }
+
+func (s *secret) wipe()                { clear(s.b[:]) }
+func (s *secret) zero() bool           { return s.equal(&secret{}) }
+func (s *secret) equal(o *secret) bool { return subtle.ConstantTimeCompare(s.b[:], o.b[:]) == 1 }
 
 func newSecret(rng io.Reader) (s secret, err error) {
 	if _, err := io.ReadFull(rng, s.b[:]); err != nil {
@@ -140,7 +139,7 @@ func boxOpen(key hpke.PrivateKey, info, ciphertext []byte) ([]byte, error) {
 // Keys are what an account is in one group: its signing key and the first of its leaf keys, and the secret that finds its
 // first slot. All devices of the account share them.
 type Keys struct {
-	redacted
+	private.Redacted
 	sign, leaf, slot secret
 }
 

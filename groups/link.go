@@ -10,6 +10,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // LinkPrefix begins the text of a link.
@@ -32,16 +33,16 @@ const (
 // Link leads to an invitation that lies sealed in a mailbox of its own: mailbox and keys come from the invitation's seed. The
 // pin holds the invitation to what its maker put there, since everybody with the link can replace it.
 type Link struct {
-	redacted
+	private.Redacted
 	seed secret
 	pin  [pinSize]byte
 }
 
 // NewLink makes a link anew from the seed of an invitation and the link's pin.
-func NewLink(seed [32]byte, pin [16]byte) *Link { return &Link{seed: secret{b: seed}, pin: pin} }
+func NewLink(seed private.Key, pin [16]byte) *Link { return &Link{seed: secretOf(seed), pin: pin} }
 
 // Link returns the link that leads to these very bytes of an invitation: to no other with the same seed.
-func (i *Invitation) Link() *Link { return NewLink(i.seed.b, pinOf(i.Encode())) }
+func (i *Invitation) Link() *Link { return NewLink(i.seed.key(), pinOf(i.Encode())) }
 
 func pinOf(invitation []byte) (pin [pinSize]byte) {
 	sum := hash(labelLinkPin, invitation)
@@ -53,21 +54,21 @@ func pinOf(invitation []byte) (pin [pinSize]byte) {
 func (l *Link) Pin() [16]byte { return l.pin }
 
 // MailboxKey returns the seed of the key that signs the genesis of the link's mailbox.
-func (l *Link) MailboxKey() [32]byte { k := derive(l.seed.b[:], nil, labelLinkMailbox); return k.b }
+func (l *Link) MailboxKey() private.Key { return derive(l.seed.b[:], nil, labelLinkMailbox).key() }
 
 // Authority returns the seed of the key that signs everything else in the mailbox.
-func (l *Link) Authority() [32]byte { k := derive(l.seed.b[:], nil, labelLinkAuthority); return k.b }
+func (l *Link) Authority() private.Key { return derive(l.seed.b[:], nil, labelLinkAuthority).key() }
 
 // Mailbox is where the invitation lies.
 func (l *Link) Mailbox() ident.MailboxID {
-	k := secret{b: l.MailboxKey()}
+	k := secretOf(l.MailboxKey())
 	return ident.MailboxID(k.public())
 }
 
 // Seal encrypts the invitation that the link leads to. All blobs have one size.
 func (l *Link) Seal(rng io.Reader, in *Invitation) ([]byte, error) {
 	b := in.Encode()
-	if pinOf(b) != l.pin || in.seed.b != l.seed.b {
+	if pinOf(b) != l.pin || !in.seed.equal(&l.seed) {
 		return nil, fault.New(fault.Invalid, "seal group link", "the link leads to another invitation")
 	}
 	plain := make([]byte, linkPlain)
@@ -98,7 +99,7 @@ func (l *Link) Open(blob []byte) (in *Invitation, raw []byte, err error) {
 	if pinOf(raw) != l.pin {
 		return nil, nil, bad
 	}
-	if in, err = DecodeInvitation(raw); err != nil || in.seed.b != l.seed.b {
+	if in, err = DecodeInvitation(raw); err != nil || !in.seed.equal(&l.seed) {
 		return nil, nil, bad
 	}
 	return in, raw, nil
@@ -145,5 +146,5 @@ func ParseLink(text string) (*Link, error) {
 	case !bytes.Equal(linkSum(b[:linkSize-2]), b[linkSize-2:]):
 		return invalid("a character of it is wrong: copy the link again")
 	}
-	return NewLink([32]byte(b[1:33]), [pinSize]byte(b[33:33+pinSize])), nil
+	return NewLink(private.KeyOf([32]byte(b[1:33])), [pinSize]byte(b[33:33+pinSize])), nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 func TestLinkLeadsToItsInvitationOnly(t *testing.T) {
@@ -33,7 +34,7 @@ func TestLinkLeadsToItsInvitationOnly(t *testing.T) {
 	if err != nil || !bytes.Equal(raw, in.Encode()) || got.Serial != in.Serial {
 		t.Fatalf("got %+v, %v, want the invitation", got, err)
 	}
-	if back.Mailbox() != l.Mailbox() || back.Authority() != l.Authority() || NewLink(in.seed.b, l.Pin()).Text() != text {
+	if back.Mailbox() != l.Mailbox() || !back.Authority().Equal(l.Authority()) || NewLink(in.seed.key(), l.Pin()).Text() != text {
 		t.Error("the link that was read is another")
 	}
 	// Whoever has the link can seal something else for its mailbox.
@@ -68,7 +69,7 @@ func TestLongestInvitationFitsItsBlob(t *testing.T) {
 }
 
 func TestMalformedLinkSaysWhatToDo(t *testing.T) {
-	l := NewLink([32]byte{1, 2, 3}, [16]byte{4, 5})
+	l := NewLink(private.KeyOf([32]byte{1, 2, 3}), [16]byte{4, 5})
 	text := l.Text()
 	for name, c := range map[string]struct{ text, want string }{
 		"empty":           {"", "does not begin with starling:group/"},
@@ -117,8 +118,8 @@ func TestFrozenLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mailbox, authority, sum := l.Mailbox(), secret{b: l.Authority()}, sha256.Sum256(blob)
-	public, invite := authority.public(), secret{b: in.RequestSigner()}
+	mailbox, authority, sum := l.Mailbox(), secretOf(l.Authority()), sha256.Sum256(blob)
+	public, invite := authority.public(), secretOf(in.RequestSigner())
 	for _, c := range []struct{ what, got, want string }{
 		{"text", l.Text(), "starling:group/AQgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAbvjMcChIA4l7WxosOHMUom5t"},
 		{"mailbox", hex.EncodeToString(mailbox[:]), "81d2d6a331e33c8602e314843af9c0c0d7f669e64084107d681edb3c6b8be626"},
@@ -129,7 +130,7 @@ func TestFrozenLink(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", c.what, c.got, c.want)
 		}
 	}
-	keys := map[[32]byte]bool{in.seed.b: true, invite.b: true, l.MailboxKey(): true, l.Authority(): true}
+	keys := map[[32]byte]bool{in.seed.b: true, invite.b: true, l.MailboxKey().Reveal(): true, l.Authority().Reveal(): true}
 	if len(keys) != 4 {
 		t.Error("keys of an invitation and its link are the same")
 	}
@@ -164,7 +165,7 @@ func FuzzLink(f *testing.F) {
 		box = append([]byte{formatVersion}, box...)
 		_, _, _ = l.Open(box)
 		n := min(int(plain[0])<<8|int(plain[1]), linkPlain-2)
-		if got, body, err := NewLink(l.seed.b, pinOf(plain[2:2+n])).Open(box); err == nil && !bytes.Equal(got.Encode(), body) {
+		if got, body, err := NewLink(l.seed.key(), pinOf(plain[2:2+n])).Open(box); err == nil && !bytes.Equal(got.Encode(), body) {
 			t.Error("an invitation does not encode to what it was read from")
 		}
 	})

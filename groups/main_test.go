@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // TestMain keeps property tests short: a history makes whole groups. -rapid.checks overrides it.
@@ -144,7 +145,7 @@ func (b *mailbox) invite(t fataler, by *user, accounts ...ident.AccountID) *Invi
 	return invitation(t, by, ch.Invite.Serial, seed)
 }
 
-func invitation(t fataler, by *user, serial uint64, seed [32]byte) *Invitation {
+func invitation(t fataler, by *user, serial uint64, seed private.Key) *Invitation {
 	t.Helper()
 	in, err := by.Invitation(serial, seed)
 	if err != nil {

@@ -106,7 +106,7 @@ func TestLoweredAdminLosesTheAdminKey(t *testing.T) {
 	b.commit(t, alice, Change{Kind: KindRole, Targets: target(alice, bob.id), Role: Plain})
 	b.mustSync(t, bob)
 	now, _ := alice.AdminKey()
-	if _, ok := bob.AdminKey(); ok || held == now || bob.MayDelete(bob.id, alice.id) {
+	if _, ok := bob.AdminKey(); ok || held.Equal(now) || bob.MayDelete(bob.id, alice.id) {
 		t.Error("a lowered admin still has an admin key in force")
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // TestHistoriesWithRacingAdminsFollowTheModel plays random changes by admins that are often behind, and compares with a
@@ -69,7 +70,7 @@ type history struct {
 type wish struct {
 	Change
 	joiner *user
-	seed   [32]byte
+	seed   private.Key
 }
 
 // step has two admins change something upon the same head. The second loses, takes the first's commit in and tries again.

@@ -9,6 +9,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Slot is a slot as it is staged: under its locator lies envelope.SlotBody of the proposal's root and its sealed bytes.
@@ -39,7 +40,7 @@ func (p *Proposal) Find(at Locator) []byte {
 
 // Genesis is the key that a group begins with. It signs the mailbox's genesis and is wiped then: a group has no owner.
 type Genesis struct {
-	redacted
+	private.Redacted
 	seed secret
 }
 
@@ -62,7 +63,7 @@ func (g *Genesis) Group() (id ident.GroupID) {
 
 // MailboxKey returns the key that signs the genesis of the group's mailbox.
 func (g *Genesis) MailboxKey(cluster ident.ClusterID) *account.MailboxKey {
-	return account.GroupMailboxKey(g.seed.b, cluster)
+	return account.GroupMailboxKey(g.seed.key(), cluster)
 }
 
 // Wipe forgets the key; g is of no use afterwards.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // newcomer is what somebody brings who asks to be added: account | keys | credential | slot secret.
@@ -55,7 +56,7 @@ func (s *State) OpenRequest(b []byte) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	intake := derive(in.Intake[:], nil, labelIntake)
+	intake := in.intake()
 	c := serialContext(s.core.group, serial)
 	plain, err := boxOpen(intake.box(), concat(labelRequest, c), b[9:])
 	if err != nil {
@@ -148,7 +149,7 @@ func (s *State) readReturn(account ident.AccountID, b []byte) (a Addition, err e
 
 // Welcome tells somebody who was let in again where the group's log is.
 type Welcome struct {
-	redacted
+	private.Redacted
 	Group      ident.GroupID
 	Generation uint32
 	HeadIndex  uint64
@@ -165,7 +166,7 @@ func (s *State) Welcome() []byte {
 }
 
 // ReadKey returns the seed of the key that fetches log and slots.
-func (w *Welcome) ReadKey() [32]byte { return w.read.b }
+func (w *Welcome) ReadKey() private.Key { return w.read.key() }
 
 func (w *Welcome) encode() []byte {
 	b := append([]byte{formatVersion}, w.Group[:]...)

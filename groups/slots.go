@@ -13,6 +13,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Slots of a generation: a power of two from minSlots to MaxSlots.
@@ -75,6 +76,7 @@ func (k *grant) readFrom(s *cryptobyte.String) bool {
 
 // sealer seals the slots of one commit.
 type sealer struct {
+	private.Redacted
 	info   []byte
 	author ed25519.PrivateKey // from its seed once: a thousand slots are signed with it
 }

@@ -10,12 +10,13 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Spare is what the only admin of a group keeps aside for when its devices are lost: the keys that begin the next generation
 // after the one that they are of. It has no day key and no leaf key, so it opens no message.
 type Spare struct {
-	redacted
+	private.Redacted
 	group ident.GroupID
 	self  ident.AccountID
 	sign  secret
@@ -67,16 +68,16 @@ func (p *Spare) Self() ident.AccountID { return p.self }
 func (p *Spare) Generation() uint32 { return p.g }
 
 // ReadKey returns the seed of the key that fetches log and slots.
-func (p *Spare) ReadKey() [32]byte { return memberKey(&p.all, labelRead, p.group, p.g).b }
+func (p *Spare) ReadKey() private.Key { return memberKey(&p.all, labelRead, p.group, p.g).key() }
 
 // Comeback is a commit that begins a generation with a new leaf key of the account, so that the devices before have no part
 // in it. Handover enters the group once the log has the commit, and must be kept before that is sent.
 type Comeback struct {
-	redacted
+	private.Redacted
 	Proposal *Proposal
 	Handover []byte
-	Admin    [32]byte // seed of the key that stores the commit
-	Index    uint64   // of the commit
+	Admin    private.Key // seed of the key that stores the commit
+	Index    uint64      // of the commit
 }
 
 // Comeback makes the commit with which the account comes back, upon the last of a log.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 const (
@@ -16,7 +17,7 @@ const (
 
 // leafKey is one of the own leaf keys; until is when a superseded one goes, Unix milliseconds, 0 for not superseded.
 type leafKey struct {
-	redacted
+	private.Redacted
 	number uint32
 	until  int64
 	key    secret
@@ -24,7 +25,7 @@ type leafKey struct {
 
 // State is what one account holds of one group. The zero State is of no use: Create and Enter make one.
 type State struct {
-	redacted
+	private.Redacted
 	place
 
 	self   ident.AccountID
@@ -134,24 +135,24 @@ func (s *State) MayDelete(actor, author ident.AccountID) bool {
 
 // ReadKey returns the seed of the Ed25519 key that fetches from the group's mailbox; WriteKey stores messages and words to
 // the admins, ModerateKey deletes others' (false for those who may not). There are none before the first commit is taken in.
-func (s *State) ReadKey() [32]byte { return s.grant.read().b }
+func (s *State) ReadKey() private.Key { return s.grant.read().key() }
 
 // WriteKey is described at ReadKey. It is the generation's, or, in the other forms, the account's own signing key.
-func (s *State) WriteKey() [32]byte {
+func (s *State) WriteKey() private.Key {
 	if s.core.form != FormShared {
-		return s.sign.b
+		return s.sign.key()
 	}
-	return s.grant.write().b
+	return s.grant.write().key()
 }
 
 // ModerateKey is described at ReadKey.
-func (s *State) ModerateKey() (seed [32]byte, ok bool) {
-	return s.grant.mod().b, s.grant.role >= Moderator
+func (s *State) ModerateKey() (seed private.Key, ok bool) {
+	return s.grant.mod().key(), s.grant.role >= Moderator
 }
 
 // AdminKey returns the seed of the key that signs commits and their storing; false for those who are no admin.
-func (s *State) AdminKey() (seed [32]byte, ok bool) {
-	return s.grant.admin().b, s.grant.role == Admin
+func (s *State) AdminKey() (seed private.Key, ok bool) {
+	return s.grant.admin().key(), s.grant.role == Admin
 }
 
 func (s *State) headAt(index uint64) (sum [32]byte, ok bool) {

@@ -15,8 +15,8 @@ import (
 
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
-	"github.com/starling-swarm/starling/internal/safefile"
 	"github.com/starling-swarm/starling/internal/private"
+	"github.com/starling-swarm/starling/internal/safefile"
 	"github.com/starling-swarm/starling/onionrouter/onion"
 )
 

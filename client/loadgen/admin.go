@@ -82,7 +82,7 @@ func (a *admin) commit(ctx context.Context, ch groups.Change, before func()) (c 
 	if !ok {
 		return c, fault.New(fault.Denied, "change group", "the member is no admin")
 	}
-	key := newKey(seed)
+	key := seed.Signing()
 	if c.bytes, err = a.stage(ctx, key, stage(p)); err != nil {
 		return c, err
 	}
@@ -110,7 +110,7 @@ func (a *admin) invite(ctx context.Context, n int) (*groups.Invitation, error) {
 // add makes members of all who asked, the last one at sequence number last, as many in a commit as one takes.
 func (a *admin) add(ctx context.Context, last uint64) error {
 	seed, _ := a.state.AdminKey()
-	asked, _, err := a.retrieve(ctx, newKey(seed), envelope.GroupAsk, 0, last)
+	asked, _, err := a.retrieve(ctx, seed.Signing(), envelope.GroupAsk, 0, last)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package loadgen
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"time"
 
@@ -98,14 +97,6 @@ func (d *device) subscribe(ctx context.Context, key account.Signer, cursor *uint
 		}
 	}
 }
-
-// seedKey is a key of which the group gives the seed.
-type seedKey struct{ key ed25519.PrivateKey }
-
-func newKey(seed [32]byte) seedKey { return seedKey{ed25519.NewKeyFromSeed(seed[:])} }
-
-func (k seedKey) Public() [32]byte         { return [32]byte(k.key.Public().(ed25519.PublicKey)) }
-func (k seedKey) Sign(msg []byte) [64]byte { return [64]byte(ed25519.Sign(k.key, msg)) }
 
 // signer signs requests and subscriptions with key.
 func signer(key account.Signer) circuit.SignFunc {

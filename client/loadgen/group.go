@@ -212,7 +212,7 @@ func (r *groupRun) say() error {
 	if err != nil {
 		return err
 	}
-	_, _, err = a.do(r.ctx, newKey(key), envelope.Store{Namespace: envelope.GroupMail, IfGeneration: &generation, TTL: life, Body: blob})
+	_, _, err = a.do(r.ctx, key.Signing(), envelope.Store{Namespace: envelope.GroupMail, IfGeneration: &generation, TTL: life, Body: blob})
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // asked is how long a request to join stays, seconds.
@@ -57,7 +58,7 @@ func (m *member) ask(ctx context.Context, in *groups.Invitation) (seq uint64, er
 	if err != nil {
 		return 0, err
 	}
-	res, _, err := m.do(ctx, newKey(in.RequestSigner()), envelope.Store{Namespace: envelope.GroupAsk, TTL: asked, Body: b})
+	res, _, err := m.do(ctx, in.RequestSigner().Signing(), envelope.Store{Namespace: envelope.GroupAsk, TTL: asked, Body: b})
 	if err != nil {
 		return 0, err
 	}
@@ -66,7 +67,7 @@ func (m *member) ask(ctx context.Context, in *groups.Invitation) (seq uint64, er
 
 // enter fetches the log up to head and the own slot and makes the state of them.
 func (m *member) enter(ctx context.Context, in *groups.Invitation, head uint64, sh *groups.Shared) error {
-	key := newKey(in.ReadKey())
+	key := in.ReadKey().Signing()
 	log, seq, err := m.retrieve(ctx, key, envelope.GroupLog, 0, head)
 	if err != nil {
 		return err
@@ -134,10 +135,10 @@ func (m *member) follow(ctx context.Context, got func(n uint64)) error {
 	}
 }
 
-func (m *member) readKey() seedKey {
+func (m *member) readKey() private.SigningKey {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return newKey(m.state.ReadKey())
+	return m.state.ReadKey().Signing()
 }
 
 // take takes in one envelope.

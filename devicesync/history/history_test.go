@@ -16,12 +16,13 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 var me = ident.AccountID{5, 1}
 
 func manifest() *history.Manifest {
-	return &history.Manifest{To: ident.DeviceID{1}, From: ident.DeviceID{2}, Transfer: [16]byte{3}, Seed: [32]byte{4}, MadeAt: 1_900_000_000_000,
+	return &history.Manifest{To: ident.DeviceID{1}, From: ident.DeviceID{2}, Transfer: [16]byte{3}, Seed: private.KeyOf([32]byte{4}), MadeAt: 1_900_000_000_000,
 		Messages: 5, Conversations: 6, People: 7, Top: 1<<32 + 8}
 }
 
@@ -79,7 +80,7 @@ func TestManifestBytesAreFrozen(t *testing.T) {
 		t.Errorf("mailbox: got %s, want %s", got, mailbox)
 	}
 	back, err := history.DecodeManifest(m.Encode())
-	if err != nil || *back != *m {
+	if err != nil || !reflect.DeepEqual(back, m) {
 		t.Errorf("got %x, %v, want %x", back.Encode(), err, m.Encode())
 	}
 	for n := range m.Encode() {

@@ -1,7 +1,6 @@
 package history
 
 import (
-	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
@@ -14,6 +13,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 const (
@@ -32,10 +32,10 @@ const TTL = 14 * 24 * 3600
 type Manifest struct {
 	To            ident.DeviceID // the device that joined
 	From          ident.DeviceID
-	Transfer      [16]byte // random
-	Seed          [32]byte // random: mailbox and key come from it
-	MadeAt        int64    // Unix milliseconds
-	Messages      uint32   // how many the sender means to hand over
+	Transfer      [16]byte    // random
+	Seed          private.Key // random: mailbox and key come from it
+	MadeAt        int64       // Unix milliseconds
+	Messages      uint32      // how many the sender means to hand over
 	Conversations uint32
 	People        uint32
 	Top           uint64 // no message has a higher Order
@@ -53,7 +53,8 @@ func (m *Manifest) Encode() []byte {
 	b.AddBytes(m.To[:])
 	b.AddBytes(m.From[:])
 	b.AddBytes(m.Transfer[:])
-	b.AddBytes(m.Seed[:])
+	seed := m.Seed.Reveal()
+	b.AddBytes(seed[:])
 	b.AddUint64(uint64(m.MadeAt))
 	b.AddUint32(m.Messages)
 	b.AddUint32(m.Conversations)
@@ -67,44 +68,33 @@ func DecodeManifest(p []byte) (*Manifest, error) {
 	s := cryptobyte.String(p)
 	var v uint8
 	var at uint64
+	var seed [private.Size]byte
 	m := new(Manifest)
-	if !s.ReadUint8(&v) || v != version || !s.CopyBytes(m.To[:]) || !s.CopyBytes(m.From[:]) || !s.CopyBytes(m.Transfer[:]) || !s.CopyBytes(m.Seed[:]) ||
+	if !s.ReadUint8(&v) || v != version || !s.CopyBytes(m.To[:]) || !s.CopyBytes(m.From[:]) || !s.CopyBytes(m.Transfer[:]) || !s.CopyBytes(seed[:]) ||
 		!s.ReadUint64(&at) || at > maxTime || !s.ReadUint32(&m.Messages) || !s.ReadUint32(&m.Conversations) || !s.ReadUint32(&m.People) ||
 		!s.ReadUint64(&m.Top) || m.Top > maxOrder || !s.Empty() {
 		return nil, fault.New(fault.Corrupt, "read history manifest", "malformed")
 	}
-	m.MadeAt = int64(at)
+	m.Seed, m.MadeAt = private.KeyOf(seed), int64(at)
 	return m, nil
 }
 
-// Key is an Ed25519 key of the one-time mailbox.
-type Key struct{ private ed25519.PrivateKey }
-
-// Public returns the key's public half.
-func (k Key) Public() [32]byte { return [32]byte(k.private[32:]) }
-
-// Sign signs msg.
-func (k Key) Sign(msg []byte) [64]byte { return [64]byte(ed25519.Sign(k.private, msg)) }
-
-// Format keeps the key out of logs.
-func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[redacted]") }
-
 // MailboxKey signs the genesis of the one-time mailbox; its public half is the mailbox.
-func (m *Manifest) MailboxKey() Key { return m.signer(labelMailbox) }
+func (m *Manifest) MailboxKey() private.SigningKey { return m.signer(labelMailbox) }
 
 // Authority signs everything after the genesis.
-func (m *Manifest) Authority() Key { return m.signer(labelAuthority) }
+func (m *Manifest) Authority() private.SigningKey { return m.signer(labelAuthority) }
 
 // Mailbox is where the chunks lie.
 func (m *Manifest) Mailbox() ident.MailboxID { return ident.MailboxID(m.MailboxKey().Public()) }
 
-func (m *Manifest) signer(label string) Key {
-	seed := m.derive(label)
-	return Key{ed25519.NewKeyFromSeed(seed[:])}
+func (m *Manifest) signer(label string) private.SigningKey {
+	return private.KeyOf(m.derive(label)).Signing()
 }
 
 func (m *Manifest) derive(label string) (out [32]byte) {
-	b, err := hkdf.Key(sha256.New, m.Seed[:], nil, label, len(out))
+	seed := m.Seed.Reveal()
+	b, err := hkdf.Key(sha256.New, seed[:], nil, label, len(out))
 	if err != nil {
 		panic("history: hkdf: " + err.Error()) // only for outputs over 8,160 bytes
 	}

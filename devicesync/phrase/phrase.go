@@ -14,6 +14,7 @@ import (
 	"github.com/tyler-smith/go-bip39/wordlists"
 
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Words is the number of words of a phrase.
@@ -26,10 +27,11 @@ const maxInput = 4_096
 const nearestWords = 3
 
 // Encode returns the 24 words of entropy, separated by single spaces.
-func Encode(entropy [32]byte) string {
-	sum := sha256.Sum256(entropy[:])
+func Encode(entropy private.Key) string {
+	b := entropy.Reveal()
+	sum := sha256.Sum256(b[:])
 	words := make([]string, Words)
-	bits := append(entropy[:], sum[0])
+	bits := append(b[:], sum[0])
 	for i := range words {
 		words[i] = wordlists.English[eleven(bits, i)]
 	}
@@ -46,7 +48,7 @@ func eleven(b []byte, i int) (n int) {
 
 // Decode reads a phrase; case and white space do not matter. Errors: *CountError, *WordError, *ChecksumError, all
 // fault.Invalid.
-func Decode(s string) (entropy [32]byte, err error) {
+func Decode(s string) (entropy private.Key, err error) {
 	if len(s) > maxInput {
 		return entropy, &CountError{Got: -1}
 	}
@@ -62,11 +64,11 @@ func Decode(s string) (entropy [32]byte, err error) {
 		}
 		index[i] = n
 	}
-	entropy, ok := join(index)
+	b, ok := join(index)
 	if !ok {
-		return [32]byte{}, &ChecksumError{Fixes: fixes(index)}
+		return private.Key{}, &ChecksumError{Fixes: fixes(index)}
 	}
-	return entropy, nil
+	return private.KeyOf(b), nil
 }
 
 // join puts the bits together and checks the last eight.

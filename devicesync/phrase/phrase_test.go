@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Known answers of BIP39 (Trezor's published vectors for 256 bits).
@@ -24,11 +25,12 @@ var known = []struct {
 	{0xff, strings.Repeat("zoo ", 23) + "vote"},
 }
 
-func fill(b byte) (e [32]byte) {
+func fill(b byte) private.Key {
+	var e [32]byte
 	for i := range e {
 		e[i] = b
 	}
-	return e
+	return private.KeyOf(e)
 }
 
 func TestKnownPhrases(t *testing.T) {
@@ -36,7 +38,7 @@ func TestKnownPhrases(t *testing.T) {
 		if got := Encode(fill(k.fill)); got != k.phrase {
 			t.Errorf("encode %02x: got %q, want %q", k.fill, got, k.phrase)
 		}
-		if got, err := Decode(k.phrase); err != nil || got != fill(k.fill) {
+		if got, err := Decode(k.phrase); err != nil || !got.Equal(fill(k.fill)) {
 			t.Errorf("decode %02x: got %x, %v", k.fill, got, err)
 		}
 	}
@@ -54,7 +56,7 @@ func TestWordListIsThatOfBIP39(t *testing.T) {
 
 func TestDecodeForgivesCaseAndSpace(t *testing.T) {
 	messy := "\t" + strings.ToUpper(strings.ReplaceAll(known[1].phrase, " ", " \n ")) + " "
-	if got, err := Decode(messy); err != nil || got != fill(0x7f) {
+	if got, err := Decode(messy); err != nil || !got.Equal(fill(0x7f)) {
 		t.Errorf("got %x, %v", got, err)
 	}
 }
@@ -110,8 +112,8 @@ func TestWordCount(t *testing.T) {
 
 func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		e := [32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "entropy"))
-		if got, err := Decode(Encode(e)); err != nil || got != e {
+		e := private.KeyOf([32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "entropy")))
+		if got, err := Decode(Encode(e)); err != nil || !got.Equal(e) {
 			t.Fatalf("got %x, %v, want %x", got, err, e)
 		}
 	})

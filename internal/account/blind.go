@@ -7,6 +7,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // This file is the key blinding of Tor's v3 onion services (rend-spec-v3, appendix A.2) with our own labels:
@@ -124,7 +125,7 @@ func MailboxOf(id ident.AccountID, cluster ident.ClusterID) (m ident.MailboxID, 
 
 // MailboxKey is the blinded root key. It signs requests that hold an authority genesis or recover.
 type MailboxKey struct {
-	redacted
+	private.Redacted
 	scalar *edwards25519.Scalar
 	prefix secret
 	pub    [32]byte
@@ -150,13 +151,13 @@ func GroupMailboxOf(id ident.GroupID, cluster ident.ClusterID) (m ident.MailboxI
 }
 
 // GroupMailboxKey returns the key of a group's mailbox from the seed of its genesis key. It signs the mailbox's genesis.
-func GroupMailboxKey(seed [32]byte, cluster ident.ClusterID) *MailboxKey {
-	k := newSignKey(seed)
+func GroupMailboxKey(seed private.Key, cluster ident.ClusterID) *MailboxKey {
+	k := newSignKey(seed.Reveal())
 	pub := k.public()
 	id := ident.GroupID{ident.GroupType}
 	copy(id[1:], pub[:])
 	k.wipe()
-	return blindedKey(seed, id, cluster)
+	return blindedKey(seed.Reveal(), id, cluster)
 }
 
 func blindedKey(seed [32]byte, id [33]byte, cluster ident.ClusterID) *MailboxKey {

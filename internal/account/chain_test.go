@@ -9,6 +9,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // forge makes certificates of one account at will.
@@ -19,7 +20,7 @@ type forge struct {
 }
 
 func newForge(t testing.TB, tag byte) *forge {
-	root := NewRoot([32]byte{tag})
+	root := NewRoot(private.KeyOf([32]byte{tag}))
 	return &forge{t: t, root: root, id: root.ID()}
 }
 
@@ -197,7 +198,7 @@ func TestMalformedCertificatesAreRefused(t *testing.T) {
 }
 
 func TestAccountIDsThatAreNoPointsAreNotFound(t *testing.T) {
-	id := NewRoot([32]byte{1}).ID()
+	id := NewRoot(private.KeyOf([32]byte{1})).ID()
 	if err := CheckID(id); err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +223,7 @@ func TestAccountIDsThatAreNoPointsAreNotFound(t *testing.T) {
 }
 
 func TestMailboxesOfClustersDiffer(t *testing.T) {
-	root := NewRoot([32]byte{1})
+	root := NewRoot(private.KeyOf([32]byte{1}))
 	a, err := MailboxOf(root.ID(), ident.ClusterID{1})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // takenOver is Alice whose account somebody with her phrase has recovered; old is her device, thief the other's.
@@ -98,7 +99,7 @@ func TestContestOfAnEvasiveRecovery(t *testing.T) {
 	_, old, thief, pinned := takenOver(t)
 	c := *old.log[len(old.log)-1].Cert
 	c.Prev = [32]byte{1}
-	evasive, err := newCert(c, nil, NewRoot([32]byte{1}))
+	evasive, err := newCert(c, nil, NewRoot(private.KeyOf([32]byte{1})))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 var (
@@ -150,7 +151,7 @@ func newPerson(t testing.TB, tag byte, now time.Time) *person {
 	return p
 }
 
-func (p *person) root() *Root { return NewRoot(p.entropy) }
+func (p *person) root() *Root { return NewRoot(private.KeyOf(p.entropy)) }
 
 // settle stores what is pending and adopts it, through a restart of the device.
 func (p *person) settle(s *State, now time.Time) {
@@ -497,7 +498,7 @@ func TestOfflineDeviceCatchesUpOverManyGenerations(t *testing.T) {
 }
 
 func TestGenesisBatchIsSignedByTheMailboxKeyAndFitsAMessage(t *testing.T) {
-	s, err := Create(rand.Reader, NewRoot([32]byte{5}), testCluster, "laptop", testStart, []byte{1, 0, 0})
+	s, err := Create(rand.Reader, NewRoot(private.KeyOf([32]byte{5})), testCluster, "laptop", testStart, []byte{1, 0, 0})
 	if err != nil {
 		t.Fatal(err)
 	}

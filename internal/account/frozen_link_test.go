@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // frozenJoiner is a new device whose secrets count upwards.
@@ -34,7 +35,7 @@ func TestFrozenLink(t *testing.T) {
 	r := j.Invite().Rendezvous()
 	authority, offer := r.Authority.Public(), sha256.Sum256(j.offer())
 	var id ident.AccountID
-	root := NewRoot([32]byte{1})
+	root := NewRoot(private.KeyOf([32]byte{1}))
 	id = root.ID()
 	cert, err := newCert(Cert{Kind: CertGenesis, Account: id, G: 1, Ask: authority, Sx: [32]byte{9}, Auth: authority, Created: 1}, nil, root)
 	if err != nil {

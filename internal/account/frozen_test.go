@@ -14,6 +14,7 @@ import (
 	"github.com/starling-swarm/starling/devicesync/phrase"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // writeFrozen makes the vectors anew. A change of them is a change of the format: new version bytes, never the same.
@@ -83,9 +84,9 @@ func testRandom(seed byte) *rand.ChaCha8 { return rand.NewChaCha8([32]byte{seed}
 // derived fills in all that follows from the inputs alone.
 func (f *frozen) derived(t *testing.T) {
 	t.Helper()
-	root := NewRoot([32]byte(f.Entropy))
+	root := NewRoot(private.KeyOf([32]byte(f.Entropy)))
 	id := root.ID()
-	f.Phrase, f.AccountID = phrase.Encode([32]byte(f.Entropy)), id.String()
+	f.Phrase, f.AccountID = phrase.Encode(private.KeyOf([32]byte(f.Entropy))), id.String()
 	vault := root.vaultKey()
 	f.VaultPK = sum(vault.public())
 	cluster, err := ident.ParseClusterID(f.Cluster)
@@ -122,7 +123,7 @@ func (f *frozen) derived(t *testing.T) {
 	if f.Wrapped, err = wrapRecord(testRandom(3), id, envelope.Days, DayKey(f.FirstDay), record.raw); err != nil {
 		t.Fatal(err)
 	}
-	f.Safety = SafetyNumber(id, NewRoot([32]byte{9}).ID())
+	f.Safety = SafetyNumber(id, NewRoot(private.KeyOf([32]byte{9})).ID())
 }
 
 func sum(b []byte) []byte {
@@ -257,7 +258,7 @@ func TestFrozenCertificatesMakeAChain(t *testing.T) {
 
 func TestFrozenSealsOpen(t *testing.T) {
 	f := loadFrozen(t)
-	alice := NewRoot([32]byte{1})
+	alice := NewRoot(private.KeyOf([32]byte{1}))
 	key := newBoxKey([32]byte(f.BoxKey))
 	p, _, err := openGroup(alice.ID(), 3, f.Group, []*boxKey{&key})
 	if err != nil || !bytes.Equal(p.gs.b[:], f.GroupGS) || len(p.devices) != 2 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Limits of a device group.
@@ -55,7 +56,7 @@ type vaultKey struct {
 
 // groupPayload is what a DeviceGroup carries for its devices (docs/formats.md, section 5.7).
 type groupPayload struct {
-	redacted
+	private.Redacted
 	account ident.AccountID
 	g       uint32
 	author  ident.DeviceID

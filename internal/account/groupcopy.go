@@ -7,6 +7,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // GroupCopyKind is what own devices say to each other of a closed group.
@@ -22,7 +23,7 @@ const MaxGroupCopy = 4096
 
 // GroupCopy travels among own devices only (a CopyGroup), and never lies in the vault: a phrase alone opens no message of a group.
 type GroupCopy struct {
-	redacted
+	private.Redacted
 	Kind  GroupCopyKind
 	From  ident.DeviceID
 	Group ident.GroupID

@@ -7,6 +7,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 func TestGroupMailboxIsThatOfItsKeyAndOfNoAccount(t *testing.T) {
@@ -14,7 +15,7 @@ func TestGroupMailboxIsThatOfItsKeyAndOfNoAccount(t *testing.T) {
 	pub := ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey)
 	group := ident.GroupID{ident.GroupType}
 	copy(group[1:], pub)
-	k := GroupMailboxKey(seed, testCluster)
+	k := GroupMailboxKey(private.KeyOf(seed), testCluster)
 	m, err := GroupMailboxOf(group, testCluster)
 	if err != nil || k.Public() != [32]byte(m) {
 		t.Fatalf("got mailbox %v, %v, want the public half %x", m, err, k.Public())

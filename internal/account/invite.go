@@ -14,6 +14,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Invite is what a new device shows and a device of the account scans or types (docs/formats.md, section 6.2). It
@@ -222,7 +223,7 @@ func (s *State) has(id ident.DeviceID) bool {
 
 // Joiner is the secret memory of a new device that has invited an account to take it in.
 type Joiner struct {
-	redacted
+	private.Redacted
 	cluster ident.ClusterID
 	device  ident.DeviceID
 	label   string

@@ -4,12 +4,12 @@ import (
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/hpke"
-	"fmt"
 	"io"
 
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Sizes of X-Wing (MLKEM768-X25519).
@@ -18,20 +18,9 @@ const (
 	kemEncSize    = 1120
 )
 
-// redacted is embedded in everything secret: it cannot be compared with == and prints nothing of itself.
-type redacted struct{ _ [0]func() }
-
-const redactedText = "[redacted]"
-
-// Format prints a placeholder for every verb.
-func (redacted) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redactedText) }
-
-// MarshalText keeps secrets out of JSON and configuration files.
-func (redacted) MarshalText() ([]byte, error) { return []byte(redactedText), nil }
-
 // secret is 32 secret bytes.
 type secret struct {
-	redacted
+	private.Redacted
 	b [32]byte
 }
 
@@ -58,7 +47,7 @@ func SignRequest(k Signer, label string, node ident.NodeID, tag [32]byte, timeMS
 
 // signKey is an Ed25519 key with a role given by the type around it.
 type signKey struct {
-	redacted
+	private.Redacted
 	key ed25519.PrivateKey
 }
 
@@ -110,7 +99,7 @@ type deviceKey struct{ signKey }
 
 // dhKey is an X25519 key: sx_g, which authenticates what an account sends, or ax_{g,d}, which checks it.
 type dhKey struct {
-	redacted
+	private.Redacted
 	key *ecdh.PrivateKey
 }
 
@@ -138,7 +127,7 @@ func (k *dhKey) exchange(peer [32]byte) ([]byte, error) {
 
 // boxKey is an X-Wing key: kem_{g,d} opens messages, dk a slot of a device group, vault_sk wraps.
 type boxKey struct {
-	redacted
+	private.Redacted
 	raw secret
 	key hpke.PrivateKey
 }
@@ -175,14 +164,16 @@ func checkBoxPublic(public []byte) error {
 // Root holds the keys of the recovery phrase. It signs (certificates, link requests) and opens vault wraps; it has no
 // way to open a message.
 type Root struct {
-	redacted
+	private.Redacted
 	sign  signKey
 	vault secret // private form of vault_sk
 }
 
 // NewRoot derives the phrase's keys from its entropy.
-func NewRoot(entropy [32]byte) *Root {
-	return &Root{sign: newSignKey(derive(entropy[:], labelRoot)), vault: secret{b: derive(entropy[:], labelVault)}}
+func NewRoot(entropy private.Key) *Root {
+	b := entropy.Reveal()
+	defer clear(b[:])
+	return &Root{sign: newSignKey(derive(b[:], labelRoot)), vault: secret{b: derive(b[:], labelVault)}}
 }
 
 // ID returns the account that the phrase is the root of.

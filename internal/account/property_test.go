@@ -15,6 +15,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // world is the one trace generator of the properties: Alice with up to three devices, and Bob who writes to her.
@@ -87,7 +88,7 @@ type thief struct {
 }
 
 func newThief(entropy [32]byte, b *box) *thief {
-	root := NewRoot(entropy)
+	root := NewRoot(private.KeyOf(entropy))
 	th := &thief{id: root.ID(), box: b}
 	roots := [][32]byte{entropy, root.sign.seed(), root.vault.b, root.MailboxKey(testCluster).prefix.b, [32]byte(th.id[1:])}
 	s := &State{account: th.id}
@@ -172,7 +173,7 @@ func TestPhraseAndServersOpenNothing(t *testing.T) {
 func TestThiefOracleFindsPhraseDerivedSecrets(t *testing.T) {
 	bad := derive([]byte{31: 0}, labelSync)
 	entropy := [32]byte{}
-	s, err := Create(repeat(bad), NewRoot(entropy), testCluster, "weak", testStart, nil)
+	s, err := Create(repeat(bad), NewRoot(private.KeyOf(entropy)), testCluster, "weak", testStart, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

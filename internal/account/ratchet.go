@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // DayVersion names a day key. They are ordered by generation, then by day.
@@ -41,7 +42,7 @@ func MayErase(day uint32, t, acked int64) bool {
 
 // generation holds the keys that GS_g expands to.
 type generation struct {
-	redacted
+	private.Redacted
 	g    uint32
 	ask  certKey
 	sx   dhKey
@@ -52,7 +53,7 @@ type generation struct {
 
 // chainKey is the ratchet of one generation: the key of its day and all later ones.
 type chainKey struct {
-	redacted
+	private.Redacted
 	day uint32
 	key secret
 }
@@ -109,7 +110,7 @@ type daySeed struct {
 
 // dayKeys are the keys of one day.
 type dayKeys struct {
-	redacted
+	private.Redacted
 	kem  boxKey
 	ax   dhKey
 	sync secret

@@ -8,11 +8,12 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // State is the secret memory of one device of one account. It is not safe for concurrent use.
 type State struct {
-	redacted
+	private.Redacted
 	account ident.AccountID
 	cluster ident.ClusterID
 	mailbox ident.MailboxID

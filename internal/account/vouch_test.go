@@ -8,6 +8,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // chainOf verifies certificates that a forge made.
@@ -128,7 +129,7 @@ func TestAllDevicesVouchAlikeAndARevokedOneDoesNot(t *testing.T) {
 
 // TestFrozenVouch holds the bytes of docs/formats.md, section 5.13, and of a group copy of section 7.1.
 func TestFrozenVouch(t *testing.T) {
-	gen := expand([32]byte(bytes.Repeat([]byte{7}, 32)), NewRoot([32]byte{1}).ID(), 5, 21_000)
+	gen := expand([32]byte(bytes.Repeat([]byte{7}, 32)), NewRoot(private.KeyOf([32]byte{1})).ID(), 5, 21_000)
 	got := hex.EncodeToString(gen.vouch([]byte("statement")))
 	if want := frozenVouch; got != want {
 		t.Errorf("vouch: got %s, want %s", got, want)

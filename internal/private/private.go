@@ -95,7 +95,9 @@ func (k SigningKey) Sign(msg []byte) [ed25519.SignatureSize]byte {
 func (k SigningKey) Seed() Key { return KeyOf([Size]byte(k.key.Seed())) }
 
 // Equal reports whether two keys are the same, in a time that tells nothing about them.
-func (k SigningKey) Equal(other SigningKey) bool { return subtle.ConstantTimeCompare(k.key, other.key) == 1 }
+func (k SigningKey) Equal(other SigningKey) bool {
+	return subtle.ConstantTimeCompare(k.key, other.key) == 1
+}
 
 // Reveal returns the key as package ed25519 has it, for a certificate or a key file.
 func (k SigningKey) Reveal() ed25519.PrivateKey { return k.key }

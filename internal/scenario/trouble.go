@@ -11,6 +11,7 @@ import (
 	"github.com/starling-swarm/starling/client"
 	"github.com/starling-swarm/starling/devicesync/phrase"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // trouble is what must be refused, and what comes at random.
@@ -79,8 +80,10 @@ func playOtherCluster(s *stage) error {
 	if err := s.middle(); err != nil {
 		return err
 	}
-	var entropy [32]byte
-	rand.Read(entropy[:])
+	entropy, err := private.Draw(rand.Reader)
+	if err != nil {
+		return err
+	}
 	// A good phrase, but its account lives elsewhere.
 	if err := s.refusedRestore(phrase.Encode(entropy), fault.NotFound); err != nil {
 		return err

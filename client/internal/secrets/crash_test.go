@@ -7,6 +7,8 @@ import (
 	"maps"
 	"path/filepath"
 	"testing"
+
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // memory is a disk in memory that keeps apart what was done and what would survive a power cut, and dies after a number
@@ -157,7 +159,7 @@ func (m *memory) restart(l loss) {
 }
 
 // opens returns what the blocks of all files that ever were open to, with and without what is not synced.
-func (m *memory) opens(master [32]byte) map[string]bool {
+func (m *memory) opens(master private.Key) map[string]bool {
 	out := map[string]bool{}
 	for _, f := range m.all {
 		for _, b := range [][]byte{f.b, f.synced} {
@@ -173,7 +175,7 @@ func (m *memory) opens(master [32]byte) map[string]bool {
 // secrets is always there, what Replace has acknowledged stays, and from then on the old one is on no block of the
 // disk.
 func TestErasedSecretsAreGoneWhereverItDies(t *testing.T) {
-	master := [32]byte{7}
+	master := private.KeyOf([32]byte{7})
 	for _, l := range losses {
 		for left := range len(Steps) + 2 { // a leftover that is not there costs a step, too
 			t.Run(fmt.Sprint(l.name, " after ", left), func(t *testing.T) {
@@ -213,7 +215,7 @@ func TestErasedSecretsAreGoneWhereverItDies(t *testing.T) {
 
 // TestFinishingMayDieToo ends Load while it finishes a replacement.
 func TestFinishingMayDieToo(t *testing.T) {
-	master := [32]byte{7}
+	master := private.KeyOf([32]byte{7})
 	for _, first := range losses {
 		for _, second := range losses {
 			for left := range len(Steps) {
@@ -237,7 +239,7 @@ func TestFinishingMayDieToo(t *testing.T) {
 
 // TestDiskKeepsWhatIsNotErased is the control: without the overwriting the old secret is still on the disk.
 func TestDiskKeepsWhatIsNotErased(t *testing.T) {
-	master := [32]byte{7}
+	master := private.KeyOf([32]byte{7})
 	m := newMemory()
 	m.careless = true
 	f := File{path: "secrets", master: master, disk: m}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // label binds a ciphertext to its place; it is the additional data of both layers.
@@ -32,14 +33,15 @@ const (
 
 // File is a secret at a path, under a master key.
 type File struct {
+	private.Redacted
 	path   string
-	master [32]byte
+	master private.Key
 	disk   disk
 	hook   func(step string) error // tests end the process here
 }
 
 // New returns the file at path; nothing is read or written.
-func New(path string, master [32]byte) *File {
+func New(path string, master private.Key) *File {
 	return &File{path: path, master: master, disk: osDisk{}}
 }
 
@@ -164,7 +166,8 @@ func (f *File) Remove() error {
 func (f *File) seal(secret []byte) ([]byte, error) {
 	key := make([]byte, 32)
 	rand.Read(key)
-	out := append([]byte{version}, sealWith(f.master[:], key)...)
+	master := f.master.Reveal()
+	out := append([]byte{version}, sealWith(master[:], key)...)
 	return append(out, sealWith(key, secret)...), nil
 }
 
@@ -203,11 +206,12 @@ func (f *File) read(path string) ([]byte, error) {
 	return decode(f.master, blob)
 }
 
-func decode(master [32]byte, blob []byte) ([]byte, error) {
+func decode(master private.Key, blob []byte) ([]byte, error) {
 	if len(blob) < headSize || blob[0] != version {
 		return nil, fault.New(fault.Corrupt, "load secrets", "is no version %d file", version)
 	}
-	key, err := openWith(master[:], blob[1:headSize])
+	wrap := master.Reveal()
+	key, err := openWith(wrap[:], blob[1:headSize])
 	if err != nil || len(key) != 32 {
 		return nil, fault.New(fault.Corrupt, "load secrets", "the key does not open")
 	}

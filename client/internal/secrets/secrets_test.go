@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 var errDied = errors.New("died here")
@@ -16,7 +17,7 @@ func TestReplaceKeepsExactlyOneSecretWhereverItDies(t *testing.T) {
 	for i, at := range Steps {
 		t.Run(at, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "secrets")
-			f := New(path, [32]byte{7})
+			f := New(path, private.KeyOf([32]byte{7}))
 			if err := f.Replace([]byte("old seed")); err != nil {
 				t.Fatal(err)
 			}
@@ -33,7 +34,7 @@ func TestReplaceKeepsExactlyOneSecretWhereverItDies(t *testing.T) {
 			if i <= 2 {
 				want = "old seed"
 			}
-			got, err := New(path, [32]byte{7}).Load()
+			got, err := New(path, private.KeyOf([32]byte{7})).Load()
 			if err != nil || string(got) != want {
 				t.Errorf("load after death at %s: got %q, %v, want %q", at, got, err, want)
 			}
@@ -46,7 +47,7 @@ func TestReplaceKeepsExactlyOneSecretWhereverItDies(t *testing.T) {
 
 func TestReplaceErasesTheOldKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets")
-	f := New(path, [32]byte{7})
+	f := New(path, private.KeyOf([32]byte{7}))
 	f.Replace([]byte("old seed"))
 	old, err := os.Open(path) // stands for the blocks that the file system may keep
 	if err != nil {
@@ -58,14 +59,14 @@ func TestReplaceErasesTheOldKey(t *testing.T) {
 	}
 	var kept bytes.Buffer
 	kept.ReadFrom(old)
-	if secret, err := decode([32]byte{7}, kept.Bytes()); err == nil {
+	if secret, err := decode(private.KeyOf([32]byte{7}), kept.Bytes()); err == nil {
 		t.Errorf("the old file still opens: %q", secret)
 	}
 }
 
 func TestTornReplacementIsPassedOver(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets")
-	f := New(path, [32]byte{7})
+	f := New(path, private.KeyOf([32]byte{7}))
 	f.Replace([]byte("seed"))
 	whole, _ := os.ReadFile(path)
 	for _, n := range []int{0, 10, headSize, len(whole) - 1} {
@@ -80,31 +81,31 @@ func TestTornReplacementIsPassedOver(t *testing.T) {
 
 func TestLoadRefusesWrongKeyAndDamage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets")
-	if _, err := New(path, [32]byte{7}).Load(); !errors.Is(err, fault.NotFound) {
+	if _, err := New(path, private.KeyOf([32]byte{7})).Load(); !errors.Is(err, fault.NotFound) {
 		t.Errorf("load nothing: got %v, want not found", err)
 	}
-	New(path, [32]byte{7}).Replace([]byte("seed"))
-	if _, err := New(path, [32]byte{8}).Load(); !errors.Is(err, fault.Corrupt) {
+	New(path, private.KeyOf([32]byte{7})).Replace([]byte("seed"))
+	if _, err := New(path, private.KeyOf([32]byte{8})).Load(); !errors.Is(err, fault.Corrupt) {
 		t.Errorf("wrong key: got %v, want corrupt", err)
 	}
 	blob, _ := os.ReadFile(path)
 	for i := range blob {
 		bad := bytes.Clone(blob)
 		bad[i] ^= 1
-		if _, err := decode([32]byte{7}, bad); !errors.Is(err, fault.Corrupt) {
+		if _, err := decode(private.KeyOf([32]byte{7}), bad); !errors.Is(err, fault.Corrupt) {
 			t.Errorf("byte %d flipped: got %v, want corrupt", i, err)
 		}
 	}
 }
 
 func FuzzDecode(f *testing.F) {
-	g := New("", [32]byte{7})
+	g := New("", private.KeyOf([32]byte{7}))
 	seed, _ := g.seal([]byte("seed"))
 	f.Add(seed)
 	f.Add([]byte{version})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// Each fuzzing process seals its own seed, so the one that opens is known by what it holds.
-		if secret, err := decode([32]byte{7}, b); err == nil && string(secret) != "seed" {
+		if secret, err := decode(private.KeyOf([32]byte{7}), b); err == nil && string(secret) != "seed" {
 			t.Errorf("forged bytes open: %q", secret)
 		}
 	})
@@ -112,7 +113,7 @@ func FuzzDecode(f *testing.F) {
 
 func TestRemove(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets")
-	f := New(path, [32]byte{1})
+	f := New(path, private.KeyOf([32]byte{1}))
 	if err := f.Remove(); err != nil {
 		t.Errorf("remove nothing: %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Group is one closed group that this account has, or had, to do with.
@@ -202,13 +203,14 @@ func (tx *Tx) DropGroupWork(id ident.GroupID) {
 // GroupLink is the secret of an invitation that this device made.
 type GroupLink struct {
 	Serial uint64
-	Seed   [32]byte
+	Seed   private.Key
 	Pin    []byte // 16 bytes of the link's text once the cluster has what it leads to; nil before
 }
 
 // AddGroupLink keeps the seed of an invitation.
 func (tx *Tx) AddGroupLink(id ident.GroupID, l GroupLink) {
-	tx.Exec("INSERT INTO group_links (grp, serial, seed, pin) VALUES (?,?,?,?) ON CONFLICT DO NOTHING", id[:], l.Serial, l.Seed[:], null(l.Pin))
+	seed := l.Seed.Reveal()
+	tx.Exec("INSERT INTO group_links (grp, serial, seed, pin) VALUES (?,?,?,?) ON CONFLICT DO NOTHING", id[:], l.Serial, seed[:], null(l.Pin))
 }
 
 // PinGroupLink keeps the pin of a link, and reports whether its invitation is still there.
@@ -219,8 +221,9 @@ func (tx *Tx) PinGroupLink(id ident.GroupID, serial uint64, pin [16]byte) bool {
 // GroupLinks returns the seeds of a group's invitations.
 func (tx *Tx) GroupLinks(id ident.GroupID) (out []GroupLink) {
 	tx.Query("SELECT serial, seed, pin FROM group_links WHERE grp = ? ORDER BY serial", []any{id[:]}, func(s *sqlite3.Stmt) bool {
-		l := GroupLink{Serial: uint64(s.ColumnInt64(0)), Pin: column(s, 2)}
-		copy(l.Seed[:], s.ColumnRawBlob(1))
+		var seed [private.Size]byte
+		copy(seed[:], s.ColumnRawBlob(1))
+		l := GroupLink{Serial: uint64(s.ColumnInt64(0)), Seed: private.KeyOf(seed), Pin: column(s, 2)}
 		out = append(out, l)
 		return true
 	})

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 func groupID(b byte) (id ident.GroupID) {
@@ -107,7 +108,7 @@ func TestGroupAsksAreKeptOnceAndGoWithTheMembership(t *testing.T) {
 		if again := tx.GroupAsks(id); !reflect.DeepEqual(again, got) {
 			t.Errorf("got %+v, want %+v", again, got)
 		}
-		tx.AddGroupLink(id, GroupLink{Serial: 1 << 63, Seed: [32]byte{1}})
+		tx.AddGroupLink(id, GroupLink{Serial: 1 << 63, Seed: private.KeyOf([32]byte{1})})
 		if links := tx.GroupLinks(id); len(links) != 1 || links[0].Serial != 1<<63 {
 			t.Errorf("got links %+v, want the one that was added", links)
 		}

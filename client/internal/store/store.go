@@ -20,10 +20,8 @@ import (
 	_ "github.com/ncruces/go-sqlite3/vfs/adiantum" // registers the encrypting file system
 
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
-
-// KeySize is the length of a database key in bytes.
-const KeySize = 32
 
 // DB is an open database.
 type DB struct {
@@ -35,7 +33,7 @@ type DB struct {
 }
 
 // Open opens or creates the database at path under key.
-func Open(path string, key [KeySize]byte) (*DB, error) {
+func Open(path string, key private.Key) (*DB, error) {
 	uri := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?vfs=adiantum"
 	conn, err := sqlite3.Open(uri)
 	if err != nil {
@@ -49,10 +47,11 @@ func Open(path string, key [KeySize]byte) (*DB, error) {
 	return db, nil
 }
 
-func (db *DB) setup(key [KeySize]byte) error {
+func (db *DB) setup(key private.Key) error {
 	// The order matters: the key before anything reads a page, exclusive locking before the log is opened.
+	b := key.Reveal()
 	for _, pragma := range []string{
-		"PRAGMA hexkey='" + hex.EncodeToString(key[:]) + "'",
+		"PRAGMA hexkey='" + hex.EncodeToString(b[:]) + "'",
 		"PRAGMA locking_mode=exclusive",
 		"PRAGMA temp_store=memory",
 		"PRAGMA cache_size=-8192", // KiB; a page that is not cached costs a read and a decryption

@@ -11,9 +11,10 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
-var testKey = [KeySize]byte{1, 2, 3}
+var testKey = private.KeyOf([private.Size]byte{1, 2, 3})
 
 func open(t testing.TB, path string) *DB {
 	t.Helper()
@@ -260,7 +261,7 @@ func TestWrongKeyAndNewerFormatAreRefused(t *testing.T) {
 	db := open(t, path)
 	must(t, db.Update(func(tx *Tx) error { tx.SetNumber("n", 5); return nil }))
 	must(t, db.Close())
-	if _, err := Open(path, [KeySize]byte{9}); !errors.Is(err, fault.Corrupt) {
+	if _, err := Open(path, private.KeyOf([private.Size]byte{9})); !errors.Is(err, fault.Corrupt) {
 		t.Errorf("wrong key: got %v, want corrupt", err)
 	}
 	db = open(t, path)

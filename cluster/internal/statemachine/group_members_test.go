@@ -2,7 +2,6 @@ package statemachine_test
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/starling-swarm/starling/groups"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // memberMailbox is a group's mailbox and one of its admins.
@@ -60,9 +60,9 @@ func (m *memberMailbox) commit(p *groups.Proposal, public [32]byte, sign func([]
 	}
 }
 
-func seedSigner(seed [32]byte) (public [32]byte, sign func([]byte) [64]byte) {
-	key := ed25519.NewKeyFromSeed(seed[:])
-	return [32]byte(key.Public().(ed25519.PublicKey)), func(b []byte) [64]byte { return [64]byte(ed25519.Sign(key, b)) }
+func seedSigner(seed private.Key) (public [32]byte, sign func([]byte) [64]byte) {
+	key := seed.Signing()
+	return key.Public(), key.Sign
 }
 
 func (m *memberMailbox) change(ch groups.Change) {
@@ -163,7 +163,7 @@ func (m *memberMailbox) writes(s *groups.State) {
 }
 
 // comesIn joins by a door, and writes.
-func (m *memberMailbox) comesIn(serial uint64, seed [32]byte, self ident.AccountID) {
+func (m *memberMailbox) comesIn(serial uint64, seed private.Key, self ident.AccountID) {
 	m.Helper()
 	in, err := m.admin.Invitation(serial, seed)
 	if err != nil {
