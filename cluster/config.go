@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"net"
@@ -11,13 +10,14 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
 	"github.com/starling-swarm/starling/internal/netfault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Config configures a Node. Zero values take the defaults in parentheses.
 type Config struct {
-	Identity        ed25519.PrivateKey     // required
+	Identity        private.SigningKey     // required
 	ClusterFile     *directory.ClusterFile // required
-	Secret          [32]byte               // required: shared by all nodes of the cluster
+	Secret          private.Key            // required: shared by all nodes of the cluster
 	BootstrapExpect int                    // nodes that found the cluster; at least 1, the same on every node
 	Dir             string                 // required: directory document, logs and mailboxes live below it
 	Roles           directory.Role         // (storage and relay; signers of the cluster file add directory by themselves)
@@ -55,8 +55,8 @@ func (c Config) withDefaults() (Config, error) {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fault.New(fault.Invalid, "configure node", format, args...))
 	}
-	if len(c.Identity) != ed25519.PrivateKeySize {
-		bad("identity key has %d bytes, want %d", len(c.Identity), ed25519.PrivateKeySize)
+	if c.Identity.IsZero() {
+		bad("has no identity key")
 	}
 	switch {
 	case c.ClusterFile == nil:
@@ -66,7 +66,7 @@ func (c Config) withDefaults() (Config, error) {
 			errs = append(errs, err)
 		}
 	}
-	if c.Secret == [32]byte{} {
+	if c.Secret.IsZero() {
 		bad("has no cluster secret")
 	}
 	if c.Dir == "" {
@@ -117,5 +117,6 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 func (c *Config) id() ident.NodeID {
-	return ident.NodeIDOf(c.Identity.Public().(ed25519.PublicKey))
+	key := c.Identity.Public()
+	return ident.NodeIDOf(key[:])
 }

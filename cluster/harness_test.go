@@ -21,6 +21,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/ident"
 	"github.com/starling-swarm/starling/internal/netfault"
+	"github.com/starling-swarm/starling/internal/private"
 	"github.com/starling-swarm/starling/internal/rpc"
 )
 
@@ -54,6 +55,11 @@ func keyOf(seed string) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(h[:])
 }
 
+// signingKeyOf is keyOf as a node takes it.
+func signingKeyOf(seed string) private.SigningKey {
+	return private.KeyOf(sha256.Sum256([]byte(seed))).Signing()
+}
+
 func publicOf(key ed25519.PrivateKey) (p [32]byte) {
 	copy(p[:], key.Public().(ed25519.PublicKey))
 	return p
@@ -83,7 +89,7 @@ func prepareCluster(t testing.TB, n, signers int, change func(i int, c *Config))
 	for i := range n {
 		tn := &testNode{c: c, gossip: gossips[i], faults: new(netfault.Switch)}
 		tn.cfg = Config{
-			Identity: keyOf(fmt.Sprint("node", i)), ClusterFile: c.file, Secret: c.secret, BootstrapExpect: n,
+			Identity: signingKeyOf(fmt.Sprint("node", i)), ClusterFile: c.file, Secret: private.KeyOf(c.secret), BootstrapExpect: n,
 			Dir: filepath.Join(t.TempDir(), fmt.Sprint("node", i)), PeerAddr: peers[i], ClientAddrs: []string{"127.0.0.1:1"},
 			GossipBind: gossips[i], Join: gossips, WALSegmentBytes: 1 << 20, Faults: tn.faults, Logger: logger.With("n", i),
 		}

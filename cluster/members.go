@@ -12,6 +12,7 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 const (
@@ -20,8 +21,9 @@ const (
 )
 
 // proofOf shows that whoever made it knows the cluster secret: HMAC-SHA-256 over label, cluster and node key.
-func proofOf(secret [32]byte, cluster ident.ClusterID, key [32]byte) (p [32]byte) {
-	h := hmac.New(sha256.New, secret[:])
+func proofOf(secret private.Key, cluster ident.ClusterID, key [32]byte) (p [32]byte) {
+	b := secret.Reveal()
+	h := hmac.New(sha256.New, b[:])
 	h.Write([]byte(labelProof))
 	h.Write(cluster[:])
 	h.Write(key[:])
@@ -87,7 +89,7 @@ func (n *neighbours) get(id ident.NodeID) (neighbour, bool) {
 
 // update takes over a list of members. It drops what carries no proof, and returns a node that expects another
 // number of founders than want, if there is one.
-func (n *neighbours) update(members []gossip.Member, secret [32]byte, cluster ident.ClusterID, want int) (odd ident.NodeID, expects int) {
+func (n *neighbours) update(members []gossip.Member, secret private.Key, cluster ident.ClusterID, want int) (odd ident.NodeID, expects int) {
 	m := make(map[ident.NodeID]neighbour, len(members))
 	for _, g := range members {
 		d, err := decodeMeta(g.Meta)

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/ed25519"
 	"reflect"
 	"sync"
 	"time"
@@ -75,7 +74,7 @@ func (n *Node) entry(keys []directory.OnionKey) directory.Node {
 		ID: n.id, Roles: n.cfg.Roles, State: directory.Alive, Incarnation: n.cfg.Incarnation, Weight: n.cfg.Weight,
 		PeerAddr: n.cfg.PeerAddr, ClientAddrs: n.cfg.ClientAddrs, Zone: n.cfg.Zone, Operator: n.cfg.Operator, OnionKeys: keys,
 	}
-	copy(e.Key[:], n.cfg.Identity.Public().(ed25519.PublicKey))
+	e.Key = n.cfg.Identity.Public()
 	return e
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // versions returns signed directories 1 to n of a cluster with 5 signers, each signed by the first t signers.
@@ -34,7 +35,7 @@ func versions(t *testing.T, n, signatures int) (*directory.ClusterFile, []*direc
 		}
 		s := &directory.Signed{Body: body}
 		for i := range signatures {
-			s.Signatures = append(s.Signatures, directory.Signature{Signer: uint8(i), Sig: directory.Sign(keyOf(fmt.Sprint("node", i)), body)})
+			s.Signatures = append(s.Signatures, directory.Signature{Signer: uint8(i), Sig: directory.Sign(signingKeyOf(fmt.Sprint("node", i)), body)})
 		}
 		out = append(out, s)
 	}
@@ -96,12 +97,12 @@ func TestViewOutlivesDamageAndRefusesAnotherCluster(t *testing.T) {
 
 func TestGossipMetadataNeedsTheSecret(t *testing.T) {
 	key := publicOf(keyOf("node"))
-	m := meta{key: key, proof: proofOf([32]byte{1}, ident.ClusterID{2}, key), expect: 3, peerAddr: "host:1"}
+	m := meta{key: key, proof: proofOf(private.KeyOf([32]byte{1}), ident.ClusterID{2}, key), expect: 3, peerAddr: "host:1"}
 	got, err := decodeMeta(m.encode())
 	if err != nil || *got != m {
 		t.Fatalf("round trip: got %+v, %v", got, err)
 	}
-	if proofOf([32]byte{1}, ident.ClusterID{3}, key) == m.proof || proofOf([32]byte{2}, ident.ClusterID{2}, key) == m.proof {
+	if proofOf(private.KeyOf([32]byte{1}), ident.ClusterID{3}, key) == m.proof || proofOf(private.KeyOf([32]byte{2}), ident.ClusterID{2}, key) == m.proof {
 		t.Error("a proof does not depend on cluster and secret")
 	}
 }
@@ -140,8 +141,8 @@ func TestMembersRefuseCommandsOfOthers(t *testing.T) {
 func keyBytes(i int) []byte { k := publicOf(keyOf(fmt.Sprint("node", i))); return k[:] }
 
 func registerAs(c *testCluster, i int, change func(*directory.Node)) *dirstate.Register {
-	key := keyOf(fmt.Sprint("node", i))
-	e := directory.Node{Key: publicOf(key), Roles: directory.RoleStorage, State: directory.Alive, PeerAddr: "evil:1"}
+	key := signingKeyOf(fmt.Sprint("node", i))
+	e := directory.Node{Key: key.Public(), Roles: directory.RoleStorage, State: directory.Alive, PeerAddr: "evil:1"}
 	e.ID = ident.NodeIDOf(e.Key[:])
 	return dirstate.NewRegister(key, [32]byte{}, &dirstate.Descriptor{Cluster: c.file.ID, Serial: 1 << 50, Node: e})
 }

@@ -2,7 +2,6 @@ package directory
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -14,17 +13,15 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
-func keyOf(seed string) ed25519.PrivateKey {
+func keyOf(seed string) private.SigningKey {
 	h := sha256.Sum256([]byte(seed))
-	return ed25519.NewKeyFromSeed(h[:])
+	return private.KeyOf(h).Signing()
 }
 
-func publicOf(k ed25519.PrivateKey) (p [32]byte) {
-	copy(p[:], k.Public().(ed25519.PublicKey))
-	return p
-}
+func publicOf(k private.SigningKey) [32]byte { return k.Public() }
 
 func testFile(t testing.TB, signers int) *ClusterFile {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 const labelSign = "starling/v1/directory\x00"
@@ -19,10 +20,7 @@ const (
 )
 
 // Sign returns a signer's signature over an encoded directory: Ed25519 over a label and the bytes.
-func Sign(key ed25519.PrivateKey, body []byte) (sig [64]byte) {
-	copy(sig[:], ed25519.Sign(key, signedBytes(body)))
-	return sig
-}
+func Sign(key private.SigningKey, body []byte) (sig [64]byte) { return key.Sign(signedBytes(body)) }
 
 // VerifySignature reports whether sig is the signature of the signer with the given public key over body.
 func VerifySignature(key [32]byte, body []byte, sig [64]byte) bool {

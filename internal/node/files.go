@@ -21,6 +21,7 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 	"github.com/starling-swarm/starling/internal/safefile"
 )
 
@@ -31,53 +32,56 @@ const DataVersion = 1
 var ErrNewerData = errors.New("data directory is of a newer version")
 
 // ReadIdentity reads a node's private key: PKCS #8 in PEM, as openssl and age tools know it.
-func ReadIdentity(path string) (ed25519.PrivateKey, error) {
+func ReadIdentity(path string) (key private.SigningKey, err error) {
 	body, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fault.Wrap(kindOfFile(err), "read identity", err)
+		return key, fault.Wrap(kindOfFile(err), "read identity", err)
 	}
 	block, _ := pem.Decode(body)
 	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, fault.New(fault.Invalid, "read identity "+path, "has no PEM block PRIVATE KEY")
+		return key, fault.New(fault.Invalid, "read identity "+path, "has no PEM block PRIVATE KEY")
 	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "read identity "+path, "is no PKCS #8 key")
+		return key, fault.New(fault.Invalid, "read identity "+path, "is no PKCS #8 key")
 	}
-	ed, ok := key.(ed25519.PrivateKey)
+	ed, ok := parsed.(ed25519.PrivateKey)
 	if !ok {
-		return nil, fault.New(fault.Invalid, "read identity "+path, "is %T, want an Ed25519 key", key)
+		return key, fault.New(fault.Invalid, "read identity "+path, "is %T, want an Ed25519 key", parsed)
 	}
-	return ed, nil
+	return private.SigningKeyOf(ed)
 }
 
 // NewIdentity makes a private key and writes it to path, which must not exist.
-func NewIdentity(path string) (ed25519.PrivateKey, error) {
-	pub, key, err := ed25519.GenerateKey(rand.Reader)
+func NewIdentity(path string) (key private.SigningKey, err error) {
+	seed, err := private.Draw(rand.Reader)
 	if err != nil {
-		return nil, err
+		return key, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	key = seed.Signing()
+	pub := key.Public()
+	der, err := x509.MarshalPKCS8PrivateKey(key.Reveal())
 	if err != nil {
-		return nil, fault.Wrap(fault.Internal, "make identity", err)
+		return key, fault.Wrap(fault.Internal, "make identity", err)
 	}
 	body := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	body = append([]byte("# key of "+ident.NodeIDOf(pub).String()+"\n"), body...)
+	body = append([]byte("# key of "+ident.NodeIDOf(pub[:]).String()+"\n"), body...)
 	return key, writeSecret(path, body)
 }
 
 // ReadSecret reads the cluster secret: 64 hexadecimal digits.
-func ReadSecret(path string) (s [32]byte, err error) {
+func ReadSecret(path string) (private.Key, error) {
+	var s [private.Size]byte
 	body, err := os.ReadFile(path)
 	if err != nil {
-		return s, fault.Wrap(kindOfFile(err), "read cluster secret", err)
+		return private.Key{}, fault.Wrap(kindOfFile(err), "read cluster secret", err)
 	}
 	text := strings.TrimSpace(string(body))
 	if n, err := hex.Decode(s[:], []byte(text)); len(text) != 64 || err != nil || n != 32 {
 		// The text is a secret: neither it nor the decoder's error, which quotes it, may show.
-		return [32]byte{}, fault.New(fault.Invalid, "read cluster secret "+path, "is not 64 hexadecimal digits")
+		return private.Key{}, fault.New(fault.Invalid, "read cluster secret "+path, "is not 64 hexadecimal digits")
 	}
-	return s, nil
+	return private.KeyOf(s), nil
 }
 
 // ReadClusterFile reads and checks a cluster file.

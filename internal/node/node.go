@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
 	"github.com/starling-swarm/starling/internal/netfault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // errCrashed is what ends a Run whose node crashed on purpose.
@@ -31,8 +31,8 @@ type Options struct {
 type Node struct {
 	cfg     Config
 	id      ident.NodeID
-	key     ed25519.PrivateKey
-	secret  [32]byte
+	key     private.SigningKey
+	secret  private.Key
 	file    *directory.ClusterFile
 	log     *slog.Logger
 	faults  *netfault.Switch
@@ -70,7 +70,8 @@ func New(cfg Config, opts Options) (*Node, error) {
 	if n.key, err = identity(cfg.IdentityFile, cfg.DataDir); err != nil {
 		return nil, err
 	}
-	n.id = ident.NodeIDOf(n.key.Public().(ed25519.PublicKey))
+	pub := n.key.Public()
+	n.id = ident.NodeIDOf(pub[:])
 	n.log = n.log.With("node", cfg.Name)
 	return n, nil
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"io/fs"
 	"net"
@@ -14,6 +13,7 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
+	"github.com/starling-swarm/starling/internal/private"
 	"github.com/starling-swarm/starling/internal/rpc"
 	"github.com/starling-swarm/starling/onionrouter"
 )
@@ -179,13 +179,13 @@ func listenUnix(path string) (net.Listener, error) {
 }
 
 // identity reads the node's key, or makes one for a node that never ran.
-func identity(path, dataDir string) (ed25519.PrivateKey, error) {
+func identity(path, dataDir string) (private.SigningKey, error) {
 	key, err := ReadIdentity(path)
 	if !errors.Is(err, fault.NotFound) {
 		return key, err
 	}
 	if _, statErr := os.Stat(filepath.Join(dataDir, "node.json")); statErr == nil {
-		return nil, err // a node that ran must not come back as another one
+		return private.SigningKey{}, err // a node that ran must not come back as another one
 	}
 	return NewIdentity(path)
 }

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -186,7 +185,7 @@ func (p *Plan) write() (*directory.ClusterFile, error) {
 		if err := writeSecret(filepath.Join(dir, "cluster.secret"), []byte(hex.EncodeToString(secret[:])+"\n")); err != nil {
 			return nil, err
 		}
-		pub := [32]byte(key.Public().(ed25519.PublicKey))
+		pub := key.Public()
 		configs[i] = p.config(i)
 		if len(signers) < p.signers() {
 			signers = append(signers, pub)
@@ -195,7 +194,7 @@ func (p *Plan) write() (*directory.ClusterFile, error) {
 		}
 		bootstrap = append(bootstrap, directory.Bootstrap{NodeID: ident.NodeIDOf(pub[:]), ClientAddrs: configs[i].Advertise.Client})
 	}
-	cf, err := directory.NewClusterFile(p.Name, [32]byte(admin.Public().(ed25519.PublicKey)), signers, 0, salt, bootstrap)
+	cf, err := directory.NewClusterFile(p.Name, admin.Public(), signers, 0, salt, bootstrap)
 	if err != nil {
 		return nil, err
 	}

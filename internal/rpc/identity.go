@@ -11,6 +11,7 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // Protocols that ALPN chooses on the peer listener.
@@ -26,23 +27,23 @@ type Identity struct {
 }
 
 // NewIdentity makes the certificate for a node's key. The certificate carries no name and no meaningful date: peers
-// compare its key with their pin and look at nothing else.
-func NewIdentity(key ed25519.PrivateKey) (*Identity, error) {
-	pub, ok := key.Public().(ed25519.PublicKey)
-	if !ok || len(key) != ed25519.PrivateKeySize {
-		return nil, fault.New(fault.Invalid, "make certificate", "key has %d bytes, want %d", len(key), ed25519.PrivateKeySize)
+// compare its key with their pin and look at nothing else. Errors: Invalid (there is no key), Internal.
+func NewIdentity(key private.SigningKey) (*Identity, error) {
+	if key.IsZero() {
+		return nil, fault.New(fault.Invalid, "make certificate", "there is no key")
 	}
+	pub := key.Public()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		Subject:      pkix.Name{CommonName: "starling"},
 		NotBefore:    time.Unix(0, 0),
 		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, pub, key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, ed25519.PublicKey(pub[:]), key.Reveal())
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "make certificate", err)
 	}
-	return &Identity{ID: ident.NodeIDOf(pub), cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}, nil
+	return &Identity{ID: ident.NodeIDOf(pub[:]), cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key.Reveal()}}, nil
 }
 
 // peerID returns the NodeID of the key that the other side of a finished handshake proved to hold.

@@ -3,7 +3,6 @@ package rpc
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"log/slog"
@@ -22,13 +21,14 @@ import (
 
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 	pb "github.com/starling-swarm/starling/proto/starling/v1"
 )
 
 func identity(t *testing.T, seed string) *Identity {
 	t.Helper()
 	h := sha256.Sum256([]byte(seed))
-	id, err := NewIdentity(ed25519.NewKeyFromSeed(h[:]))
+	id, err := NewIdentity(private.KeyOf(h).Signing())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package circuit
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net"
@@ -346,7 +345,7 @@ func TestDirectoryMustBeSignedByTheClusterFilesSigners(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, foreign, _ := ed25519.GenerateKey(nil)
+	foreign := newKey(t)
 	forged := &directory.Signed{Body: c.signed.Body, Signatures: []directory.Signature{{Sig: directory.Sign(foreign, c.signed.Body)}}}
 	for name, s := range map[string]*directory.Signed{
 		"by somebody else": forged,

@@ -2,7 +2,7 @@ package circuit
 
 import (
 	"context"
-	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -18,6 +18,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 	"github.com/starling-swarm/starling/internal/rpc"
 	"github.com/starling-swarm/starling/onionrouter"
 	pb "github.com/starling-swarm/starling/proto/starling/v1"
@@ -158,7 +159,7 @@ func (s storage) Subscribe(ctx context.Context, tag [32]byte, signed []byte, sen
 // testNode is one node of a test cluster: both listeners on loopback and a router.
 type testNode struct {
 	id     ident.NodeID
-	key    ed25519.PrivateKey
+	key    private.SigningKey
 	dir    string
 	peer   string // addresses, kept over restarts
 	client string
@@ -176,7 +177,7 @@ type testNode struct {
 type testCluster struct {
 	t       testing.TB
 	file    *directory.ClusterFile
-	admin   ed25519.PrivateKey
+	admin   private.SigningKey
 	nodes   []*testNode
 	boxes   *mailboxes
 	fetches int
@@ -188,15 +189,25 @@ type testCluster struct {
 	serve  *directory.Signed // what clients are given; nil: signed
 }
 
+func newKey(t testing.TB) private.SigningKey {
+	t.Helper()
+	seed, err := private.Draw(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seed.Signing()
+}
+
 // startCluster runs n nodes, of which every swarm has the given replicas (indexes).
 func startCluster(t testing.TB, n int, swarms ...[]int) *testCluster {
 	t.Helper()
 	c := &testCluster{t: t, boxes: newMailboxes()}
-	_, c.admin, _ = ed25519.GenerateKey(nil)
+	c.admin = newKey(t)
 	var boot []directory.Bootstrap
 	for range n {
-		_, key, _ := ed25519.GenerateKey(nil)
-		node := &testNode{id: ident.NodeIDOf(key.Public().(ed25519.PublicKey)), key: key, dir: t.TempDir(), peer: "127.0.0.1:0", client: "127.0.0.1:0"}
+		key := newKey(t)
+		pub := key.Public()
+		node := &testNode{id: ident.NodeIDOf(pub[:]), key: key, dir: t.TempDir(), peer: "127.0.0.1:0", client: "127.0.0.1:0"}
 		c.nodes = append(c.nodes, node)
 	}
 	slices.SortFunc(c.nodes, func(a, b *testNode) int { return slices.Compare(a.id[:], b.id[:]) })
@@ -204,7 +215,7 @@ func startCluster(t testing.TB, n int, swarms ...[]int) *testCluster {
 		c.start(node)
 		boot = append(boot, directory.Bootstrap{NodeID: node.id, ClientAddrs: []string{node.client}})
 	}
-	pub := [32]byte(c.admin.Public().(ed25519.PublicKey))
+	pub := c.admin.Public()
 	file, err := directory.NewClusterFile("test", pub, [][32]byte{pub}, 1, [32]byte{1}, boot)
 	if err != nil {
 		t.Fatal(err)
@@ -352,7 +363,7 @@ func (c *testCluster) publish(change func(*directory.Directory)) {
 	d.Nodes = nil
 	for _, n := range c.nodes {
 		d.Nodes = append(d.Nodes, directory.Node{
-			ID: n.id, Key: [32]byte(n.key.Public().(ed25519.PublicKey)), Roles: directory.RoleStorage | directory.RoleRelay | directory.RoleDirectory,
+			ID: n.id, Key: n.key.Public(), Roles: directory.RoleStorage | directory.RoleRelay | directory.RoleDirectory,
 			State: directory.Alive, Incarnation: 1, Weight: 100, PeerAddr: n.peer, ClientAddrs: []string{n.client}, OnionKeys: n.router.OnionKeys(),
 		})
 	}

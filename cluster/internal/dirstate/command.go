@@ -8,6 +8,7 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // commandVersion opens every command and every descriptor. A reader rejects any other.
@@ -203,9 +204,9 @@ func DecodeDescriptor(p []byte) (*Descriptor, error) {
 }
 
 // NewRegister returns the signed command for a descriptor.
-func NewRegister(key ed25519.PrivateKey, proof [32]byte, d *Descriptor) *Register {
+func NewRegister(key private.SigningKey, proof [32]byte, d *Descriptor) *Register {
 	r := &Register{Proof: proof, Descriptor: d.Encode()}
-	copy(r.Signature[:], ed25519.Sign(key, append([]byte(labelDescriptor), r.Descriptor...)))
+	r.Signature = key.Sign(append([]byte(labelDescriptor), r.Descriptor...))
 	return r
 }
 

@@ -2,7 +2,6 @@ package dirstate
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -13,21 +12,19 @@ import (
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 const begin = 1_800_000_000_000 // Unix milliseconds
 
-func keyOf(seed string) ed25519.PrivateKey {
+func keyOf(seed string) private.SigningKey {
 	h := sha256.Sum256([]byte(seed))
-	return ed25519.NewKeyFromSeed(h[:])
+	return private.KeyOf(h).Signing()
 }
 
-func publicOf(k ed25519.PrivateKey) (p [32]byte) {
-	copy(p[:], k.Public().(ed25519.PublicKey))
-	return p
-}
+func publicOf(k private.SigningKey) [32]byte { return k.Public() }
 
-func nodeKey(i int) ed25519.PrivateKey { return keyOf(fmt.Sprint("node", i)) }
+func nodeKey(i int) private.SigningKey { return keyOf(fmt.Sprint("node", i)) }
 
 func testFile(t testing.TB, signers int) *directory.ClusterFile {
 	t.Helper()

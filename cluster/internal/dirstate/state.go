@@ -2,13 +2,13 @@ package dirstate
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"reflect"
 	"slices"
 
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // keepVersions is how many versions may be waiting for signatures. While nodes register one after the other a
@@ -281,6 +281,6 @@ func (s *State) commit(now int64) Result {
 }
 
 // SignCurrent returns the Sign command of a member for the current version.
-func SignCurrent(key ed25519.PrivateKey, signer uint8, number uint64, body []byte) *Sign {
+func SignCurrent(key private.SigningKey, signer uint8, number uint64, body []byte) *Sign {
 	return &Sign{Version: number, Digest: directory.Digest(body), Signer: signer, Sig: directory.Sign(key, body)}
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
 	"github.com/starling-swarm/starling/internal/netfault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 // MaxMeta is the size in bytes of the largest metadata that a node can announce.
@@ -40,7 +41,7 @@ type Config struct {
 	Node      ident.NodeID  // required
 	Bind      string        // host:port to listen on, UDP and TCP; port 0 takes a free one ("0.0.0.0:0")
 	Advertise string        // host:port at which peers reach this node; the name is resolved again at every rejoin (the bound address)
-	Secret    [32]byte      // the cluster secret; the gossip key is derived from it
+	Secret    private.Key   // the cluster secret; the gossip key is derived from it
 	Meta      []byte        // what this node announces of itself, at most MaxMeta bytes
 	Join      []string      // host:port of other nodes; its own address among them does no harm
 	Rejoin    time.Duration // how often missing nodes are looked for (2 s)

@@ -17,6 +17,7 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
 	"github.com/starling-swarm/starling/internal/netfault"
+	"github.com/starling-swarm/starling/internal/private"
 )
 
 func TestMain(m *testing.M) {
@@ -227,7 +228,7 @@ func TestHealedPartitionClosesByItself(t *testing.T) {
 
 func TestOtherSecretIsNotHeard(t *testing.T) {
 	peers := ring(t, 2, nil)
-	stranger := run(t, Config{Node: nodeID(9), Secret: [32]byte{1}, Join: []string{peers[0].Addr(), peers[1].Addr()}})
+	stranger := run(t, Config{Node: nodeID(9), Secret: private.KeyOf([32]byte{1}), Join: []string{peers[0].Addr(), peers[1].Addr()}})
 	third := run(t, Config{Node: nodeID(3), Join: []string{peers[0].Addr()}})
 	peers[1].sees(t, third.id, Alive) // later than the stranger's first attempts
 	for _, p := range append(peers, third) {

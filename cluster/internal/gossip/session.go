@@ -67,7 +67,8 @@ func (g *Gossip) session(ctx context.Context) (again bool, err error) {
 	}
 	conf := memberlist.DefaultLANConfig()
 	conf.Name = nameOf(g.cfg.Node, uint64(time.Now().UnixMilli()))
-	if conf.SecretKey, err = hkdf.Key(sha256.New, g.cfg.Secret[:], nil, keyLabel, 32); err != nil {
+	secret := g.cfg.Secret.Reveal()
+	if conf.SecretKey, err = hkdf.Key(sha256.New, secret[:], nil, keyLabel, 32); err != nil {
 		return false, err
 	}
 	conf.Transport = g.socks.use(advertised.Addr().AsSlice(), int(advertised.Port()))
