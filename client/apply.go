@@ -261,7 +261,7 @@ func (a *applied) queueReceipts(tx *store.Tx) {
 		if err != nil {
 			continue // only for invalid UTF-8, of which there is none
 		}
-		leg := store.Leg{Kind: store.LegReceipt, Peer: peer, SentAt: a.now.UnixMilli(), Body: body,
+		leg := store.Leg{Kind: store.LegReceipt, Peer: peer.Key(), SentAt: a.now.UnixMilli(), Body: body,
 			Due: a.now.Add(spread(a.c.pace.receiptMin, a.c.pace.receiptMax)).UnixMilli()}
 		rand.Read(leg.Message[:])
 		tx.AddLeg(&leg)

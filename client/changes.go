@@ -330,7 +330,7 @@ func (c *Client) queueChange(tx *store.Tx, to ident.Peer, stamp store.Stamp, bod
 		return nil, fault.Wrap(fault.Internal, "encode message", err)
 	}
 	if !own {
-		leg := store.Leg{Kind: store.LegMessage, Peer: peer, Message: stamp.Change, SentAt: stamp.At, Body: raw}
+		leg := store.Leg{Kind: store.LegMessage, Peer: peer.Key(), Message: stamp.Change, SentAt: stamp.At, Body: raw}
 		if err := c.queueFirstLeg(tx, &p, leg, c.net.Now()); err != nil {
 			return nil, err
 		}
@@ -350,7 +350,7 @@ func (c *Client) queueQuiet(tx *store.Tx, peer ident.AccountID, body *bodyv1.Bod
 	if err != nil {
 		return fault.Wrap(fault.Internal, "encode message", err)
 	}
-	leg := store.Leg{Kind: store.LegReceipt, Peer: peer, SentAt: c.nowMS(), Body: raw, Due: due.UnixMilli()}
+	leg := store.Leg{Kind: store.LegReceipt, Peer: peer.Key(), SentAt: c.nowMS(), Body: raw, Due: due.UnixMilli()}
 	rand.Read(leg.Message[:])
 	tx.AddLeg(&leg)
 	return tx.Err()

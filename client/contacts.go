@@ -212,7 +212,7 @@ func (c *Client) ResolvePeer(ctx context.Context, s string) (ident.AccountID, er
 	if err != nil {
 		return ident.AccountID{}, err
 	}
-	return found.Key(), nil
+	return ident.AccountID(found.Key()), nil
 }
 
 // parsePeer reads an account ID or a share link. What looks like an ID but cannot be one is NotFound: no account has

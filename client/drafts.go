@@ -39,7 +39,7 @@ func (c *Client) SetDraft(ctx context.Context, peer ident.Peer, text string) err
 		if err != nil {
 			return fault.Wrap(fault.Internal, "encode draft", err)
 		}
-		leg := store.Leg{Kind: store.LegDraft, Peer: c.me, Message: ident.MessageID(key[1:17]), SentAt: at, Body: raw}
+		leg := store.Leg{Kind: store.LegDraft, Peer: c.me.Key(), Message: ident.MessageID(key[1:17]), SentAt: at, Body: raw}
 		tx.DropDraftLegs(leg.Message)
 		tx.AddLeg(&leg)
 		return nil

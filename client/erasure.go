@@ -211,7 +211,7 @@ func (c *Client) fetchUpTo(ctx context.Context, t time.Time) error {
 	if err := c.update(func(tx *store.Tx) error {
 		tx.Advance(fetchedKey, uint64(t.UnixMilli()))
 		if c.keys.manyDevices() {
-			tx.AddLeg(&store.Leg{Kind: store.LegFetched, Peer: c.me, SentAt: t.UnixMilli()})
+			tx.AddLeg(&store.Leg{Kind: store.LegFetched, Peer: c.me.Key(), SentAt: t.UnixMilli()})
 		}
 		return nil
 	}); err != nil {

@@ -21,14 +21,14 @@ type refusing struct {
 	judge atomic.Pointer[func(*envelope.Request) error]
 }
 
-func (n *refusing) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n *refusing) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if f := n.judge.Load(); f != nil {
 		r, err := envelope.DecodeRequest(b)
 		if err == nil {
 			err = (*f)(r)
 		}
 		if err != nil {
-			return nil, [3]ident.NodeID{}, err
+			return nil, ident.Path{}, err
 		}
 	}
 	return n.Network.Do(ctx, purpose, m, b, sign)

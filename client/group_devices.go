@@ -75,7 +75,7 @@ func (c *Client) handOverGroups() error {
 
 func (c *Client) addGroupCopy(tx *store.Tx, cp account.GroupCopy) int64 {
 	now := c.nowMS()
-	leg := store.Leg{Kind: store.LegGroupCopy, Peer: c.me, SentAt: now, Body: cp.Encode(), Due: now}
+	leg := store.Leg{Kind: store.LegGroupCopy, Peer: c.me.Key(), SentAt: now, Body: cp.Encode(), Due: now}
 	rand.Read(leg.Message[:])
 	tx.AddLeg(&leg)
 	c.out.kick(c.me)

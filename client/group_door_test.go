@@ -391,10 +391,10 @@ type closed struct {
 	shut *atomic.Bool
 }
 
-func (n *closed) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n *closed) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if r, err := envelope.DecodeRequest(b); err == nil && n.shut.Load() {
 		if put, ok := r.Ops[0].(envelope.Store); ok && put.Namespace == envelope.GroupLog {
-			return nil, [3]ident.NodeID{}, fault.New(fault.Limited, "append commit", "1024 joined in this generation")
+			return nil, ident.Path{}, fault.New(fault.Limited, "append commit", "1024 joined in this generation")
 		}
 	}
 	return n.Network.Do(ctx, purpose, m, b, sign)

@@ -322,10 +322,10 @@ func (k seedKey) Sign(msg []byte) [64]byte { return k.seed.Signing().Sign(msg) }
 const groupTimeout = 20 * time.Second
 
 // groupRequest carries operations to a group's mailbox, on the circuit of its subscription.
-func (c *Client) groupRequest(ctx context.Context, id ident.GroupID, key account.Signer, ops ...envelope.Op) (*envelope.Response, [3]ident.NodeID, error) {
+func (c *Client) groupRequest(ctx context.Context, id ident.GroupID, key account.Signer, ops ...envelope.Op) (*envelope.Response, ident.Path, error) {
 	mailbox, err := account.GroupMailboxOf(id, c.cluster.ID)
 	if err != nil {
-		return nil, [3]ident.NodeID{}, err
+		return nil, ident.Path{}, err
 	}
 	ctx, stop := context.WithTimeout(ctx, groupTimeout)
 	defer stop()

@@ -44,7 +44,7 @@ func (a *applied) sendInvitation(tx *store.Tx, to ident.AccountID, in *groups.In
 	if err != nil {
 		return fault.Wrap(fault.Internal, "encode invitation", err)
 	}
-	leg := store.Leg{Kind: store.LegReceipt, Peer: to, SentAt: a.now.UnixMilli(), Body: body, Due: a.now.UnixMilli()}
+	leg := store.Leg{Kind: store.LegReceipt, Peer: to.Key(), SentAt: a.now.UnixMilli(), Body: body, Due: a.now.UnixMilli()}
 	rand.Read(leg.Message[:])
 	tx.AddLeg(&leg)
 	a.c.savePerson(tx, p)

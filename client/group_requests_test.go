@@ -81,7 +81,7 @@ type slowAsks struct {
 	once sync.Once
 }
 
-func (n *slowAsks) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n *slowAsks) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if r, err := envelope.DecodeRequest(b); err == nil {
 		for _, op := range r.Ops {
 			if get, ok := op.(envelope.Retrieve); ok && slices.Contains(get.Namespaces, envelope.GroupAsk) {

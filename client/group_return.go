@@ -104,7 +104,7 @@ func (c *Client) sayOfGroup(tx *store.Tx, to ident.AccountID, r *bodyv1.GroupRet
 	if err != nil {
 		return err
 	}
-	leg := store.Leg{Kind: store.LegReceipt, Peer: to, SentAt: c.nowMS(), Body: body, Due: c.nowMS()}
+	leg := store.Leg{Kind: store.LegReceipt, Peer: to.Key(), SentAt: c.nowMS(), Body: body, Due: c.nowMS()}
 	rand.Read(leg.Message[:])
 	tx.AddLeg(&leg)
 	c.out.kick(to)

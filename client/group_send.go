@@ -102,7 +102,7 @@ func (c *Client) queueGroup(tx *store.Tx, id ident.GroupID, m Outgoing, now time
 		sent, err = c.sentBefore(tx, m.ID)
 		return sent, nil, err
 	}
-	if err := c.queueGroupLeg(tx, g, store.Leg{Kind: store.LegGroup, Peer: id, Message: m.ID, SentAt: ms, Body: raw}); err != nil {
+	if err := c.queueGroupLeg(tx, g, store.Leg{Kind: store.LegGroup, Peer: id.Key(), Message: m.ID, SentAt: ms, Body: raw}); err != nil {
 		return sent, nil, err
 	}
 	c.endDraft(tx, row.Conversation, ms)
@@ -162,7 +162,7 @@ func (c *Client) queueGroupChange(tx *store.Tx, id ident.GroupID, stamp store.St
 	if err := g.mayWrite("change message"); err != nil {
 		return nil, err
 	}
-	return raw, c.queueGroupLeg(tx, g, store.Leg{Kind: store.LegGroup, Peer: id, Message: stamp.Change, SentAt: stamp.At, Body: raw})
+	return raw, c.queueGroupLeg(tx, g, store.Leg{Kind: store.LegGroup, Peer: id.Key(), Message: stamp.Change, SentAt: stamp.At, Body: raw})
 }
 
 // toldKey names the change of our profile that a group was told last.
@@ -193,7 +193,7 @@ func (c *Client) introduce(tx *store.Tx, g *group) error {
 	if err != nil {
 		return fault.Wrap(fault.Internal, "encode profile", err)
 	}
-	leg := store.Leg{Kind: store.LegGroup, Peer: g.ID, SentAt: c.nowMS(), Body: raw}
+	leg := store.Leg{Kind: store.LegGroup, Peer: g.ID.Key(), SentAt: c.nowMS(), Body: raw}
 	rand.Read(leg.Message[:])
 	return c.queueGroupLeg(tx, g, leg)
 }
@@ -201,7 +201,7 @@ func (c *Client) introduce(tx *store.Tx, g *group) error {
 // queueErase lets a moderator's device take a message off the nodes, too, if it knows where it lies there.
 func (c *Client) queueErase(tx *store.Tx, g *group, m *store.Message) {
 	if len(m.Envelope) == len(envelope.Hash{}) {
-		tx.AddLeg(&store.Leg{Kind: store.LegErase, Peer: g.ID, Message: m.ID, SentAt: c.nowMS(), Body: m.Envelope})
+		tx.AddLeg(&store.Leg{Kind: store.LegErase, Peer: g.ID.Key(), Message: m.ID, SentAt: c.nowMS(), Body: m.Envelope})
 	}
 }
 

@@ -45,10 +45,10 @@ func (n *counted) since(t time.Time) (out []asked) {
 	return out
 }
 
-func (n *counted) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n *counted) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	r, err := envelope.DecodeRequest(b)
 	if err != nil {
-		return nil, [3]ident.NodeID{}, err
+		return nil, ident.Path{}, err
 	}
 	what := purpose + ":"
 	for _, op := range r.Ops {

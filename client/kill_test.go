@@ -37,12 +37,12 @@ func (s *swarm) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *swarm) Do(_ context.Context, _ string, m ident.MailboxID, b []byte, _ client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (s *swarm) Do(_ context.Context, _ string, m ident.MailboxID, b []byte, _ client.SignFunc) (*envelope.Response, ident.Path, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, err := envelope.DecodeRequest(b)
 	if err != nil {
-		return nil, [3]ident.NodeID{}, err
+		return nil, ident.Path{}, err
 	}
 	resp := &envelope.Response{Failed: -1, Clock: s.Now().UnixMilli()}
 	for _, op := range r.Ops {

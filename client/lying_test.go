@@ -59,7 +59,7 @@ func (l *liar) Subscribe(ctx context.Context, m ident.MailboxID, build func() []
 	})
 }
 
-func (l *liar) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (l *liar) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	resp, path, err := l.Network.Do(ctx, purpose, m, b, sign)
 	if err != nil {
 		return nil, path, err
@@ -301,10 +301,10 @@ type catching struct {
 	commits chan []byte
 }
 
-func (n *catching) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n *catching) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	r, err := envelope.DecodeRequest(b)
 	if err != nil {
-		return nil, [3]ident.NodeID{}, err
+		return nil, ident.Path{}, err
 	}
 	for _, op := range r.Ops {
 		put, ok := op.(envelope.Store)
@@ -317,7 +317,7 @@ func (n *catching) Do(ctx context.Context, purpose string, m ident.MailboxID, b 
 			default:
 			}
 		}
-		return nil, [3]ident.NodeID{}, fault.New(fault.Unavailable, "test", "nothing is stored")
+		return nil, ident.Path{}, fault.New(fault.Unavailable, "test", "nothing is stored")
 	}
 	return n.Network.Do(ctx, purpose, m, b, sign)
 }

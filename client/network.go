@@ -25,7 +25,7 @@ type Network interface {
 	// Do carries one encoded request to mailbox and returns the answer and the path of the circuit that brought it.
 	// Requests are idempotent: an attempt whose outcome is unknown is repeated on another circuit. Errors are those of
 	// the whole request; the results of its operations are in the response.
-	Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign SignFunc) (*envelope.Response, [3]ident.NodeID, error)
+	Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign SignFunc) (*envelope.Response, ident.Path, error)
 	// Subscribe sends what build returns and calls handle for every envelope, in order, until ctx ends, the circuit
 	// dies, the storage node ends the subscription, or handle fails.
 	Subscribe(ctx context.Context, mailbox ident.MailboxID, build func() []byte, sign SignFunc, handle func(envelope.Envelope) error) error
@@ -160,7 +160,7 @@ func (c *Client) WaitOnline(ctx context.Context) error {
 
 // request carries r to its mailbox, signed by key (nil: unsigned), and returns the answer. An error is the request's
 // own or, for a request in mode All, that of the operation that failed.
-func (c *Client) request(ctx context.Context, purpose string, r *envelope.Request, key account.Signer) (*envelope.Response, [3]ident.NodeID, error) {
+func (c *Client) request(ctx context.Context, purpose string, r *envelope.Request, key account.Signer) (*envelope.Response, ident.Path, error) {
 	sign := unsigned
 	if key != nil {
 		r.Authority, sign = key.Public(), signWith(key)

@@ -64,12 +64,12 @@ func (o *outbox) run(ctx context.Context) error {
 }
 
 func (o *outbox) kickWaiting() error {
-	var peers [][33]byte
+	var peers []ident.PeerKey
 	err := o.c.p.db.View(func(tx *store.Tx) error {
 		peers = tx.LegPeers()
 		return nil
 	})
-	for _, p := range append(peers, o.c.me) {
+	for _, p := range append(peers, o.c.me.Key()) {
 		o.kick(p)
 	}
 	return err
@@ -233,7 +233,7 @@ func (c *Client) deliverInbox(ctx context.Context, leg store.Leg) (path [3]ident
 				return path, err
 			}
 		}
-		p, err := c.lookup(leg.Peer)
+		p, err := c.lookup(ident.AccountID(leg.Peer))
 		if err != nil {
 			return path, err
 		}
@@ -245,7 +245,7 @@ func (c *Client) deliverInbox(ctx context.Context, leg store.Leg) (path [3]ident
 			return path, err
 		}
 		leg.Sealed, minSeq = nil, f.Head
-		if err := c.fetchPerson(ctx, leg.Peer, minSeq); err != nil {
+		if err := c.fetchPerson(ctx, ident.AccountID(leg.Peer), minSeq); err != nil {
 			return path, err
 		}
 	}
@@ -263,7 +263,7 @@ func outlived(leg store.Leg, now time.Time) bool {
 func (c *Client) sealLeg(ctx context.Context, leg *store.Leg, minSeq uint64) error {
 	for fetched := false; ; fetched = true {
 		now := c.net.Now()
-		p, err := c.lookup(leg.Peer)
+		p, err := c.lookup(ident.AccountID(leg.Peer))
 		if err != nil {
 			return err
 		}
@@ -273,7 +273,7 @@ func (c *Client) sealLeg(ctx context.Context, leg *store.Leg, minSeq uint64) err
 				return err
 			}
 		}
-		if err := c.fetchPerson(ctx, leg.Peer, minSeq); err != nil {
+		if err := c.fetchPerson(ctx, ident.AccountID(leg.Peer), minSeq); err != nil {
 			return err
 		}
 	}
@@ -283,20 +283,20 @@ func (c *Client) sealLeg(ctx context.Context, leg *store.Leg, minSeq uint64) err
 // second failure is for good.
 func (c *Client) trySeal(leg *store.Leg, now time.Time) (done bool, err error) {
 	err = c.updateLazy(func(tx *store.Tx) error {
-		p, err := c.person(tx, leg.Peer)
+		p, err := c.person(tx, ident.AccountID(leg.Peer))
 		if err != nil {
 			return err
 		}
 		if c.isContested(&p.Peer) {
-			return errContested(leg.Peer)
+			return errContested(ident.AccountID(leg.Peer))
 		}
 		if p.chain == nil || p.record == nil {
-			return errNoDayKey(leg.Peer)
+			return errNoDayKey(ident.AccountID(leg.Peer))
 		}
 		blob, err := c.sealFor(&p, account.Outgoing{ID: leg.Message, SentAt: leg.SentAt, Body: leg.Body}, now)
 		if err != nil {
 			if errors.Is(err, fault.Stale) {
-				return errNoDayKey(leg.Peer)
+				return errNoDayKey(ident.AccountID(leg.Peer))
 			}
 			return err
 		}

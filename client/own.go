@@ -14,10 +14,10 @@ import (
 
 // ownRequest carries r to the account's own mailbox, signed by the authority of the generation that this device takes
 // part in. Stale and Denied mean that the account may have gone on to another one: see catchUpOwn.
-func (c *Client) ownRequest(ctx context.Context, r *envelope.Request) (*envelope.Response, [3]ident.NodeID, error) {
+func (c *Client) ownRequest(ctx context.Context, r *envelope.Request) (*envelope.Response, ident.Path, error) {
 	key, err := c.keys.authority()
 	if err != nil {
-		return nil, [3]ident.NodeID{}, err
+		return nil, ident.Path{}, err
 	}
 	r.Mailbox = c.mailbox
 	return c.request(ctx, PurposeInbox, r, key)
@@ -165,7 +165,7 @@ func (c *Client) afterAdoption(a *account.Adoption) error {
 	var events []Event
 	err := c.p.db.Update(func(tx *store.Tx) error {
 		if a.Announce {
-			tx.AddLeg(&store.Leg{Kind: store.LegAnnounce, Peer: c.me, SentAt: c.nowMS()})
+			tx.AddLeg(&store.Leg{Kind: store.LegAnnounce, Peer: c.me.Key(), SentAt: c.nowMS()})
 		}
 		events = c.recordDevices(tx, a)
 		return c.renewGroupAsks(tx)

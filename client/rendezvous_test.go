@@ -292,10 +292,10 @@ type brief struct {
 	die  func()
 }
 
-func (n brief) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n brief) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if n.left.Add(-1) < 0 {
 		n.die()
-		return nil, [3]ident.NodeID{}, fault.New(fault.Unavailable, "send", "dead")
+		return nil, ident.Path{}, fault.New(fault.Unavailable, "send", "dead")
 	}
 	return n.Network.Do(ctx, purpose, mailbox, request, sign)
 }
@@ -383,11 +383,11 @@ type lastWord struct {
 	fail *atomic.Bool
 }
 
-func (n lastWord) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n lastWord) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	r, err := envelope.DecodeRequest(request)
 	if err == nil && n.fail.Load() {
 		if put, ok := r.Ops[0].(envelope.Store); ok && put.Namespace == envelope.Blobs {
-			return nil, [3]ident.NodeID{}, fault.New(fault.Unavailable, "send", "lost")
+			return nil, ident.Path{}, fault.New(fault.Unavailable, "send", "lost")
 		}
 	}
 	return n.Network.Do(ctx, purpose, mailbox, request, sign)

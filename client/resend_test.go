@@ -30,7 +30,7 @@ func (n *tapped) tap(f func(purpose string, r *envelope.Request, resp *envelope.
 	n.after = f
 }
 
-func (n *tapped) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n *tapped) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	resp, path, err := n.Network.Do(ctx, purpose, m, b, sign)
 	n.mu.Lock()
 	defer n.mu.Unlock()

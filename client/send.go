@@ -137,7 +137,7 @@ func (c *Client) queue(tx *store.Tx, to ident.Peer, m Outgoing, now time.Time) (
 		return sent, nil, false, err
 	}
 	if !self {
-		if err := c.queueFirstLeg(tx, &p, store.Leg{Kind: store.LegMessage, Peer: peer, Message: m.ID, SentAt: ms, Body: body}, now); err != nil {
+		if err := c.queueFirstLeg(tx, &p, store.Leg{Kind: store.LegMessage, Peer: peer.Key(), Message: m.ID, SentAt: ms, Body: body}, now); err != nil {
 			return sent, nil, false, err
 		}
 		if dirty, err = c.approve(tx, &p, ms); err != nil {
@@ -183,7 +183,7 @@ func (c *Client) queueCopy(tx *store.Tx, to [33]byte, chain *account.Chain, id i
 	if self {
 		due = sentAt
 	}
-	tx.AddLeg(&store.Leg{Kind: store.LegCopy, Peer: c.me, Message: id, SentAt: sentAt, Body: cp.Encode(), Due: due})
+	tx.AddLeg(&store.Leg{Kind: store.LegCopy, Peer: c.me.Key(), Message: id, SentAt: sentAt, Body: cp.Encode(), Due: due})
 }
 
 // composeText encodes a text message, with what the recipient does not know of our profile yet.

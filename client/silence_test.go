@@ -23,9 +23,9 @@ type blocked struct {
 
 func (n blocked) Probe(context.Context) error { return n.probe() }
 
-func (n blocked) Do(ctx context.Context, purpose string, m ident.MailboxID, r []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n blocked) Do(ctx context.Context, purpose string, m ident.MailboxID, r []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if !n.open.Load() {
-		return nil, [3]ident.NodeID{}, fault.New(fault.Unavailable, "build circuit", "no answer in time")
+		return nil, ident.Path{}, fault.New(fault.Unavailable, "build circuit", "no answer in time")
 	}
 	return n.Network.Do(ctx, purpose, m, r, sign)
 }

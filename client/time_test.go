@@ -78,7 +78,7 @@ type timed struct {
 
 func (n timed) Now() time.Time { return n.at(n.Network.Now()) }
 
-func (n timed) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n timed) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	resp, path, err := n.Network.Do(ctx, purpose, m, b, sign)
 	if err == nil {
 		resp.Clock = n.atMS(resp.Clock)

@@ -101,7 +101,7 @@ func scalarOne() *edwards25519.Scalar {
 	return s
 }
 
-func blindingFactor(id [33]byte, cluster ident.ClusterID) *edwards25519.Scalar {
+func blindingFactor(id ident.PeerKey, cluster ident.ClusterID) *edwards25519.Scalar {
 	h := sha512.New()
 	h.Write([]byte(labelMailboxBlind))
 	h.Write(id[:]) // type byte and root key
@@ -119,7 +119,7 @@ func MailboxOf(id ident.AccountID, cluster ident.ClusterID) (m ident.MailboxID, 
 	if err != nil {
 		return m, err
 	}
-	copy(m[:], new(edwards25519.Point).ScalarMult(blindingFactor(id, cluster), p).Bytes())
+	copy(m[:], new(edwards25519.Point).ScalarMult(blindingFactor(id.Key(), cluster), p).Bytes())
 	return m, nil
 }
 
@@ -133,7 +133,7 @@ type MailboxKey struct {
 
 // MailboxKey returns the key of the account's mailbox in a cluster.
 func (r *Root) MailboxKey(cluster ident.ClusterID) *MailboxKey {
-	return blindedKey(r.sign.seed(), r.ID(), cluster)
+	return blindedKey(r.sign.seed(), r.ID().Key(), cluster)
 }
 
 // GroupMailboxOf returns the mailbox of a closed group in a cluster: that of an account, but for the type byte.
@@ -146,7 +146,7 @@ func GroupMailboxOf(id ident.GroupID, cluster ident.ClusterID) (m ident.MailboxI
 	if wrong != "" {
 		return m, fault.New(fault.NotFound, "group "+id.String()[:10], "no such group: its key %s", wrong)
 	}
-	copy(m[:], new(edwards25519.Point).ScalarMult(blindingFactor(id, cluster), p).Bytes())
+	copy(m[:], new(edwards25519.Point).ScalarMult(blindingFactor(id.Key(), cluster), p).Bytes())
 	return m, nil
 }
 
@@ -157,10 +157,10 @@ func GroupMailboxKey(seed private.Key, cluster ident.ClusterID) *MailboxKey {
 	id := ident.GroupID{ident.GroupType}
 	copy(id[1:], pub[:])
 	k.wipe()
-	return blindedKey(seed.Reveal(), id, cluster)
+	return blindedKey(seed.Reveal(), id.Key(), cluster)
 }
 
-func blindedKey(seed [32]byte, id [33]byte, cluster ident.ClusterID) *MailboxKey {
+func blindedKey(seed [32]byte, id ident.PeerKey, cluster ident.ClusterID) *MailboxKey {
 	h := sha512.Sum512(seed[:])
 	a, err := edwards25519.NewScalar().SetBytesWithClamping(h[:32])
 	if err != nil {

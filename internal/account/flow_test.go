@@ -354,7 +354,7 @@ func TestLinkedDevicesOpenTheSameMail(t *testing.T) {
 		}
 	}
 	// Copies and documents.
-	blob, err := second.SealCopy(rand.Reader, CopySent, (&SentCopy{To: bob.id, Certs: pinned, Body: []byte("sent")}).Encode(), now)
+	blob, err := second.SealCopy(rand.Reader, CopySent, (&SentCopy{To: bob.id.Key(), Certs: pinned, Body: []byte("sent")}).Encode(), now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,7 +165,7 @@ func FuzzCopyBodies(f *testing.F) {
 	alice := newPerson(f, 1, testStart)
 	alice.link("second", testStart)
 	s := alice.devices[0]
-	f.Add((&SentCopy{To: alice.id, Certs: s.chain, Body: []byte("x")}).Encode())
+	f.Add((&SentCopy{To: alice.id.Key(), Certs: s.chain, Body: []byte("x")}).Encode())
 	for _, e := range alice.box.in(envelope.Sync) {
 		if _, body, err := s.OpenCopy(e.Body); err == nil {
 			f.Add(body)

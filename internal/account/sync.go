@@ -26,7 +26,7 @@ const (
 
 // SentCopy tells own devices of a sent message. Its recipient counts as approved.
 type SentCopy struct {
-	To     [33]byte // account or group ID
+	To     ident.PeerKey // account or group ID
 	ID     ident.MessageID
 	SentAt int64
 	Certs  *Chain // the recipient's chain; nil for groups, and without effect if it has more than MaxLinks links

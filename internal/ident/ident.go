@@ -35,6 +35,9 @@ type MessageID [16]byte
 // NodeID is SHA-256 of a node's raw Ed25519 public key. 64 hex digits as text.
 type NodeID [32]byte
 
+// Path is the relays of a circuit in order: guard, middle, exit. The zero Path is none.
+type Path [3]NodeID
+
 // ClusterID names a cluster (see directory.ClusterFile). 64 hex digits as text.
 type ClusterID [32]byte
 

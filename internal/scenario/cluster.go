@@ -67,7 +67,7 @@ func mailboxOf(c *node.Embedded, id ident.Peer) (ident.MailboxID, error) {
 	if g, ok := id.(ident.GroupID); ok {
 		return account.GroupMailboxOf(g, c.ClusterFile().ID)
 	}
-	return account.MailboxOf(id.Key(), c.ClusterFile().ID)
+	return account.MailboxOf(ident.AccountID(id.Key()), c.ClusterFile().ID)
 }
 
 // leaderOf asks a running node who leads the swarm of a peer's mailbox.

@@ -83,8 +83,8 @@ func (n *Network) newLive(ctx context.Context, cancel context.CancelFunc, k key,
 	return c, nil
 }
 
-func (c *live) hops() [3]ident.NodeID {
-	return [3]ident.NodeID{c.path.Guard, c.path.Middle, c.path.Exit}
+func (c *live) hops() ident.Path {
+	return ident.Path{c.path.Guard, c.path.Middle, c.path.Exit}
 }
 
 func (c *live) info(purpose string) Info {

@@ -61,7 +61,7 @@ type Status struct {
 // Info is one live circuit.
 type Info struct {
 	Purpose string
-	Path    [3]ident.NodeID // guard, middle, exit
+	Path    ident.Path // guard, middle, exit
 	Storage ident.NodeID
 	Age     time.Duration
 	RTT     time.Duration // of the newest PING; 0: none yet
@@ -178,7 +178,7 @@ const (
 // attempt whose outcome is unknown is repeated on another circuit, and so is one that the swarm could not serve, until
 // ctx ends; then the error is Unavailable around what the last attempt met. Results of operations, with their errors,
 // are in the response.
-func (n *Network) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign SignFunc) (*envelope.Response, [3]ident.NodeID, error) {
+func (n *Network) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign SignFunc) (*envelope.Response, ident.Path, error) {
 	k := key{purpose, mailbox}
 	for wait := retryMin; ; wait = min(2*wait, retryMax) {
 		resp, c, err := n.attempt(ctx, k, request, sign)
@@ -189,11 +189,11 @@ func (n *Network) Do(ctx context.Context, purpose string, mailbox ident.MailboxI
 			}
 		}
 		if !retryable(err) {
-			return nil, [3]ident.NodeID{}, err
+			return nil, ident.Path{}, err
 		}
 		n.note(err)
 		if !sleep(ctx, wait/2+n.jitter(wait/2)) {
-			return nil, [3]ident.NodeID{}, fault.Wrap(fault.Unavailable, "reach mailbox", err)
+			return nil, ident.Path{}, fault.Wrap(fault.Unavailable, "reach mailbox", err)
 		}
 	}
 }

@@ -31,7 +31,7 @@ type Message struct {
 	StoredAt     int64
 	DeliveredAt  int64
 	ReadAt       int64
-	Path         [3]ident.NodeID
+	Path         ident.Path
 	Replicas     int
 	MailboxSeq   uint64 // of messages of others; 0 for our own
 	ExpiresAt    int64
@@ -66,8 +66,8 @@ func scanMessage(s *sqlite3.Stmt) (m Message) {
 	return m
 }
 
-func pathBlob(p [3]ident.NodeID) any {
-	if p == [3]ident.NodeID{} {
+func pathBlob(p ident.Path) any {
+	if p == (ident.Path{}) {
 		return nil
 	}
 	b := make([]byte, 0, 96)

@@ -29,7 +29,7 @@ const Held = int64(1) << 62
 type Leg struct {
 	ID       int64
 	Kind     LegKind
-	Peer     [33]byte // account or group
+	Peer     ident.PeerKey // account or group
 	Message  ident.MessageID
 	SentAt   int64
 	Body     []byte
@@ -73,7 +73,7 @@ func (tx *Tx) Legs(f func(Leg) bool) {
 }
 
 // NextLeg returns the oldest leg to peer that is due at now. If none is, at is when the next one will be (0: never).
-func (tx *Tx) NextLeg(peer [33]byte, now int64) (l Leg, ok bool, at int64) {
+func (tx *Tx) NextLeg(peer ident.PeerKey, now int64) (l Leg, ok bool, at int64) {
 	tx.Query("SELECT "+legColumns+" FROM outbox WHERE peer = ? AND due <= ? ORDER BY leg LIMIT 1", []any{peer[:], now}, func(s *sqlite3.Stmt) bool {
 		l, ok = scanLeg(s), true
 		return false
@@ -89,9 +89,9 @@ func (tx *Tx) NextLeg(peer [33]byte, now int64) (l Leg, ok bool, at int64) {
 }
 
 // LegPeers returns the accounts and groups that legs go to.
-func (tx *Tx) LegPeers() (out [][33]byte) {
+func (tx *Tx) LegPeers() (out []ident.PeerKey) {
 	tx.Query("SELECT DISTINCT peer FROM outbox", nil, func(s *sqlite3.Stmt) bool {
-		out = append(out, [33]byte(s.ColumnRawBlob(0)))
+		out = append(out, ident.PeerKey(s.ColumnRawBlob(0)))
 		return true
 	})
 	return out

@@ -59,7 +59,7 @@ func TestMessagesComeBackAsTheyWentIn(t *testing.T) {
 		if again := *in; tx.AddMessage(&again) {
 			t.Error("second insert: got new, want known")
 		}
-		in.State, in.Path, in.Replicas, in.StoredAt = 2, [3]ident.NodeID{{1}, {2}, {3}}, 2, 7
+		in.State, in.Path, in.Replicas, in.StoredAt = 2, ident.Path{{1}, {2}, {3}}, 2, 7
 		tx.SaveMessage(in)
 		return nil
 	}))
@@ -171,12 +171,12 @@ func TestOutboxKeepsOrderAndDueTimes(t *testing.T) {
 	db := fresh(t)
 	a, b := ident.AccountID{5, 1}, ident.AccountID{5, 2}
 	next := func(peer ident.AccountID, now int64) (leg Leg, ok bool, at int64) {
-		must(t, db.View(func(tx *Tx) error { leg, ok, at = tx.NextLeg(peer, now); return nil }))
+		must(t, db.View(func(tx *Tx) error { leg, ok, at = tx.NextLeg(peer.Key(), now); return nil }))
 		return leg, ok, at
 	}
-	first, late, copied := Leg{Kind: LegMessage, Peer: a, Message: ident.MessageID{1}}, Leg{Kind: LegReceipt, Peer: a, Due: 100},
-		Leg{Kind: LegCopy, Peer: b, Message: ident.MessageID{1}, Due: Held}
-	second := Leg{Kind: LegMessage, Peer: a, Message: ident.MessageID{2}, Sealed: []byte("sealed"), Certs: 4}
+	first, late, copied := Leg{Kind: LegMessage, Peer: a.Key(), Message: ident.MessageID{1}}, Leg{Kind: LegReceipt, Peer: a.Key(), Due: 100},
+		Leg{Kind: LegCopy, Peer: b.Key(), Message: ident.MessageID{1}, Due: Held}
+	second := Leg{Kind: LegMessage, Peer: a.Key(), Message: ident.MessageID{2}, Sealed: []byte("sealed"), Certs: 4}
 	must(t, db.Update(func(tx *Tx) error {
 		for _, l := range []*Leg{&first, &late, &second, &copied} {
 			tx.AddLeg(l)
