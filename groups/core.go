@@ -42,8 +42,10 @@ func (i *Info) Equal(o *Info) bool {
 }
 
 func (i *Info) check() error {
-	if len(i.Name) > MaxName || len(i.About) > MaxAbout || len(i.Picture) > MaxPicture || !utf8.ValidString(i.Name) || !utf8.ValidString(i.About) {
-		return fault.New(fault.Invalid, "read group info", "name of %d, text of %d and picture of %d bytes, want at most %d, %d and %d, texts of UTF-8",
+	if len(i.Name) > MaxName || len(i.About) > MaxAbout || len(i.Picture) > MaxPicture ||
+		!utf8.ValidString(i.Name) || !utf8.ValidString(i.About) {
+		return fault.New(fault.Invalid, "read group info",
+			"name of %d, text of %d and picture of %d bytes, want at most %d, %d and %d, texts of UTF-8",
 			len(i.Name), len(i.About), len(i.Picture), MaxName, MaxAbout, MaxPicture)
 	}
 	return nil
@@ -58,7 +60,8 @@ func (i *Info) add(b *cryptobyte.Builder) {
 
 func (i *Info) read(s *cryptobyte.String) bool {
 	var name, about, picture cryptobyte.String
-	if !s.ReadUint8LengthPrefixed(&name) || !s.ReadUint16LengthPrefixed(&about) || !s.ReadUint32(&i.Timer) || !s.ReadUint16LengthPrefixed(&picture) {
+	if !s.ReadUint8LengthPrefixed(&name) || !s.ReadUint16LengthPrefixed(&about) || !s.ReadUint32(&i.Timer) ||
+		!s.ReadUint16LengthPrefixed(&picture) {
 		return false
 	}
 	i.Name, i.About, i.Picture = string(name), string(about), slices.Clone([]byte(picture))
@@ -99,7 +102,9 @@ func (c *core) clone() *core {
 }
 
 func (c *core) find(id ident.AccountID) (int, bool) {
-	return slices.BinarySearchFunc(c.members, id, func(m *Member, id ident.AccountID) int { return slices.Compare(m.Account[:], id[:]) })
+	return slices.BinarySearchFunc(c.members, id, func(m *Member, id ident.AccountID) int {
+		return slices.Compare(m.Account[:], id[:])
+	})
 }
 
 func (c *core) member(id ident.AccountID) *Member {
@@ -128,7 +133,8 @@ func (c *core) admins() (n int) {
 
 // knows reports whether a signing key is or was a member's.
 func (c *core) knows(sign [32]byte) bool {
-	return slices.ContainsFunc(c.members, func(m *Member) bool { return m.Sign == sign }) || slices.ContainsFunc(c.gone, func(t gone) bool { return t.sign == sign })
+	return slices.ContainsFunc(c.members, func(m *Member) bool { return m.Sign == sign }) ||
+		slices.ContainsFunc(c.gone, func(t gone) bool { return t.sign == sign })
 }
 
 // revoked takes the keys of members that are removed from the nodes.
@@ -214,7 +220,8 @@ func (c *core) addRest(b *cryptobyte.Builder) {
 // read reads what add wrote. It is the own disk's: keys are not checked again.
 func (c *core) read(s *cryptobyte.String) bool {
 	var n uint16
-	if !s.CopyBytes(c.group[:]) || c.group[0] != ident.GroupType || !s.ReadUint8((*uint8)(&c.form)) || c.form > FormPublic || !s.ReadUint64(&c.index) || !s.ReadUint32(&c.gen) || !readFlag(s, &c.over) ||
+	if !s.CopyBytes(c.group[:]) || c.group[0] != ident.GroupType || !s.ReadUint8((*uint8)(&c.form)) || c.form > FormPublic ||
+		!s.ReadUint64(&c.index) || !s.ReadUint32(&c.gen) || !readFlag(s, &c.over) ||
 		!readFlag(s, &c.void) || !s.ReadUint16(&c.gaps) || c.gaps > maxGaps || !c.info.read(s) || !s.ReadUint16(&n) || n > MaxMembers {
 		return false
 	}
@@ -243,7 +250,8 @@ func readGone(s *cryptobyte.String) (out []gone, ok bool) {
 	}
 	for range n {
 		var t gone
-		if !s.CopyBytes(t.account[:]) || !s.CopyBytes(t.sign[:]) || !s.ReadUint64(&t.joined) || !s.ReadUint32(&t.joinedGen) || !s.ReadUint32(&t.removedGen) {
+		if !s.CopyBytes(t.account[:]) || !s.CopyBytes(t.sign[:]) || !s.ReadUint64(&t.joined) || !s.ReadUint32(&t.joinedGen) ||
+			!s.ReadUint32(&t.removedGen) {
 			return nil, false
 		}
 		out = append(out, t)

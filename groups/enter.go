@@ -37,7 +37,7 @@ type Ticket struct {
 	days  []pastDay // of generations that are over
 }
 
-// Ticket returns what somebody enters a group with whom an admin has added with k.
+// Ticket returns the ticket of a member that an admin added with keys k: what it enters the group with.
 func (k *Keys) Ticket(group ident.GroupID, self ident.AccountID) *Ticket {
 	return &Ticket{group: group, self: self, sign: k.sign, leaves: []leafKey{{number: 1, key: k.leaf}}, slot: k.slot}
 }
@@ -66,8 +66,9 @@ func (t *Ticket) ReadKey() private.Key { return t.read.key() }
 // Head returns how far the device that made a handover knew the log: which of two handovers is newer.
 func (t *Ticket) Head() (index uint64, sum [32]byte) { return t.head, t.sum }
 
-// Locator reports whether a commit may have brought the slot to enter with, and where that lies: of a handover exactly one
-// did, for somebody who was added each addition may, of a door each that begins a generation and the one that opened it.
+// Locator reports whether a commit may have brought the slot to enter with, and where that slot lies. For a handover exactly
+// one commit does; for a new member any addition may; for a door, any commit that begins a generation, and the one that
+// opened it.
 func (t *Ticket) Locator(b []byte) (at Locator, ok bool) {
 	c, err := decodeCommit(b)
 	if err != nil || !t.candidate(c) {

@@ -6,8 +6,8 @@
 //
 //	p := history.NewPacker(history.ChunkTarget)
 //	p.Message(&m) // false: full
-//	body, err := secrets.Seal(rand.Reader, account, index, last, p.Bytes())
+//	body, err := m.Seal(rand.Reader, account, index, last, p.Bytes())
 //
-// A reader opens chunks with the same secrets and walks over the records with Read. The package is pure: randomness is an
+// A reader opens chunks with the same Manifest and walks over the records with Read. The package is pure: randomness is an
 // argument. Layouts: docs/formats.md, section 7.5.
 package history

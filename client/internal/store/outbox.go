@@ -9,13 +9,13 @@ import (
 // LegKind says what a leg carries and where it goes.
 type LegKind uint8
 
+// The kinds; their numbers are on disk. 5 and 7 stand for nothing.
 const (
 	LegMessage   LegKind = 1  // Body is a message to the peer's inbox
 	LegCopy      LegKind = 2  // Body is a copy of a sent message for own devices
 	LegReceipt   LegKind = 3  // Body is a receipt to the peer's inbox
 	LegAnnounce  LegKind = 4  // the device's next key for own devices; Sealed is all of it
 	LegFetched   LegKind = 6  // how far the device has fetched (SentAt), for own devices
-	LegDelta     LegKind = 5  // Body is a delta of a sync document; Message is its ID
 	LegDraft     LegKind = 8  // Body is a draft for own devices; Message begins with what it belongs to
 	LegGroup     LegKind = 9  // Body is a message to the peer, a group; Certs is the generation that Sealed was made for
 	LegGroupCopy LegKind = 11 // Body tells own devices of a group's keys
@@ -65,11 +65,6 @@ func scanLeg(s *sqlite3.Stmt) (l Leg) {
 	}
 	l.Certs, l.Due, l.Attempts = uint64(s.ColumnInt64(7)), s.ColumnInt64(8), s.ColumnInt(9)
 	return l
-}
-
-// Legs calls f for every leg, oldest first, until it returns false.
-func (tx *Tx) Legs(f func(Leg) bool) {
-	tx.Query("SELECT "+legColumns+" FROM outbox ORDER BY leg", nil, func(s *sqlite3.Stmt) bool { return f(scanLeg(s)) })
 }
 
 // NextLeg returns the oldest leg to peer that is due at now. If none is, at is when the next one will be (0: never).
