@@ -66,7 +66,8 @@ type Node struct {
 	followers  *followers
 }
 
-// New checks cfg, reads the directory that an earlier run left, and returns a node that does nothing yet.
+// New checks cfg, reads the directory that an earlier run left, and returns a node that does nothing yet. Errors: Invalid
+// (of cfg, every problem at once), Denied (the directory is of another cluster), Internal (the disk).
 func New(cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -103,13 +104,13 @@ func (n *Node) Identity() *rpc.Identity { return n.identity }
 // Callers must not change either.
 func (n *Node) Directory() (*directory.Directory, *directory.Signed) { return n.view.current() }
 
-// WatchDirectory waits for a directory newer than the version after, and returns it.
+// WatchDirectory waits for a directory newer than the version after, and returns it. Errors: ctx's, once it ends.
 func (n *Node) WatchDirectory(ctx context.Context, after uint64) (*directory.Directory, *directory.Signed, error) {
 	return n.view.wait(ctx, after)
 }
 
 // Ready returns nil once the node has a directory in which it is listed and swarms exist, and every replica that it
-// hosts has a leader. Otherwise the error says what is missing.
+// hosts has a leader. Otherwise the error, Unavailable, says what is missing.
 func (n *Node) Ready() error {
 	const op = "node is not ready"
 	n.mu.Lock()
@@ -143,7 +144,7 @@ func (n *Node) Ready() error {
 	return nil
 }
 
-// WaitReady waits until Ready returns nil, or returns its last answer when ctx ends or the node stops.
+// WaitReady waits until Ready returns nil, or returns its last answer, Unavailable, when ctx ends or the node stops.
 func (n *Node) WaitReady(ctx context.Context) error {
 	for {
 		n.mu.Lock()

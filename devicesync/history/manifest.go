@@ -63,7 +63,7 @@ func (m *Manifest) Encode() []byte {
 	return b.BytesOrPanic()
 }
 
-// DecodeManifest reads what Encode wrote.
+// DecodeManifest reads what Encode wrote. Errors: Corrupt.
 func DecodeManifest(p []byte) (*Manifest, error) {
 	s := cryptobyte.String(p)
 	var v uint8
@@ -128,7 +128,8 @@ func ChunkIndex(k [envelope.KeySize]byte) (uint32, bool) {
 }
 
 // Seal returns the body of chunk i with the given records, at most MaxRecords bytes. The prefix of the nonce is new each
-// time, so a chunk may be sealed again with other contents.
+// time, so a chunk may be sealed again with other contents. Errors: Invalid (too many bytes or chunks), Internal (rng
+// failed).
 func (m *Manifest) Seal(rng io.Reader, account ident.AccountID, i uint32, last bool, records []byte) ([]byte, error) {
 	if len(records) > MaxRecords || i >= MaxChunks {
 		return nil, fault.New(fault.Invalid, "seal history chunk", "has %d bytes, want at most %d", len(records), MaxRecords)
@@ -149,7 +150,7 @@ func (m *Manifest) Seal(rng io.Reader, account ident.AccountID, i uint32, last b
 	return aead.Seal(out, nonce, plain, aad), nil
 }
 
-// Open returns the records of chunk i and whether it is the last one.
+// Open returns the records of chunk i and whether it is the last one. Errors: Corrupt.
 func (m *Manifest) Open(account ident.AccountID, i uint32, body []byte) (records []byte, last bool, err error) {
 	bad := func(why string) ([]byte, bool, error) {
 		return nil, false, fault.New(fault.Corrupt, "open history chunk", "chunk %d %s", i, why)

@@ -31,7 +31,7 @@ const DataVersion = 1
 // ErrNewerData is in the chain of the error for a data directory that a newer swarmd has written.
 var ErrNewerData = errors.New("data directory is of a newer version")
 
-// ReadIdentity reads a node's private key: PKCS #8 in PEM, as openssl and age tools know it.
+// ReadIdentity reads a node's private key: PKCS #8 in PEM, as openssl and age tools know it. Errors: NotFound, Invalid.
 func ReadIdentity(path string) (key private.SigningKey, err error) {
 	body, err := os.ReadFile(path)
 	if err != nil {
@@ -52,7 +52,7 @@ func ReadIdentity(path string) (key private.SigningKey, err error) {
 	return private.SigningKeyOf(ed)
 }
 
-// NewIdentity makes a private key and writes it to path, which must not exist.
+// NewIdentity makes a private key and writes it to path, which must not exist. Errors: Exists, Internal, or the disk's.
 func NewIdentity(path string) (key private.SigningKey, err error) {
 	seed, err := private.Draw(rand.Reader)
 	if err != nil {
@@ -69,7 +69,7 @@ func NewIdentity(path string) (key private.SigningKey, err error) {
 	return key, writeSecret(path, body)
 }
 
-// ReadSecret reads the cluster secret: 64 hexadecimal digits.
+// ReadSecret reads the cluster secret: 64 hexadecimal digits. Errors: NotFound, Invalid.
 func ReadSecret(path string) (private.Key, error) {
 	var s [private.Size]byte
 	body, err := os.ReadFile(path)
@@ -84,7 +84,7 @@ func ReadSecret(path string) (private.Key, error) {
 	return private.KeyOf(s), nil
 }
 
-// ReadClusterFile reads and checks a cluster file.
+// ReadClusterFile reads and checks a cluster file. Errors: NotFound, Invalid, and those of directory.ParseClusterFile.
 func ReadClusterFile(path string) (*directory.ClusterFile, error) {
 	body, err := os.ReadFile(path)
 	if err != nil {

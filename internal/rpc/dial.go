@@ -38,7 +38,8 @@ func orNet(dial DialFunc) DialFunc {
 	return dial
 }
 
-// Raft opens a Raft connection to the node want at addr.
+// Raft opens a Raft connection to the node want at addr. It gives up when ctx ends, and after 5 s. Errors: Unavailable,
+// Denied (another node answers there).
 func (d *PeerDialer) Raft(ctx context.Context, addr string, want ident.NodeID) (net.Conn, error) {
 	return dialPinned(ctx, d.dial, addr, dialTLS(d.id, want, protoRaft))
 }
@@ -56,7 +57,8 @@ func (d *PeerDialer) GRPC(want ident.NodeID, resolve func() (addr string, err er
 }
 
 // DialNode returns a client's connection to the client listener of the node want. All addresses are tried in
-// parallel and the first that proves to be the node is used. Nothing is sent before the first call.
+// parallel and the first that proves to be the node is used. Nothing is sent before the first call. Errors: Unavailable
+// (no address), Internal.
 func DialNode(want ident.NodeID, addrs []string, dial DialFunc) (*grpc.ClientConn, error) {
 	if len(addrs) == 0 {
 		return nil, fault.New(fault.Unavailable, "dial node "+want.Short(), "has no client address")
@@ -147,7 +149,8 @@ func race(ctx context.Context, dial DialFunc, addrs []string, cfg *tls.Config) (
 }
 
 // FetchDirectory asks a node on its client listener for a directory newer than the version given. The signed
-// directory is nil if the node has none; it is not verified here. nodeTime is the node's clock.
+// directory is nil if the node has none; it is not verified here. nodeTime is the node's clock. Errors: Unavailable (also
+// when ctx ended), what the node answers, and what decoding says of it.
 func FetchDirectory(ctx context.Context, conn grpc.ClientConnInterface, newerThan uint64) (signed *directory.Signed, nodeTime time.Time, err error) {
 	resp, err := pb.NewClientsClient(conn).Directory(ctx, &pb.DirectoryRequest{NewerThan: newerThan})
 	if err != nil {
@@ -162,7 +165,7 @@ func FetchDirectory(ctx context.Context, conn grpc.ClientConnInterface, newerTha
 }
 
 // FetchClusterFile asks a node for its cluster file, for a client that has only a link; the caller checks it with
-// Link.Accept.
+// Link.Accept. Errors: as FetchDirectory.
 func FetchClusterFile(ctx context.Context, conn grpc.ClientConnInterface) (*directory.ClusterFile, error) {
 	resp, err := pb.NewClientsClient(conn).ClusterFile(ctx, &pb.ClusterFileRequest{})
 	if err != nil {
