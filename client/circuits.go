@@ -2,19 +2,31 @@ package client
 
 import (
 	"context"
+	"net"
 
 	"github.com/starling-swarm/starling/client/internal/circuit"
+	"github.com/starling-swarm/starling/internal/rpc"
 )
 
 // circuits joins the onion network's type to the interface that the engine declares.
 type circuits struct{ *circuit.Network }
 
 func newCircuits(cfg networkConfig) (Network, error) {
-	n, err := circuit.New(circuit.Config{Cluster: cfg.Cluster, Dir: cfg.Dir, Mailbox: cfg.Mailbox, Logger: cfg.Logger, Clock: cfg.Clock})
+	n, err := circuit.New(circuit.Config{
+		Cluster: cfg.Cluster, Dir: cfg.Dir, Mailbox: cfg.Mailbox, Logger: cfg.Logger, Clock: cfg.Clock, Dial: onTCP(cfg.Dial),
+	})
 	if err != nil {
 		return nil, err
 	}
 	return circuits{n}, nil
+}
+
+// onTCP is a dialer of TCP as package net would have it; nil stays nil.
+func onTCP(dial func(context.Context, string) (net.Conn, error)) rpc.DialFunc {
+	if dial == nil {
+		return nil
+	}
+	return func(ctx context.Context, _, addr string) (net.Conn, error) { return dial(ctx, addr) }
 }
 
 // Run is circuit.Network.Run; that ctx ended is no error of it.

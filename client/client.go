@@ -36,6 +36,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,9 @@ type Config struct {
 	Label   string                 // what other devices call this one; "": the host's name
 	Logger  *slog.Logger           // nil: nothing is logged
 	Clock   func() time.Time       // this machine's clock; nil: time.Now
+
+	// Dial opens the connections to nodes, at host:port, for example through a proxy; nil: TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
 
 	// Patience is how long the cluster may be silent before those who wait for it are told that it is out of reach; 0: a
 	// few seconds. A call whose context ends earlier tries until then.
@@ -207,7 +211,7 @@ func (c *Client) newNetwork() (err error) {
 	if build == nil {
 		build = newCircuits
 	}
-	c.net, err = build(networkConfig{Cluster: c.cluster, Dir: c.p.dir, Mailbox: c.mailbox, Logger: c.log, Clock: c.cfg.Clock})
+	c.net, err = build(networkConfig{Cluster: c.cluster, Dir: c.p.dir, Mailbox: c.mailbox, Logger: c.log, Clock: c.cfg.Clock, Dial: c.cfg.Dial})
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -240,7 +241,8 @@ type networkConfig struct {
 	Dir     string // where guards and the directory version are kept
 	Mailbox ident.MailboxID
 	Logger  *slog.Logger
-	Clock   func() time.Time // this machine's clock; nil: time.Now
+	Clock   func() time.Time                                         // this machine's clock; nil: time.Now
+	Dial    func(ctx context.Context, addr string) (net.Conn, error) // nil: TCP
 }
 
 // NetStatus is a view of the network.

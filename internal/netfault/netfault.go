@@ -7,6 +7,9 @@
 // was on the way to it is never seen, and soon its connections are closed. Client connections do not pass the
 // Switch, so a cut node still hears its clients.
 //
+// Under the Switch lies the machine's network, or another Network that it was made Over: a node has no other way to
+// listen or dial, so that a whole cluster can run on a network in memory.
+//
 // The package is impure: it dials, and it starts a goroutine for each connection that has a delay.
 package netfault
 
@@ -29,14 +32,42 @@ const closeAfter = 100 * time.Millisecond
 // retransmit is what a lost segment costs a stream, which cannot lose bytes: the time until TCP sends it again.
 const retransmit = 200 * time.Millisecond
 
+// Network is what a node listens and dials on. Names of networks and addresses are those of package net.
+type Network interface {
+	DialContext(ctx context.Context, network, addr string) (net.Conn, error)
+	Listen(network, addr string) (net.Listener, error)
+	ListenPacket(network, addr string) (net.PacketConn, error)
+}
+
+// machine is the machine's own network.
+type machine struct{ net.Dialer }
+
+func (*machine) Listen(network, addr string) (net.Listener, error) { return net.Listen(network, addr) }
+func (*machine) ListenPacket(network, addr string) (net.PacketConn, error) {
+	return net.ListenPacket(network, addr)
+}
+
 // Switch breaks and heals the network of one node. Its zero value passes everything, and so does a nil Switch. All
 // methods may be called at any time from any goroutine.
 type Switch struct {
+	under Network // nil: the machine's; never changed
+
 	mu    sync.Mutex
 	cut   bool
 	delay time.Duration
 	loss  float64
 	conns map[*conn]struct{}
+}
+
+// Over returns a Switch on another network than the machine's; nil is the machine's.
+func Over(under Network) *Switch { return &Switch{under: under} }
+
+// Under returns the network below the switch, where nothing fails on purpose.
+func (s *Switch) Under() Network {
+	if s == nil || s.under == nil {
+		return new(machine)
+	}
+	return s.under
 }
 
 // Cut isolates the node (true) or lets it back (false). Connections that exist at a cut do not survive it.
@@ -84,8 +115,7 @@ func (s *Switch) Dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if s.IsCut() {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: ErrCut}
 	}
-	var d net.Dialer
-	c, err := d.DialContext(ctx, network, addr)
+	c, err := s.Under().DialContext(ctx, network, addr)
 	if err != nil || s == nil {
 		return c, err
 	}

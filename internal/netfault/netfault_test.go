@@ -8,6 +8,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/starling-swarm/starling/internal/memnet"
 )
 
 // pair returns both ends of a loopback connection that was dialed through s.
@@ -173,6 +175,36 @@ func TestDelayKeepsOrderAndDeliversBeforeClose(t *testing.T) {
 	}
 	if _, err := a.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("write after close: got %v, want %v", err, net.ErrClosed)
+	}
+}
+
+func TestSwitchOverAnotherNetwork(t *testing.T) {
+	n := memnet.New(1)
+	s := Over(n.Host("a"))
+	l, err := n.Host("b").Listen("tcp", ":7000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a, err := s.Dial(t.Context(), "tcp", "b:7000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	b, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	echoes(t, a, b, "in memory")
+	s.Cut(true)
+	if _, err := s.Dial(t.Context(), "tcp", "b:7000"); !errors.Is(err, ErrCut) {
+		t.Errorf("dial while cut: got %v, want %v", err, ErrCut)
+	}
+	if c, err := s.Under().DialContext(t.Context(), "tcp", "b:7000"); err != nil {
+		t.Errorf("dial below the switch: %v", err)
+	} else {
+		c.Close()
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 // in each.
 const embeddedWAL = 4 << 20
 
-// EmbeddedConfig describes a whole cluster in one process, on loopback, with ports picked free.
+// EmbeddedConfig describes a whole cluster in one process: on loopback, with ports picked free, or on Hosts.
 type EmbeddedConfig struct {
 	Name        string        // cluster name; "" is "dev"
 	Nodes       int           // 0 is 5; at least 3
@@ -33,7 +33,14 @@ type EmbeddedConfig struct {
 	Latency     time.Duration // added to what a node sends to other nodes
 	Loss        float64       // share of node-to-node packets lost, 0 to 1
 	NoOps       bool          // leave out the ops listeners (tests)
+	Hosts       []Host        // one per node: networks other than loopback; sets the number of nodes
 	Logger      *slog.Logger  // nil discards
+}
+
+// Host is the network of one node of an embedded cluster.
+type Host interface {
+	netfault.Network
+	IP() string // the address that nodes and clients dial
 }
 
 // EmbeddedNode is one node of an embedded cluster as seen from outside.
@@ -58,6 +65,9 @@ type Embedded struct {
 // StartEmbedded starts a cluster and returns once every node is ready to serve clients. ctx bounds the start only;
 // the cluster runs until Close.
 func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (_ *Embedded, err error) {
+	if len(cfg.Hosts) > 0 {
+		cfg.Nodes = len(cfg.Hosts)
+	}
 	if cfg.Nodes == 0 {
 		cfg.Nodes = 5
 	}
@@ -76,20 +86,30 @@ func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (_ *Embedded, err er
 		}
 		e.temp = true
 	}
-	e.ports = portsPerNode * cfg.Nodes
-	if e.base, err = takePorts(e.ports); err != nil {
-		return nil, err
-	}
 	plan := Plan{
-		Name: cfg.Name, Nodes: cfg.Nodes, Out: e.dir, Shape: Procs, BasePort: e.base,
+		Name: cfg.Name, Nodes: cfg.Nodes, Out: e.dir, Shape: Procs, BasePort: clientPort,
 		Swarms: cfg.Swarms, Replication: cfg.Replication, WALSegment: embeddedWAL,
 		Limits: Limits{MailboxQuota: int(cfg.QuotaBytes)},
+	}
+	for _, h := range cfg.Hosts {
+		plan.addrs = append(plan.addrs, h.IP())
+	}
+	if len(cfg.Hosts) == 0 {
+		e.ports = portsPerNode * cfg.Nodes
+		if e.base, err = takePorts(e.ports); err != nil {
+			return nil, err
+		}
+		plan.BasePort = e.base
 	}
 	if e.file, _, err = Provision(plan); err != nil {
 		return nil, err
 	}
 	for i := range cfg.Nodes {
-		m, err := newMember(filepath.Join(plan.NodeDir(i+1), "swarmd.yaml"), cfg)
+		var under netfault.Network
+		if len(cfg.Hosts) > 0 {
+			under = cfg.Hosts[i]
+		}
+		m, err := newMember(filepath.Join(plan.NodeDir(i+1), "swarmd.yaml"), cfg, netfault.Over(under))
 		if err != nil {
 			return nil, err
 		}
@@ -254,12 +274,12 @@ type life struct {
 	err    error         // of Run; read after done
 }
 
-func newMember(file string, cfg EmbeddedConfig) (*member, error) {
+func newMember(file string, cfg EmbeddedConfig, faults *netfault.Switch) (*member, error) {
 	loaded, err := Load(Layers{File: file})
 	if err != nil {
 		return nil, err
 	}
-	m := &member{cfg: loaded.Config, log: cfg.Logger, faults: new(netfault.Switch)}
+	m := &member{cfg: loaded.Config, log: cfg.Logger, faults: faults}
 	m.cfg.AdminSocket = ""
 	if cfg.NoOps {
 		m.cfg.Listen.Ops = ""

@@ -255,8 +255,8 @@ func (s *stage) run(task func(context.Context) error) {
 }
 
 // listen binds a TCP address.
-func listen(what, addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
+func (n *Node) listen(what, addr string) (net.Listener, error) {
+	l, err := n.faults.Under().Listen("tcp", addr)
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, "listen for "+what, err)
 	}

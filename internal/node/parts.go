@@ -49,18 +49,18 @@ func (n *Node) build(data *dataDir, end *end) (_ *parts, err error) {
 	}
 	p.metrics = newMetrics(p)
 
-	peer, err := listen("nodes", n.cfg.Listen.Peer)
+	peer, err := n.listen("nodes", n.cfg.Listen.Peer)
 	if err != nil {
 		return nil, err
 	}
 	p.peer = rpc.NewPeerListener(n.faults.Listen(peer), rpc.PeerConfig{Identity: p.cluster.Identity(), Trust: p.cluster.Trust, Logger: n.log})
-	client, err := listen("clients", n.cfg.Listen.Client)
+	client, err := n.listen("clients", n.cfg.Listen.Client)
 	if err != nil {
 		return nil, err
 	}
 	p.client = rpc.NewClientListener(client, rpc.ClientConfig{Identity: p.cluster.Identity(), Logger: n.log})
 	if n.cfg.Listen.Ops != "" {
-		if p.ops, err = listen("ops", n.cfg.Listen.Ops); err != nil {
+		if p.ops, err = n.listen("ops", n.cfg.Listen.Ops); err != nil {
 			return nil, err
 		}
 	}

@@ -53,6 +53,8 @@ type Plan struct {
 	Swarms, Replication, WALSegment int // as in Config
 	Limits                          Limits
 	TestFaults                      bool
+
+	addrs []string // Procs: one address per node; empty: 127.0.0.1 for all
 }
 
 // NodeDir returns the directory of node i, counted from 1.
@@ -256,7 +258,13 @@ func (p *Plan) config(i int) Config {
 }
 
 func (p *Plan) procsAddrs(c *Config, i int) {
-	addr := func(i, offset int) string { return hostPort("127.0.0.1", p.BasePort+portsPerNode*i+offset) }
+	addr := func(i, offset int) string {
+		host := "127.0.0.1"
+		if len(p.addrs) > 0 {
+			host = p.addrs[i]
+		}
+		return hostPort(host, p.BasePort+portsPerNode*i+offset)
+	}
 	c.AllowLoopback = true
 	if c.WALSegment == 0 {
 		c.WALSegment = embeddedWAL

@@ -1,12 +1,42 @@
-// Package swarmtest gives a test a whole cluster: five nodes in the test's process, on loopback, removed at its end.
+// Package swarmtest gives a test a whole cluster: five nodes in the test's process, on loopback, removed at
+// its end. Bubble plays a story with nodes and clients on a network in memory, in fake time.
 //
 //	c := swarmtest.Start(t, node.EmbeddedConfig{})
 //	c.Crash(t, 1)
 //	...
 //	c.Restart(t, 1)
 //
-// It is a thin layer over node.StartEmbedded that fails the test instead of returning errors, and shows the nodes' logs
-// when the test has failed. Only tests import it.
+// It is a thin layer over node.StartEmbedded that fails the test instead of returning errors, and shows the
+// nodes' logs when the test has failed. Only tests import it.
+//
+// # Stories in a bubble
+//
+// In a testing/synctest bubble the clock stands still while any goroutine has something to do, and jumps to
+// the next timer when none has. Elections, retries and the delays that clients take on purpose cost no real
+// time, so a story shortens no delay, may sleep, and never polls:
+//
+//	swarmtest.Bubble(t, node.EmbeddedConfig{Nodes: 3}, func(t *testing.T, w *swarmtest.World) {
+//		c, words, err := client.Create(ctx, client.Config{
+//			Dir: t.TempDir(), Cluster: w.ClusterFile(), Dial: w.Dialer("alice"),
+//		}, "alice")
+//		...
+//		w.Net.Partition(w.NodeHost(0), "alice") // these two on one side, the others on the other
+//		time.Sleep(time.Minute)
+//		w.Net.Heal()
+//	})
+//
+// What to know:
+//
+//   - Everything of a story is made inside its bubble: clients, contexts, channels. It uses the t that it
+//     gets, which has no Run, and cannot share a cluster with another test. It listens and dials through
+//     w.Net only.
+//   - The clock starts at midnight UTC, 1 January 2000. Running nodes exchange heartbeats: an hour of three
+//     nodes with one swarm costs some ten seconds of real time. In World.Off days cost nothing.
+//   - A goroutine that waits for a mutex stops the clock. Nobody may hold one while it waits for time or for
+//     the network; where somebody does, the story hangs, and the stacks of its goroutines show the place.
+//   - The same in every run: the clock, delays, and, by the network's seed, what is lost between two hosts
+//     that send the same. Not the same: keys and paths, which come from the system's randomness, and the
+//     order of goroutines that run at the same instant. A story must hold for all of these.
 package swarmtest
 
 import (

@@ -21,7 +21,7 @@ const (
 
 // sockets are the UDP and the TCP socket of a node, on one port. They outlive the memberlists that use them.
 type sockets struct {
-	udp *net.UDPConn
+	udp net.PacketConn
 	tcp net.Listener // under the switch
 	sw  *netfault.Switch
 
@@ -33,14 +33,15 @@ func listen(bind string, sw *netfault.Switch) (*sockets, error) {
 	var err error
 	for range bindRetries {
 		var tcp net.Listener
-		if tcp, err = net.Listen("tcp", bind); err != nil {
+		if tcp, err = sw.Under().Listen("tcp", bind); err != nil {
 			return nil, err
 		}
-		at := tcp.Addr().(*net.TCPAddr)
-		var udp *net.UDPConn
-		udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Port: at.Port, Zone: at.Zone})
+		var udp net.PacketConn
+		udp, err = sw.Under().ListenPacket("udp", tcp.Addr().String())
 		if err == nil {
-			_ = udp.SetReadBuffer(receiveBuf) // a smaller one only loses more packets
+			if u, ok := udp.(*net.UDPConn); ok {
+				_ = u.SetReadBuffer(receiveBuf) // a smaller one only loses more packets
+			}
 			return &sockets{udp: udp, tcp: sw.Listen(tcp), sw: sw}, nil
 		}
 		_ = tcp.Close()
