@@ -148,8 +148,10 @@ func (n *Network) create(ctx context.Context, k key, p *plan, pending *onion.Pen
 	return n.newLive(life, cancel, k, p.path, stream, circ)
 }
 
-// silent spreads the blame for a circuit that ended without a word.
+// silent spreads the blame for a circuit that ended without a word. That is also how nodes refuse keys of a
+// directory that is out of date, so it asks for a newer one.
 func (n *Network) silent(p *plan) {
+	n.refetch()
 	if p.guard.up() {
 		n.avoid(p.path.Middle, avoidSilent)
 		n.avoid(p.path.Exit, avoidSilent)

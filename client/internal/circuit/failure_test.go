@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -310,6 +312,32 @@ func TestWrongSwarmFetchesANewerDirectory(t *testing.T) {
 	}
 	if got := n.Directory().Version; got != d.Version {
 		t.Errorf("directory version %d, want %d", got, d.Version)
+	}
+}
+
+// TestNodesThatForgotTheKeysOfADirectoryAreReached: nodes refuse keys that they do not have without a word.
+func TestNodesThatForgotTheKeysOfADirectoryAreReached(t *testing.T) {
+	c := five(t)
+	for _, node := range c.nodes {
+		c.crash(node)
+		if err := os.RemoveAll(filepath.Join(node.dir, "onion")); err != nil {
+			t.Fatal(err)
+		}
+		c.start(node)
+	}
+	n, _ := c.connect(t.TempDir(), c.mailboxIn(0, 1), nil)
+	for known := false; !known; { // the directory with the old keys; asking for it by Do would fetch once more
+		n.mu.Lock()
+		v, fresh := n.view, n.fresh
+		n.mu.Unlock()
+		if known = v != nil; !known {
+			<-fresh
+		}
+	}
+	c.publish(nil)
+	m := c.mailboxIn(1, 1)
+	if _, _, err := n.Do(within(t), "send", m, storeOf(m, "x"), unsigned); err != nil {
+		t.Errorf("request after the nodes published new keys: %v", err)
 	}
 }
 
