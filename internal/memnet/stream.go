@@ -200,7 +200,7 @@ func (p *pipe) read(b []byte, closed <-chan struct{}, by *deadline) (int, error)
 			return 0, err
 		}
 		p.mu.Lock()
-		n, err, arrival := p.takeLocked(b)
+		n, arrival, err := p.takeLocked(b)
 		if n > 0 {
 			p.notifyLocked() // a writer may wait for room
 		}
@@ -240,9 +240,9 @@ func (a *arrival) await(wake, closed <-chan struct{}, by *deadline) {
 }
 
 // takeLocked reads what has arrived; if that is nothing, the arrival is not nil.
-func (p *pipe) takeLocked(b []byte) (n int, err error, later *arrival) {
+func (p *pipe) takeLocked(b []byte) (n int, later *arrival, err error) {
 	if p.broken {
-		return 0, os.NewSyscallError("read", syscall.ECONNRESET), nil
+		return 0, nil, os.NewSyscallError("read", syscall.ECONNRESET)
 	}
 	if len(b) == 0 {
 		return 0, nil, nil
@@ -266,15 +266,15 @@ func (p *pipe) takeLocked(b []byte) (n int, err error, later *arrival) {
 	case n > 0:
 		return n, nil, nil
 	case later != nil:
-		return 0, nil, later
+		return 0, later, nil
 	case !p.ended:
-		return 0, nil, &arrival{}
+		return 0, &arrival{}, nil
 	}
 	ok, wait, changed := p.link.arrived(p.last)
 	if !ok {
-		return 0, nil, &arrival{wait, changed}
+		return 0, &arrival{wait, changed}, nil
 	}
-	return 0, io.EOF, nil
+	return 0, nil, io.EOF
 }
 
 func (p *pipe) write(b []byte, closed <-chan struct{}, by *deadline) (n int, err error) {
