@@ -40,38 +40,38 @@ func TestReactionsEditsAndDeletionsReachEveryDevice(t *testing.T) {
 		}
 	}
 
-	if m, err := alice2.Edit(ctx, ref, "hello"); err != nil || m.Text != "hello" || !m.Edited {
+	if m, err := alice2.Message(ref).Edit(ctx, "hello"); err != nil || m.Text != "hello" || !m.Edited {
 		t.Errorf("edit: got %+v, %v", m, err)
 	}
 	everywhere("edit", func(m client.Message, _ bool) bool { return m.Text == "hello" && m.Edited })
-	if _, err := bob.Edit(ctx, ref, "mine"); !errors.Is(err, fault.Denied) {
+	if _, err := bob.Message(ref).Edit(ctx, "mine"); !errors.Is(err, fault.Denied) {
 		t.Errorf("edit of somebody else's message: got %v, want denied", err)
 	}
-	_, err := bob.React(ctx, ref, "👍", false)
+	_, err := bob.Message(ref).React(ctx, "👍")
 	must(t, err)
-	_, err = alice1.React(ctx, ref, "🎉", false)
+	_, err = alice1.Message(ref).React(ctx, "🎉")
 	must(t, err)
 	everywhere("reactions", func(m client.Message, _ bool) bool { return len(m.Reactions) == 2 })
-	_, err = bob.React(ctx, ref, "👍", true)
+	_, err = bob.Message(ref).Unreact(ctx, "👍")
 	must(t, err)
 	everywhere("reaction taken off", func(m client.Message, _ bool) bool {
 		return len(m.Reactions) == 1 && m.Reactions[0].From == alice1.id()
 	})
 
-	if _, err := bob.Delete(ctx, ref, true); !errors.Is(err, fault.Denied) {
+	if _, err := bob.Message(ref).DeleteForEveryone(ctx); !errors.Is(err, fault.Denied) {
 		t.Errorf("delete somebody else's message for everyone: got %v, want denied", err)
 	}
-	_, err = alice2.Delete(ctx, ref, true)
+	_, err = alice2.Message(ref).DeleteForEveryone(ctx)
 	must(t, err)
 	everywhere("deletion for everyone", func(m client.Message, ok bool) bool { return ok && m.Deleted && m.Text == "" && len(m.Reactions) == 0 })
-	if _, err := alice1.Edit(ctx, ref, "zombie"); !errors.Is(err, fault.Invalid) {
+	if _, err := alice1.Message(ref).Edit(ctx, "zombie"); !errors.Is(err, fault.Invalid) {
 		t.Errorf("edit of a deleted message: got %v, want invalid", err)
 	}
 
 	second := bob.send(t, alice1.id(), "for you alone")
 	alice1.message(t, "for you alone")
 	alice2.message(t, "for you alone")
-	if m, err := alice1.Delete(ctx, client.Ref{Author: bob.id(), ID: second.ID}, false); err != nil || !m.Deleted || m.Text != "" {
+	if m, err := alice1.Message(client.Ref{Author: bob.id(), ID: second.ID}).Delete(ctx); err != nil || !m.Deleted || m.Text != "" {
 		t.Errorf("delete for me: got %+v, %v", m, err)
 	}
 	alice2.until(t, "deletion for me", func() bool { _, ok := alice2.only(t, second.ID); return !ok })
@@ -130,15 +130,15 @@ func TestTimersMakeMessagesDisappearOnBothSides(t *testing.T) {
 	bob.message(t, "stays")
 	bob.send(t, alice1.id(), "stays too")
 	alice2.message(t, "stays too")
-	if err := alice1.SetTimer(ctx, bob.id(), client.Timer{After: time.Millisecond}); !errors.Is(err, fault.Invalid) {
+	if err := alice1.Conversation(bob.id()).SetTimer(ctx, client.Timer{After: time.Millisecond}); !errors.Is(err, fault.Invalid) {
 		t.Errorf("timer of a millisecond: got %v, want invalid", err)
 	}
 	day := client.Timer{After: 24 * time.Hour, AfterRead: true}
-	must(t, alice1.SetTimer(ctx, bob.id(), day))
+	must(t, alice1.Conversation(bob.id()).SetTimer(ctx, day))
 	bob.until(t, "timer", func() bool { return bob.conv(t, alice1.id()).Timer == day })
 	alice2.until(t, "timer", func() bool { return alice2.conv(t, bob.id()).Timer == day })
 	soon := client.Timer{After: time.Second}
-	must(t, bob.SetTimer(ctx, alice1.id(), soon))
+	must(t, bob.Conversation(alice1.id()).SetTimer(ctx, soon))
 	for _, d := range []*device{alice1, alice2} {
 		d.until(t, "Bob's timer", func() bool { return d.conv(t, bob.id()).Timer == soon })
 	}
@@ -151,7 +151,7 @@ func TestTimersMakeMessagesDisappearOnBothSides(t *testing.T) {
 			t.Error("a message is there after its time")
 		}
 	}
-	must(t, alice1.SetTimer(ctx, bob.id(), client.Timer{}))
+	must(t, alice1.Conversation(bob.id()).SetTimer(ctx, client.Timer{}))
 	bob.until(t, "no timer", func() bool { return bob.conv(t, alice1.id()).Timer == client.Timer{} })
 	read := client.Timer{After: time.Second, AfterRead: true}
 	s, err := bob.Send(ctx, alice1.id(), client.Outgoing{Text: "read me", Expire: &read})
@@ -161,7 +161,7 @@ func TestTimersMakeMessagesDisappearOnBothSides(t *testing.T) {
 			t.Errorf("unread message: disappears at %s, want not before it is read", m.ExpiresAt)
 		}
 	}
-	_, err = alice1.MarkRead(ctx, bob.id())
+	_, err = alice1.Conversation(bob.id()).MarkRead(ctx)
 	must(t, err)
 	for _, d := range []*device{alice1, alice2} {
 		d.until(t, "expiry after reading", func() bool { _, ok := d.only(t, s.ID); return !ok })
@@ -176,8 +176,8 @@ func TestDraftsFollowAndEndWithTheMessage(t *testing.T) {
 	ctx := patient(t)
 	alice1.send(t, bob.id(), "hi")
 	alice2.message(t, "hi")
-	must(t, alice1.SetDraft(ctx, bob.id(), "dear"))
-	must(t, alice1.SetDraft(ctx, bob.id(), "dear Bob"))
+	must(t, alice1.Conversation(bob.id()).SetDraft(ctx, "dear"))
+	must(t, alice1.Conversation(bob.id()).SetDraft(ctx, "dear Bob"))
 	alice2.until(t, "draft", func() bool { return alice2.conv(t, bob.id()).Draft == "dear Bob" })
 	alice2.send(t, bob.id(), "dear Bob, hello")
 	if d := alice2.conv(t, bob.id()).Draft; d != "" {
@@ -195,7 +195,7 @@ func TestReadingIsToldAsTheSettingSays(t *testing.T) {
 	bob.message(t, "read this")
 	bob.send(t, alice.id(), "in a minute")
 	alice.message(t, "in a minute")
-	if n, err := bob.MarkRead(ctx, alice.id()); err != nil || n != 1 {
+	if n, err := bob.Conversation(alice.id()).MarkRead(ctx); err != nil || n != 1 {
 		t.Errorf("read: got %d, %v, want 1", n, err)
 	}
 	if r, err := alice.Wait(ctx, sent.ID, client.StateRead); err != nil || r.Read.IsZero() {
@@ -204,7 +204,7 @@ func TestReadingIsToldAsTheSettingSays(t *testing.T) {
 	must(t, bob.Set(ctx, "receipts", false))
 	second := alice.send(t, bob.id(), "and this")
 	bob.message(t, "and this")
-	if n, err := bob.MarkRead(ctx, alice.id()); err != nil || n != 1 {
+	if n, err := bob.Conversation(alice.id()).MarkRead(ctx); err != nil || n != 1 {
 		t.Errorf("read: got %d, %v, want 1", n, err)
 	}
 	must(t, bob.Idle(ctx))
@@ -215,7 +215,7 @@ func TestReadingIsToldAsTheSettingSays(t *testing.T) {
 	if err := bob.Set(ctx, "colour", true); !errors.Is(err, fault.NotFound) {
 		t.Errorf("unknown setting: got %v, want not found", err)
 	}
-	must(t, bob.Typing(ctx, alice.id(), false))
+	must(t, bob.Conversation(alice.id()).Typing(ctx))
 	alice.next(t, "typing", func(e client.Event) bool { return e.Kind == client.EventTyping && *e.Contact == bob.id() })
 }
 
@@ -229,9 +229,9 @@ func TestDeclinedRequestIsGoneEverywhere(t *testing.T) {
 	for _, d := range []*device{alice1, alice2} {
 		d.message(t, "buy this")
 	}
-	must(t, alice1.DeclineRequest(ctx, bob.id(), false))
+	must(t, alice1.Contact(bob.id()).Decline(ctx))
 	alice2.until(t, "decline", func() bool { return len(alice2.texts(t, bob.id())) == 0 })
-	if err := alice2.DeclineRequest(ctx, bob.id(), false); !errors.Is(err, fault.NotFound) {
+	if err := alice2.Contact(bob.id()).Decline(ctx); !errors.Is(err, fault.NotFound) {
 		t.Errorf("decline again: got %v, want not found", err)
 	}
 	must(t, alice1.Set(ctx, "requests", false))

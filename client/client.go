@@ -37,22 +37,25 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/starling-swarm/starling/client/internal/closed"
+	"github.com/starling-swarm/starling/client/internal/conv"
+	"github.com/starling-swarm/starling/client/internal/core"
+	"github.com/starling-swarm/starling/client/internal/histories"
+	"github.com/starling-swarm/starling/client/internal/inbox"
+	"github.com/starling-swarm/starling/client/internal/outbox"
+	"github.com/starling-swarm/starling/client/internal/people"
 	"github.com/starling-swarm/starling/client/internal/store"
-	"github.com/starling-swarm/starling/devicesync"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
+	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
-
-// MaxText is the largest text of a message in bytes. Larger things are attachments.
-const MaxText = 65_536
 
 // Config says where a profile lives and how it reaches its cluster.
 type Config struct {
@@ -70,41 +73,9 @@ type Config struct {
 	Patience time.Duration
 
 	// network and wall replace the onion network and the clock in tests; pace shortens delays and thresholds there.
-	network func(networkConfig) (Network, error)
-	pace    *pace
+	network func(core.NetworkConfig) (core.Network, error)
+	pace    *core.Pace
 	wall    func() time.Time // Clock, but not the network's idea of it
-}
-
-// pace holds the delays that keep a node which hosts two mailboxes from pairing what belongs together by time, and the
-// thresholds of snapshots.
-type pace struct {
-	copyMin, copyMax       time.Duration                           // from a sent message to the copy for own devices
-	receiptMin, receiptMax time.Duration                           // from a message to its receipt
-	unreachable            time.Duration                           // of silence, until those who wait are told
-	turn                   time.Duration                           // how long the second admin of a group lets the first answer a request, the third twice that
-	rest                   time.Duration                           // how long a generation of a group lasts before another member's urgent leaf key begins the next
-	shut                   time.Duration                           // the least that a device waits, after another one was shut out, for the one that did it to change the leaf keys
-	race                   time.Duration                           // the most that is waited after a race for a group's log was lost; it doubles with each
-	commit                 func(ctx context.Context, point string) // called around the store of a commit, at "staged" and "stored"; nil: nothing
-	groupAsk               time.Duration                           // how long a device that has no keys of a group waits for them before it asks the others
-	groupAnswer            time.Duration                           // the most that a device waits before it answers, so that one of them does
-	groupAlone             time.Duration                           // how long the only device of an account waits before it asks the admins
-	groupPatience          time.Duration                           // likewise for one of several devices
-	groupLog               int                                     // the most bytes of a group's log that are read at once
-	followed               int                                     // groups that are followed at once
-	quiet                  time.Duration                           // how long a group stays silent before it makes room for another
-	snapshotDeltas         int
-	snapshotBytes          int
-}
-
-var usualPace = pace{
-	copyMin: 500 * time.Millisecond, copyMax: 5 * time.Second,
-	receiptMin: 500 * time.Millisecond, receiptMax: 3 * time.Second,
-	unreachable: 4 * time.Second,
-	turn:        5 * time.Second, race: 250 * time.Millisecond, rest: time.Minute, shut: 30 * time.Second,
-	groupAsk: 5 * time.Second, groupAnswer: 5 * time.Second, groupAlone: time.Minute, groupPatience: 10 * time.Minute, groupLog: 256 << 20,
-	followed: 32, quiet: 30 * time.Second,
-	snapshotDeltas: 64, snapshotBytes: 256 << 10,
 }
 
 // Account is who this profile is.
@@ -123,121 +94,90 @@ type Account struct {
 
 // Client is one open profile. Its methods may be called concurrently.
 type Client struct {
-	cfg     Config
-	pace    *pace
-	p       *profile
-	cluster *directory.ClusterFile
-	net     Network
-	log     *slog.Logger
-	me      ident.AccountID
-	mailbox ident.MailboxID
+	core      *core.Core           // the door to the store, the keys, the documents, the line to the cluster
+	people    *people.People       // what is known of other accounts
+	rows      *conv.Rows           // of conversations
+	in        *inbox.Inbox         // what comes
+	out       *outbox.Outbox       // what leaves
+	groups    *closed.Groups       // closed groups
+	histories *histories.Histories // messages for a device that joins
+	records   upkeep               // what time brings
+	bus       bus                  // who listens
 
-	keys *keyring            // the device's secrets
-	docs *devicesync.Replica // only touched inside a transaction of p.db, which serialises it
-
-	bus       bus
-	out       outbox
-	people    people
-	link      linkState
-	records   upkeep
-	histories histories
-	groups    groupEngine
-	keeper    groupKeeper
-
-	moved broadcast // the cursor moved
-	timed broadcast // messages that disappear may have come
-
-	own sync.Mutex // one catch-up of the own certificates at a time
 	ran atomic.Bool
 }
 
 // Open opens a profile. Errors: NotFound if there is none, an error for which IsBusy is true if another process holds
 // it, Denied if cfg.Cluster names another cluster than the profile's.
 func Open(cfg Config) (*Client, error) {
-	p, err := openProfile(cfg)
+	p, err := core.OpenProfile(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
 	c, err := assemble(cfg, p)
 	if err != nil {
-		p.close()
+		p.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
 // assemble builds the client of a profile that holds an account.
-func assemble(cfg Config, p *profile) (*Client, error) {
-	if p.stage() != stageReady {
+func assemble(cfg Config, p *core.Profile) (*Client, error) {
+	if p.Stage() != core.StageReady {
 		return nil, fault.New(fault.NotFound, "open profile", "the account was never finished: run init or restore again")
 	}
 	return newClient(cfg, p)
 }
 
-func newClient(cfg Config, p *profile) (*Client, error) {
-	keys, err := loadKeyring(p.secrets)
+func newClient(cfg Config, p *core.Profile) (*Client, error) {
+	keys, err := core.LoadKeyring(p.Secrets)
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := p.cluster(cfg.Cluster)
-	if err != nil {
-		return nil, err
-	}
-	c := &Client{cfg: cfg, p: p, cluster: cluster, keys: keys, me: keys.account(), mailbox: keys.mailbox()}
-	c.init()
-	if err := c.loadDocuments(); err != nil {
-		return nil, err
-	}
-	return c, c.newNetwork()
+	return makeClient(cfg, p, keys.Account(), keys)
 }
 
-func (c *Client) init() {
-	if c.log = c.cfg.Logger; c.log == nil {
-		c.log = slog.New(slog.DiscardHandler)
+// makeClient puts the rooms together. keys is nil for a device that has none yet: enough to
+// send unsigned requests. id is zero for one that does not know its account: see core.Core.Become.
+func makeClient(cfg Config, p *core.Profile, id ident.AccountID, keys *core.Keyring) (*Client, error) {
+	cluster, err := p.Cluster(cfg.Cluster)
+	if err != nil {
+		return nil, err
 	}
-	if c.pace = c.cfg.pace; c.pace == nil {
-		c.pace = &usualPace
+	k, err := core.New(core.Config{Profile: p, Cluster: cluster, Account: id, Keys: keys, Label: deviceLabel(cfg.Label), Logger: cfg.Logger,
+		Pace: cfg.pace, Patience: cfg.Patience, Clock: cfg.Clock, Wall: cfg.wall, Dial: cfg.network})
+	if err != nil {
+		return nil, err
 	}
-	c.out.init(c)
-	c.people.init()
+	c := &Client{core: k}
 	c.records.init()
-	c.histories.init()
-	c.groups.init(c)
-	c.keeper.init()
-}
-
-func (c *Client) newNetwork() (err error) {
-	build := c.cfg.network
-	if build == nil {
-		build = newCircuits
-	}
-	c.net, err = build(networkConfig{Cluster: c.cluster, Dir: c.p.dir, Mailbox: c.mailbox, Logger: c.log, Clock: c.cfg.Clock, Dial: c.cfg.Dial})
-	return err
-}
-
-// update runs a transaction that is on disk when it returns. If it fails, what memory knows better than the disk is
-// forgotten.
-func (c *Client) update(f func(*store.Tx) error) error { return c.transact(c.p.db.Update, f) }
-
-// updateLazy is update for what the cluster still holds: see store.DB.UpdateLazy.
-func (c *Client) updateLazy(f func(*store.Tx) error) error { return c.transact(c.p.db.UpdateLazy, f) }
-
-func (c *Client) transact(run func(func(*store.Tx) error) error, f func(*store.Tx) error) error {
-	err := run(f)
-	if err != nil {
-		c.forgetPeople()
-		c.forgetGroups()
-		if c.keys != nil { // there may be documents
-			err = errors.Join(err, c.loadDocuments())
-		}
-	}
-	return err
+	c.people = people.New(k, c.records.wake)
+	c.rows = conv.New(k, c.people)
+	c.in = inbox.New(k, c.people, c.rows, c.takeSnapshot)
+	c.out = outbox.New(k, c.people, c.in, c.pushDocuments)
+	c.groups = closed.New(k, c.people, c.rows, c.in, c.out)
+	c.histories = histories.New(k, c.people, c.rows, c.in)
+	c.in.OnDelta(c.delta)
+	c.in.OnLink(c.askToLink)
+	c.in.OnCopy(account.CopySent, c.sentCopy)
+	c.in.OnCopy(account.CopyFetched, c.fetched)
+	c.in.OnMail((*bodyv1.Body_Typing)(nil), c.takeTyping)
+	c.in.OnUnverifiedMail((*bodyv1.Body_Contest)(nil), c.contest)
+	k.OnFacts(c.render)
+	k.OnOnline(c.records.wake)
+	k.OnAdopted(func(tx *store.Tx, b *core.Batch, a *account.Adoption) error {
+		c.recordDevices(tx, b, a)
+		b.Then(c.records.wake)
+		return tx.Err()
+	})
+	return c, nil
 }
 
 // Close releases the profile. Run must have returned.
 func (c *Client) Close() error {
 	c.bus.close()
-	return c.p.close()
+	return c.core.Profile.Close()
 }
 
 // Run connects to the cluster and owns every goroutine until ctx ends or the local store fails. It returns nil when
@@ -246,22 +186,26 @@ func (c *Client) Run(ctx context.Context) error {
 	if c.ran.Swap(true) {
 		return fault.New(fault.Exists, "run client", "a client runs once: open the profile again")
 	}
-	if err := c.tellRecovered(); err != nil {
+	if err := c.histories.TellRecovered(); err != nil {
 		return err
 	}
-	c.advance()
+	if err := c.core.Update(func(tx *store.Tx, a *core.Batch) error {
+		c.recordDevices(tx, a, nil)
+		return nil
+	}); err != nil {
+		return err
+	}
+	c.core.Advance()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.net.Run(ctx) })
-	g.Go(func() error { return c.inboxLoop(ctx) })
-	g.Go(func() error { return c.out.run(ctx) })
+	g.Go(func() error { return c.core.Net.Run(ctx) })
+	g.Go(func() error { return c.in.Run(ctx) })
+	g.Go(func() error { return c.out.Run(ctx) })
 	g.Go(func() error { return c.upkeepLoop(ctx) })
-	g.Go(func() error { return c.historyLoop(ctx, c.histories.sendWoken, c.nextToSend) })
-	g.Go(func() error { return c.historyLoop(ctx, c.histories.receiveWoken, c.nextToReceive) })
-	g.Go(func() error { return c.expireLoop(ctx) })
-	g.Go(func() error { return c.groups.run(ctx) })
-	g.Go(func() error { return c.keepGroups(ctx) })
+	g.Go(func() error { return c.histories.Run(ctx) })
+	g.Go(func() error { return c.rows.ExpireLoop(ctx) })
+	g.Go(func() error { return c.groups.Run(ctx) })
 	err := g.Wait()
-	c.link.reset()
+	c.core.Link.Reset()
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
@@ -270,26 +214,53 @@ func (c *Client) Run(ctx context.Context) error {
 
 // Account returns who this profile is.
 func (c *Client) Account() Account {
-	a := Account{ID: c.me, Device: c.keys.device(), Cluster: c.cluster.ID, ClusterName: c.cluster.Name, Link: LinkOf(c.me)}
-	a.Label, a.Generation, a.Revoked = c.keys.summary()
-	c.keys.read(func(s *account.State) { _, a.Replaced = s.Contestable() })
-	c.p.db.View(func(*store.Tx) error {
-		a.Name = c.profileName()
+	a := Account{ID: c.core.Me, Device: c.core.Keys.Device(), Cluster: c.core.Cluster.ID, ClusterName: c.core.Cluster.Name, Link: LinkOf(c.core.Me)}
+	a.Label, a.Generation, a.Revoked = c.core.Keys.Summary()
+	c.core.Keys.Read(func(s *account.State) { _, a.Replaced = s.Contestable() })
+	c.core.View(func(*store.Tx) error {
+		a.Name = c.core.ProfileName()
 		return nil
 	})
 	return a
 }
 
 // Net describes the network.
-func (c *Client) Net() NetStatus { return c.net.Status() }
-
-// nowMS is the client time in Unix milliseconds.
-func (c *Client) nowMS() int64 { return c.net.Now().UnixMilli() }
-
-// fromMS is the zero time for 0.
-func fromMS(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
+func (c *Client) Net() NetStatus {
+	s := c.core.Net.Status()
+	out := NetStatus{Nodes: s.Nodes, Swarms: s.Swarms, Version: s.Version, ClockSkew: s.ClockSkew, Notes: s.Notes, Connected: s.Connected}
+	for _, c := range s.Circuits {
+		out.Circuits = append(out.Circuits, Circuit(c))
 	}
-	return time.UnixMilli(ms)
+	return out
 }
+
+// NetStatus is a view of the network.
+type NetStatus struct {
+	Nodes     int
+	Swarms    int
+	Version   uint64 // of the directory
+	Circuits  []Circuit
+	ClockSkew time.Duration
+	Notes     []string // relaxed path rules, clock warnings
+	Connected bool     // a node's client listener answers
+}
+
+// Circuit is one live circuit.
+type Circuit struct {
+	Purpose string
+	Path    ident.Path
+	Storage ident.NodeID // the replica that it ends at
+	Age     time.Duration
+	RTT     time.Duration
+}
+
+// WaitOnline returns once the cluster answers. It needs Run. Errors: Unavailable as soon as the cluster proves to be out of
+// reach; Denied if this device was revoked; ctx's.
+func (c *Client) WaitOnline(ctx context.Context) error { return c.core.WaitOnline(ctx) }
+
+// Purposes of circuits: requests with different purposes never share one.
+const (
+	PurposeInbox = core.PurposeInbox // our own mailbox
+	PurposeSend  = core.PurposeSend  // somebody else's mailbox
+	PurposeFetch = core.PurposeFetch // somebody's public records
+)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/content"
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync"
 	"github.com/starling-swarm/starling/internal/account"
@@ -41,8 +43,8 @@ func LinkOf(id ident.AccountID) string { return linkPrefix + id.String() }
 
 // Contacts returns the people this account knows, by name.
 func (c *Client) Contacts(ctx context.Context) (out []Contact, err error) {
-	err = c.p.db.View(func(tx *store.Tx) error {
-		for _, subject := range c.docs.Subjects(devicesync.Contacts) {
+	err = c.core.View(func(tx *store.Tx) error {
+		for _, subject := range c.core.Docs.Subjects(devicesync.Contacts) {
 			if len(subject) != len(ident.AccountID{}) {
 				continue
 			}
@@ -67,25 +69,25 @@ func (c Contact) label() string {
 func (c *Client) contact(tx *store.Tx, id ident.AccountID) Contact {
 	subject := string(id[:])
 	text := func(f devicesync.Field) string {
-		b, _ := c.docs.Get(f, subject)
+		b, _ := c.core.Docs.Get(f, subject)
 		return string(b)
 	}
 	is := func(f devicesync.Field) bool {
-		b, ok := c.docs.Get(f, subject)
+		b, ok := c.core.Docs.Get(f, subject)
 		return ok && devicesync.IsTrue(b)
 	}
 	out := Contact{ID: id, Name: text(devicesync.ContactName), Nick: text(devicesync.ContactNick),
 		Approved: is(devicesync.ContactApproved), Blocked: is(devicesync.ContactBlocked)}
-	if b, ok := c.docs.Get(devicesync.ContactVerified, subject); ok {
+	if b, ok := c.core.Docs.Get(devicesync.ContactVerified, subject); ok {
 		out.Verified = devicesync.AsUint(b) != 0
 	}
 	p := tx.Peer(id)
 	if p.Name != "" {
 		out.Name = p.Name
 	}
-	out.Contested = c.isContested(&p)
+	out.Contested = c.people.Contested(&p)
 	for _, e := range tx.PeerEvents(id) {
-		out.Events = append(out.Events, PeerEvent{Kind: e.Kind, At: fromMS(e.At)})
+		out.Events = append(out.Events, PeerEvent{Kind: e.Kind, At: core.FromMS(e.At)})
 	}
 	return out
 }
@@ -94,104 +96,60 @@ func (c *Client) contact(tx *store.Tx, id ident.AccountID) Contact {
 // exists. Errors: NotFound (there is no such account), Invalid (the own account, or a petname that another contact
 // has), Unavailable (the account could not be looked up; nothing was changed).
 func (c *Client) AddContact(ctx context.Context, id ident.AccountID, nick string) (Contact, error) {
-	if err := c.checkNick(id, nick); err != nil {
+	if err := c.checkNick(ctx, id, nick); err != nil {
 		return Contact{}, err
 	}
-	if err := c.fetchPerson(ctx, id, 0); err != nil {
+	if err := c.people.Fetch(ctx, id, 0); err != nil {
 		return Contact{}, err
 	}
 	var out Contact
-	err := c.update(func(tx *store.Tx) error {
-		p, err := c.person(tx, id)
+	err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
+		p, err := c.people.Get(tx, id)
 		if err != nil {
 			return err
 		}
-		ms := c.nowMS()
-		if _, err := c.approve(tx, &p, ms); err != nil {
+		ms := c.core.NowMS()
+		if _, err := c.people.Approve(tx, &p, ms); err != nil {
 			return err
 		}
-		c.savePerson(tx, p)
+		c.people.Save(tx, p)
 		if nick != "" {
-			if err := c.docs.Set(ms, devicesync.ContactNick, string(id[:]), devicesync.Text(nick)); err != nil {
+			if err := c.core.Docs.Set(ms, devicesync.ContactNick, string(id[:]), devicesync.Text(nick)); err != nil {
 				return err
 			}
 		}
 		out = c.contact(tx, id)
-		return c.saveDocuments(tx)
+		return c.core.SaveDocuments(tx)
 	})
 	if err != nil {
 		return Contact{}, err
 	}
-	c.out.kick(c.me)
-	c.bus.publish(Event{Kind: EventContact, At: c.net.Now(), Contact: &id})
+	c.core.Kick(c.core.Me)
+	c.core.Announce(core.Fact{Kind: core.FactContact, Contact: &id})
 	c.records.wake() // messages that were kept unverified can be looked at now
 	return out, nil
 }
 
-func (c *Client) checkNick(id ident.AccountID, nick string) error {
+func (c *Client) checkNick(ctx context.Context, id ident.AccountID, nick string) error {
 	if err := account.CheckID(id); err != nil {
 		return err
 	}
-	if id == c.me {
+	if id == c.core.Me {
 		return fault.New(fault.Invalid, "add contact", "that is this account")
 	}
-	if len(nick) > maxName {
-		return fault.New(fault.Invalid, "add contact", "petname of %d bytes, want at most %d", len(nick), maxName)
+	if len(nick) > content.MaxName {
+		return fault.New(fault.Invalid, "add contact", "petname of %d bytes, want at most %d", len(nick), content.MaxName)
 	}
-	contacts, err := c.Contacts(context.Background())
+	contacts, err := c.Contacts(ctx)
 	if err != nil {
 		return err
 	}
 	for _, o := range contacts {
 		if nick != "" && o.ID != id && strings.EqualFold(o.Nick, nick) {
-			return fault.New(fault.Invalid, "add contact", "%q is the petname of %s", nick, short(o.ID))
+			return fault.New(fault.Invalid, "add contact", "%q is the petname of %s", nick, core.Short(o.ID))
 		}
 	}
 	return nil
-}
-
-// approve marks an account as approved, here and in the contacts document. p is saved by the caller.
-func (c *Client) approve(tx *store.Tx, p *person, now int64) (dirty bool, err error) {
-	if p.Account == c.me || p.Approved {
-		return false, nil
-	}
-	p.Approved = true
-	subject := string(p.Account[:])
-	if b, ok := c.docs.Get(devicesync.ContactApproved, subject); ok && devicesync.IsTrue(b) {
-		return false, nil
-	}
-	if err := c.docs.Set(now, devicesync.ContactApproved, subject, devicesync.Bool(true)); err != nil {
-		return false, err
-	}
-	if err := c.docs.Set(now, devicesync.ContactAddedAt, subject, devicesync.Uint(uint64(now))); err != nil {
-		return false, err
-	}
-	if err := c.docs.Set(now, devicesync.ConvStartedAt, subject, devicesync.Uint(uint64(now))); err != nil {
-		return false, err
-	}
-	if p.Name != "" {
-		if err := c.docs.Set(now, devicesync.ContactName, subject, devicesync.Text(p.Name)); err != nil {
-			return false, err
-		}
-	}
-	return true, c.saveDocuments(tx)
-}
-
-// unverify takes the verified mark off a contact.
-func (c *Client) unverify(tx *store.Tx, id ident.AccountID) {
-	subject := string(id[:])
-	if b, ok := c.docs.Get(devicesync.ContactVerified, subject); !ok || devicesync.AsUint(b) == 0 {
-		return
-	}
-	if c.docs.Set(c.nowMS(), devicesync.ContactVerified, subject, devicesync.Uint(0)) == nil {
-		// A failure to write shows as the transaction's.
-		_ = c.saveDocuments(tx)
-	}
-}
-
-func (c *Client) isBlocked(id ident.AccountID) bool {
-	b, ok := c.docs.Get(devicesync.ContactBlocked, string(id[:]))
-	return ok && devicesync.IsTrue(b)
 }
 
 // ResolvePeer reads "me", a petname or a name or a unique prefix of one, an account ID or a share link. Errors:
@@ -199,7 +157,7 @@ func (c *Client) isBlocked(id ident.AccountID) bool {
 func (c *Client) ResolvePeer(ctx context.Context, s string) (ident.AccountID, error) {
 	s = strings.TrimSpace(s)
 	if s == "me" {
-		return c.me, nil
+		return c.core.Me, nil
 	}
 	if id, ok, err := parsePeer(s); ok || err != nil {
 		return id, err

@@ -53,11 +53,11 @@ func TestContestedAccountIsNotWrittenTo(t *testing.T) {
 		alice.message(t, "hello")
 		alice.send(t, d.id(), "hi")
 		d.message(t, "hi")
-		before, err := d.Safety(patient(t), alice.id())
+		before, err := d.Contact(alice.id()).Safety(patient(t))
 		if err != nil || before.Contested || before.Recovered || before.Verified {
 			t.Fatalf("safety before: got %+v, %v", before, err)
 		}
-		if c, err := d.VerifyContact(patient(t), alice.id(), before.Number); err != nil || !c.Verified {
+		if c, err := d.Contact(alice.id()).Verify(patient(t), before.Number); err != nil || !c.Verified {
 			t.Fatalf("verify: got %+v, %v", c, err)
 		}
 	}
@@ -100,29 +100,29 @@ func TestContestedAccountIsNotWrittenTo(t *testing.T) {
 	}
 
 	// The numbers tell the chains apart: what Bob sees is the thief's, not what Alice's device shows.
-	seen, err := bob.Safety(patient(t), alice.id())
+	seen, err := bob.Contact(alice.id()).Safety(patient(t))
 	if err != nil || !seen.Contested {
 		t.Fatalf("safety: got %+v, %v, want contested", seen, err)
 	}
-	owner, err := alice.Safety(patient(t), bob.id())
+	owner, err := alice.Contact(bob.id()).Safety(patient(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	taken, err := thief.Safety(patient(t), bob.id())
+	taken, err := thief.Contact(bob.id()).Safety(patient(t))
 	if err != nil || seen.Theirs != taken.Mine || seen.Theirs == owner.Mine {
 		t.Errorf("numbers: Bob sees %q, the thief shows %q, Alice %q, %v", seen.Theirs, taken.Mine, owner.Mine, err)
 	}
-	if _, err := bob.VerifyContact(patient(t), alice.id(), owner.Mine); !errors.Is(err, fault.Denied) {
+	if _, err := bob.Contact(alice.id()).Verify(patient(t), owner.Mine); !errors.Is(err, fault.Denied) {
 		t.Errorf("verify with Alice's number: got %v, want denied", err)
 	}
 
 	// Alice takes it back with her phrase, shows the number of her chain, and is written to again.
 	back := recovered(t, cluster, words, "back")
-	mine, err := back.Safety(patient(t), bob.id())
+	mine, err := back.Contact(bob.id()).Safety(patient(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := bob.VerifyContact(patient(t), alice.id(), mine.Mine); err != nil || !c.Verified || c.Contested {
+	if c, err := bob.Contact(alice.id()).Verify(patient(t), mine.Mine); err != nil || !c.Verified || c.Contested {
 		t.Fatalf("verify again: got %+v, %v", c, err)
 	}
 	bob.send(t, alice.id(), "good to see you")
@@ -160,10 +160,10 @@ func TestExpelledThiefIsOut(t *testing.T) {
 	bob.message(t, "hi")
 	stolen := linkByInvite(t, cluster, alice1, "stolen")
 	alice3 := linkByInvite(t, cluster, alice1, "alice-3")
-	if err := alice1.ExpelDevice(patient(t), other, stolen.Account().Device); !errors.Is(err, fault.Denied) {
+	if err := alice1.Device(stolen.Account().Device).Expel(patient(t), other); !errors.Is(err, fault.Denied) {
 		t.Errorf("with Bob's phrase: got %v, want denied", err)
 	}
-	if err := alice1.ExpelDevice(patient(t), words, stolen.Account().Device); err != nil {
+	if err := alice1.Device(stolen.Account().Device).Expel(patient(t), words); err != nil {
 		t.Fatal(err)
 	}
 	stolen.next(t, "its own end", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })
@@ -181,11 +181,11 @@ func TestPhraseBringsARevokedDeviceBack(t *testing.T) {
 	cluster := shared(t)
 	alice, words := create(t, cluster, "Alice")
 	thief := linkByInvite(t, cluster, alice, "stolen")
-	if err := thief.RevokeDevice(patient(t), alice.Account().Device); err != nil {
+	if err := thief.Device(alice.Account().Device).Revoke(patient(t)); err != nil {
 		t.Fatal(err)
 	}
 	alice.next(t, "its own end", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })
-	if err := alice.ExpelDevice(patient(t), words, thief.Account().Device); err != nil {
+	if err := alice.Device(thief.Account().Device).Expel(patient(t), words); err != nil {
 		t.Fatal(err)
 	}
 	thief.next(t, "its own end", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })

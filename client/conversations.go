@@ -3,9 +3,15 @@ package client
 import (
 	"context"
 	"encoding/hex"
+	"slices"
 	"sort"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/closed"
+	"github.com/starling-swarm/starling/client/internal/content"
+	"github.com/starling-swarm/starling/client/internal/conv"
+	"github.com/starling-swarm/starling/client/internal/core"
+	"github.com/starling-swarm/starling/client/internal/people"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync"
 	"github.com/starling-swarm/starling/internal/account"
@@ -35,8 +41,11 @@ type Conversation struct {
 	Status     GroupStatus // of a group
 }
 
-// Forever is how long MuteConversation mutes at most.
-var Forever = time.UnixMilli(253_402_300_799_999)
+// forever is the last millisecond of the year 9999.
+const forever = 253_402_300_799_999
+
+// Forever is as long as a conversation can be muted.
+func Forever() time.Time { return time.UnixMilli(forever) }
 
 // Conversations returns the conversation list: pinned ones first, then newest first, without those that are hidden.
 func (c *Client) Conversations(ctx context.Context) ([]Conversation, error) {
@@ -52,19 +61,19 @@ func (c *Client) Conversations(ctx context.Context) ([]Conversation, error) {
 
 // AllConversations is Conversations with the hidden ones.
 func (c *Client) AllConversations(ctx context.Context) (out []Conversation, err error) {
-	err = c.p.db.View(func(tx *store.Tx) error {
+	err = c.core.View(func(tx *store.Tx) error {
 		listed := map[string]bool{}
-		for _, r := range tx.Conversations(c.readUpTo) {
+		for _, r := range tx.Conversations(c.rows.ReadUpTo) {
 			out, listed[r.ID] = append(out, c.conversation(tx, r)), true
 		}
 		// A device that was linked or restored knows conversations whose messages it does not have.
-		for _, subject := range c.docs.Subjects(devicesync.Conversations) {
+		for _, subject := range c.core.Docs.Subjects(devicesync.Conversations) {
 			if id := hex.EncodeToString([]byte(subject)); !listed[id] && len(subject) == len(ident.AccountID{}) {
 				out, listed[id] = append(out, c.conversation(tx, store.ConversationRow{ID: id})), true
 			}
 		}
 		for _, id := range tx.GroupIDs() {
-			if !listed[id.String()] && c.isOpenGroup(tx, id) {
+			if !listed[id.String()] && c.groups.IsOpen(tx, id) {
 				out = append(out, c.conversation(tx, store.ConversationRow{ID: id.String()}))
 			}
 		}
@@ -88,47 +97,54 @@ func (v *Conversation) lastAt() time.Time {
 	return v.LastAt
 }
 
-// Conversation returns the conversation with an account or a group, hidden or not. Errors: NotFound.
-func (c *Client) Conversation(ctx context.Context, peer ident.Peer) (Conversation, error) {
-	all, err := c.AllConversations(ctx)
-	if err != nil {
-		return Conversation{}, err
-	}
-	for _, v := range all {
-		if v.ID == peer.String() {
-			return v, nil
-		}
-	}
-	return Conversation{}, fault.New(fault.NotFound, "find conversation", "there is none with %s", peer.Short())
+// ConversationHandle is the conversation with an account or a group, to act on. What is changed is the same on all devices.
+// Errors of its methods, besides those that they name: NotFound (no account or group can have that ID), Denied (this device was
+// revoked).
+type ConversationHandle struct {
+	c    *Client
+	peer ident.Peer
 }
 
-// readUpTo is the sequence number in the own mailbox up to which a conversation is read.
-func (c *Client) readUpTo(conversation string) uint64 {
-	return c.docs.Number(devicesync.ConvReadUpTo, subjectOf(conversation))
-}
+// Conversation returns the handle of the conversation with an account or a group, known or not.
+func (c *Client) Conversation(peer ident.Peer) ConversationHandle { return ConversationHandle{c, peer} }
 
-// subjectOfPeer is the subject of a peer's conversation in its document.
-func subjectOfPeer(peer ident.Peer) string {
-	key := peer.Key()
-	return string(key[:])
-}
-
-// subjectOf is the subject of a conversation in its document.
-func subjectOf(conversation string) string {
-	b, err := hex.DecodeString(conversation)
-	if err != nil {
-		return ""
+// Get returns what the list of conversations shows of it, hidden or not. Errors: NotFound.
+func (h ConversationHandle) Get(ctx context.Context) (out Conversation, err error) {
+	if err := ctx.Err(); err != nil {
+		return out, err
 	}
-	return string(b)
+	found := false
+	err = h.c.core.View(func(tx *store.Tx) error {
+		out, found = h.c.conversationOf(tx, h.peer)
+		return tx.Err()
+	})
+	if err == nil && !found {
+		err = fault.New(fault.NotFound, "find conversation", "there is none with %s", h.peer.Short())
+	}
+	return out, err
+}
+
+// conversationOf is one row of the list of conversations; false: it is not in the list.
+func (c *Client) conversationOf(tx *store.Tx, peer ident.Peer) (Conversation, bool) {
+	id := peer.String()
+	row, ok := tx.Conversation(id, c.rows.ReadUpTo(id))
+	switch peer := peer.(type) {
+	case ident.AccountID:
+		ok = ok || slices.Contains(c.core.Docs.Subjects(devicesync.Conversations), conv.SubjectOfPeer(peer))
+	case ident.GroupID:
+		ok = ok || c.groups.IsOpen(tx, peer)
+	}
+	row.ID = id
+	return c.conversation(tx, row), ok
 }
 
 func (c *Client) conversation(tx *store.Tx, r store.ConversationRow) Conversation {
-	subject := subjectOf(r.ID)
-	out := Conversation{ID: r.ID, Type: "direct", Unread: r.Unread, Mentions: r.Mentions, LastAt: fromMS(r.Last.ReceivedAt), LastText: c.textOf(tx, &r.Last), Request: r.Last.Request,
-		Pinned: c.isTrue(devicesync.ConvPinned, subject), Archived: c.isTrue(devicesync.ConvArchived, subject),
-		Marked: c.isTrue(devicesync.ConvUnread, subject), MutedUntil: fromMS(c.millis(devicesync.ConvMuted, subject)),
-		StartedAt: fromMS(c.millis(devicesync.ConvStartedAt, subject))}
-	if b, ok := c.docs.Get(devicesync.ConvHidden, subject); ok {
+	subject := conv.SubjectOf(r.ID)
+	out := Conversation{ID: r.ID, Type: "direct", Unread: r.Unread, Mentions: r.Mentions, LastAt: core.FromMS(r.Last.ReceivedAt), LastText: c.rows.TextOf(tx, &r.Last), Request: r.Last.Request,
+		Pinned: c.core.IsTrue(devicesync.ConvPinned, subject), Archived: c.core.IsTrue(devicesync.ConvArchived, subject),
+		Marked: c.core.IsTrue(devicesync.ConvUnread, subject), MutedUntil: core.FromMS(c.core.Millis(devicesync.ConvMuted, subject)),
+		StartedAt: core.FromMS(c.core.Millis(devicesync.ConvStartedAt, subject))}
+	if b, ok := c.core.Docs.Get(devicesync.ConvHidden, subject); ok {
 		if h, ok := devicesync.UnpackHidden(b); ok {
 			out.Hidden = !(r.Last.Mine && r.Last.SentAt > h.At || !r.Last.Mine && r.Last.MailboxSeq > h.Seq)
 		}
@@ -136,92 +152,116 @@ func (c *Client) conversation(tx *store.Tx, r store.ConversationRow) Conversatio
 	out.Draft, _ = tx.Draft(r.ID)
 	id, err := ident.ParseAccountID(r.ID)
 	if err != nil {
-		c.groupConversation(tx, &out)
+		c.inGroup(tx, &out)
 		return out
 	}
-	if id == c.me {
+	if id == c.core.Me {
 		out.Type = "self"
 	}
-	out.Name, out.Timer = c.nameOf(tx, id), c.timerOf(id)
+	out.Name, out.Timer = c.people.Name(tx, id), Timer(c.rows.TimerOf(id))
 	return out
 }
 
-func (c *Client) isTrue(f devicesync.Field, subject string) bool {
-	b, ok := c.docs.Get(f, subject)
-	return ok && devicesync.IsTrue(b)
+// inGroup fills in what a conversation in a group has of its group.
+func (c *Client) inGroup(tx *store.Tx, v *Conversation) {
+	v.Type = "group"
+	id, err := ident.ParseGroupID(v.ID)
+	if err != nil {
+		return
+	}
+	h, err := c.groups.Heading(tx, id)
+	if err != nil {
+		return
+	}
+	v.Name, v.Status, v.Request, v.Timer = h.Name, GroupStatus(h.Status), h.Status == closed.Invited, Timer(h.Timer)
+	if v.StartedAt.IsZero() {
+		v.StartedAt = h.Since
+	}
 }
 
-func (c *Client) millis(f devicesync.Field, subject string) int64 {
-	b, _ := c.docs.Get(f, subject)
-	return int64(devicesync.AsUint(b))
+// Pin keeps the conversation on top of the list.
+func (h ConversationHandle) Pin(ctx context.Context) error {
+	return h.set(ctx, devicesync.ConvPinned, devicesync.Bool(true))
 }
 
-// PinConversation keeps a conversation on top of the list, or lets it go.
-func (c *Client) PinConversation(ctx context.Context, peer ident.Peer, on bool) error {
-	return c.setConversation(peer, devicesync.ConvPinned, devicesync.Bool(on))
+// Unpin lets it go.
+func (h ConversationHandle) Unpin(ctx context.Context) error {
+	return h.set(ctx, devicesync.ConvPinned, devicesync.Bool(false))
 }
 
-// ArchiveConversation puts a conversation aside, or takes it back.
-func (c *Client) ArchiveConversation(ctx context.Context, peer ident.Peer, on bool) error {
-	return c.setConversation(peer, devicesync.ConvArchived, devicesync.Bool(on))
+// Archive puts the conversation into the archive.
+func (h ConversationHandle) Archive(ctx context.Context) error {
+	return h.set(ctx, devicesync.ConvArchived, devicesync.Bool(true))
 }
 
-// MuteConversation keeps notifications of a conversation quiet until an instant; the zero time ends that.
-func (c *Client) MuteConversation(ctx context.Context, peer ident.Peer, until time.Time) error {
+// Unarchive takes it back.
+func (h ConversationHandle) Unarchive(ctx context.Context) error {
+	return h.set(ctx, devicesync.ConvArchived, devicesync.Bool(false))
+}
+
+// Mute keeps notifications of the conversation quiet until an instant, Forever at most; the zero time ends that.
+func (h ConversationHandle) Mute(ctx context.Context, until time.Time) error {
 	ms := uint64(0)
 	if !until.IsZero() {
-		ms = uint64(min(max(until.UnixMilli(), 0), Forever.UnixMilli()))
+		ms = uint64(min(max(until.UnixMilli(), 0), forever))
 	}
-	return c.setConversation(peer, devicesync.ConvMuted, devicesync.Uint(ms))
+	return h.set(ctx, devicesync.ConvMuted, devicesync.Uint(ms))
 }
 
-// MarkUnread marks a conversation, which reading it ends.
-func (c *Client) MarkUnread(ctx context.Context, peer ident.Peer, on bool) error {
-	return c.setConversation(peer, devicesync.ConvUnread, devicesync.Bool(on))
+// MarkUnread marks the conversation, which reading it ends.
+func (h ConversationHandle) MarkUnread(ctx context.Context) error {
+	return h.set(ctx, devicesync.ConvUnread, devicesync.Bool(true))
 }
 
-// HideConversation leaves a conversation (notes to self, too) out of the list until a later message; false shows it again.
-func (c *Client) HideConversation(ctx context.Context, peer ident.Peer, on bool) error {
-	var h devicesync.Hidden
-	if on {
-		err := c.p.db.View(func(tx *store.Tx) error {
-			_, sentAt := tx.NewestOf(peer.String())
-			h = devicesync.Hidden{At: max(c.nowMS(), sentAt), Seq: c.cursorOf(tx, peer)}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return c.setConversation(peer, devicesync.ConvHidden, h.Pack())
+// Unmark takes the mark away.
+func (h ConversationHandle) Unmark(ctx context.Context) error {
+	return h.set(ctx, devicesync.ConvUnread, devicesync.Bool(false))
 }
 
-func (c *Client) setConversation(peer ident.Peer, f devicesync.Field, value []byte) error {
-	return c.changeDocuments("change conversation", peer, func(tx *store.Tx, now int64) error {
-		return c.docs.Set(now, f, subjectOfPeer(peer), value)
-	})
-}
-
-// changeDocuments makes a change of the documents that concerns an account or a group, and lets it leave.
-func (c *Client) changeDocuments(op string, peer ident.Peer, f func(tx *store.Tx, now int64) error) error {
-	if _, _, revoked := c.keys.summary(); revoked {
-		return errRevoked(op)
-	}
-	if err := c.checkPeer(peer); err != nil {
-		return err
-	}
-	err := c.update(func(tx *store.Tx) error {
-		if err := f(tx, c.nowMS()); err != nil {
-			return err
-		}
-		return c.saveDocuments(tx)
+// Hide leaves the conversation (notes to self, too) out of the list until a later message.
+func (h ConversationHandle) Hide(ctx context.Context) error {
+	var hidden devicesync.Hidden
+	err := h.c.core.View(func(tx *store.Tx) error {
+		_, sentAt := tx.NewestOf(h.peer.String())
+		hidden = devicesync.Hidden{At: max(h.c.core.NowMS(), sentAt), Seq: h.c.cursorOf(tx, h.peer)}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	c.out.kick(c.me)
-	c.bus.publish(Event{Kind: EventConversation, At: c.net.Now(), Conversation: peer.String()})
-	return nil
+	return h.set(ctx, devicesync.ConvHidden, hidden.Pack())
+}
+
+// Show puts a hidden conversation back into the list.
+func (h ConversationHandle) Show(ctx context.Context) error {
+	return h.set(ctx, devicesync.ConvHidden, devicesync.Hidden{}.Pack())
+}
+
+func (h ConversationHandle) set(ctx context.Context, f devicesync.Field, value []byte) error {
+	return h.c.changeDocuments(ctx, "change conversation", h.peer, func(tx *store.Tx, _ *core.Batch, now int64) error {
+		return h.c.core.Docs.Set(now, f, conv.SubjectOfPeer(h.peer), value)
+	})
+}
+
+// changeDocuments makes a change of the documents that concerns an account or a group, and lets it leave.
+func (c *Client) changeDocuments(ctx context.Context, op string, peer ident.Peer, f func(tx *store.Tx, a *core.Batch, now int64) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, _, revoked := c.core.Keys.Summary(); revoked {
+		return core.ErrRevoked(op)
+	}
+	if err := c.checkPeer(peer); err != nil {
+		return err
+	}
+	return c.core.Update(func(tx *store.Tx, a *core.Batch) error {
+		a.Kick(c.core.Me)
+		if err := f(tx, a, a.Now.UnixMilli()); err != nil {
+			return err
+		}
+		c.rows.ConversationChanged(a, peer.String())
+		return c.core.SaveDocuments(tx)
+	})
 }
 
 // checkPeer says whether an account or a group can have that ID. Errors: NotFound.
@@ -230,7 +270,7 @@ func (c *Client) checkPeer(peer ident.Peer) error {
 	case ident.AccountID:
 		return account.CheckID(peer)
 	case ident.GroupID:
-		_, err := account.GroupMailboxOf(peer, c.cluster.ID)
+		_, err := account.GroupMailboxOf(peer, c.core.Cluster.ID)
 		return err
 	}
 	return fault.New(fault.Invalid, "find peer", "neither an account nor a group")
@@ -238,8 +278,8 @@ func (c *Client) checkPeer(peer ident.Peer) error {
 
 // checkWrite says whether this device may write to an account.
 func (c *Client) checkWrite(op string, peer ident.Peer) error {
-	if _, _, revoked := c.keys.summary(); revoked {
-		return errRevoked(op)
+	if _, _, revoked := c.core.Keys.Summary(); revoked {
+		return core.ErrRevoked(op)
 	}
 	if err := c.checkPeer(peer); err != nil {
 		return err
@@ -249,62 +289,65 @@ func (c *Client) checkWrite(op string, peer ident.Peer) error {
 		return nil
 	}
 	blocked := false
-	err := c.p.db.View(func(*store.Tx) error {
-		blocked = c.isBlocked(id)
+	err := c.core.View(func(*store.Tx) error {
+		blocked = c.people.Blocked(id)
 		return nil
 	})
 	if err == nil && blocked {
-		return fault.New(fault.Denied, op, "%s is blocked here: unblock them first", short(id))
+		return errBlocked(op, id)
 	}
 	return err
 }
 
-// MarkRead marks everything in a conversation as read, on all devices, and tells the sender if they are approved and read
+func errBlocked(op string, id ident.AccountID) error {
+	return fault.New(fault.Denied, op, "%s is blocked here: unblock them first", core.Short(id))
+}
+
+// MarkRead marks everything in the conversation as read, on all devices, and tells the sender if they are approved and read
 // receipts are on; in a group nobody is told. It returns how many messages were unread.
-func (c *Client) MarkRead(ctx context.Context, peer ident.Peer) (n int, err error) {
-	kick := false
-	err = c.changeDocuments("mark as read", peer, func(tx *store.Tx, now int64) error {
-		subject, conversation := subjectOfPeer(peer), peer.String()
+func (h ConversationHandle) MarkRead(ctx context.Context) (n int, err error) {
+	c, peer := h.c, h.peer
+	err = c.changeDocuments(ctx, "mark as read", peer, func(tx *store.Tx, a *core.Batch, now int64) error {
+		subject, conversation := conv.SubjectOfPeer(peer), peer.String()
 		upTo, _ := tx.NewestOf(conversation)
-		ids := tx.UnreadIDs(conversation, c.docs.Number(devicesync.ConvReadUpTo, subject), upTo)
+		ids := tx.UnreadIDs(conversation, c.core.Docs.Number(devicesync.ConvReadUpTo, subject), upTo)
 		n = len(ids)
-		if err := c.docs.Raise(devicesync.ConvReadUpTo, subject, upTo); err != nil {
+		if err := c.core.Docs.Raise(devicesync.ConvReadUpTo, subject, upTo); err != nil {
 			return err
 		}
-		if c.isTrue(devicesync.ConvUnread, subject) {
-			if err := c.docs.Set(now, devicesync.ConvUnread, subject, devicesync.Bool(false)); err != nil {
+		if c.core.IsTrue(devicesync.ConvUnread, subject) {
+			if err := c.core.Docs.Set(now, devicesync.ConvUnread, subject, devicesync.Bool(false)); err != nil {
 				return err
 			}
 		}
 		if tx.StartTimers(conversation, upTo, now) {
-			c.timed.fire()
+			a.Then(c.rows.Timed.Fire)
 		}
 		id, direct := peer.(ident.AccountID)
 		if !direct {
 			return nil // nobody is told who reads what in a group
 		}
-		p, err := c.person(tx, id)
-		if err != nil || !p.Approved || c.isBlocked(id) || c.isContested(&p.Peer) || !c.setting(devicesync.SettingReceipts) {
+		p, err := c.people.Get(tx, id)
+		if err != nil || !p.Approved || c.people.Blocked(id) || c.people.Contested(&p.Peer) || !c.core.Setting(devicesync.SettingReceipts) {
 			return err
 		}
-		kick = n > 0
+		if n > 0 {
+			a.Kick(id)
+		}
 		return c.queueRead(tx, id, ids, now)
 	})
-	if err == nil && kick {
-		c.out.kick(peer.Key())
-	}
 	return n, err
 }
 
 func (c *Client) queueRead(tx *store.Tx, peer ident.AccountID, ids []ident.MessageID, now int64) error {
 	for len(ids) > 0 {
-		part := ids[:min(len(ids), maxReceiptIDs)]
+		part := ids[:min(len(ids), content.MaxReceiptIDs)]
 		ids = ids[len(part):]
 		r := &bodyv1.Receipt{Kind: bodyv1.Receipt_KIND_READ, At: now}
 		for i := range part {
 			r.MessageIds = append(r.MessageIds, part[i][:])
 		}
-		due := time.UnixMilli(now).Add(spread(c.pace.receiptMin, c.pace.receiptMax))
+		due := time.UnixMilli(now).Add(core.Spread(c.core.Pace.ReceiptMin, c.core.Pace.ReceiptMax))
 		if err := c.queueQuiet(tx, peer, &bodyv1.Body{Kind: &bodyv1.Body_Receipt{Receipt: r}}, due); err != nil {
 			return err
 		}
@@ -312,20 +355,22 @@ func (c *Client) queueRead(tx *store.Tx, peer ident.AccountID, ids []ident.Messa
 	return nil
 }
 
-// ClearConversation removes all messages of a conversation that are there now from all devices of this account.
-func (c *Client) ClearConversation(ctx context.Context, peer ident.Peer) error {
-	return c.changeDocuments("clear conversation", peer, func(tx *store.Tx, now int64) error {
+// Clear removes all messages of the conversation that are there now from all devices of this account.
+func (h ConversationHandle) Clear(ctx context.Context) error {
+	c, peer := h.c, h.peer
+	return c.changeDocuments(ctx, "clear conversation", peer, func(tx *store.Tx, _ *core.Batch, now int64) error {
 		return c.clear(tx, peer, now)
 	})
 }
 
-// DeleteConversation clears a conversation and takes it out of the list, with its marks, until there is a later message.
-func (c *Client) DeleteConversation(ctx context.Context, peer ident.Peer) error {
-	return c.changeDocuments("delete conversation", peer, func(tx *store.Tx, now int64) error {
+// Delete clears the conversation and takes it out of the list, with its marks, until there is a later message.
+func (h ConversationHandle) Delete(ctx context.Context) error {
+	c, peer := h.c, h.peer
+	return c.changeDocuments(ctx, "delete conversation", peer, func(tx *store.Tx, _ *core.Batch, now int64) error {
 		if err := c.clear(tx, peer, now); err != nil {
 			return err
 		}
-		return c.docs.Remove(now, devicesync.Conversations, subjectOfPeer(peer))
+		return c.core.Docs.Remove(now, devicesync.Conversations, conv.SubjectOfPeer(peer))
 	})
 }
 
@@ -333,7 +378,7 @@ func (c *Client) DeleteConversation(ctx context.Context, peer ident.Peer) error 
 func (c *Client) cursorOf(tx *store.Tx, peer ident.Peer) uint64 {
 	id, ok := peer.(ident.GroupID)
 	if !ok {
-		return tx.Number(cursorKey)
+		return tx.Number(core.CursorKey)
 	}
 	g, _ := tx.Group(id)
 	return max(g.Cursor, 1) // where an invitation stands that came before anything was read
@@ -342,52 +387,22 @@ func (c *Client) cursorOf(tx *store.Tx, peer ident.Peer) uint64 {
 // clear removes what a conversation holds. What is counted is the place in the mailbox, not a time: a message that was
 // sent before but comes later is not lost.
 func (c *Client) clear(tx *store.Tx, peer ident.Peer, now int64) error {
-	subject := subjectOfPeer(peer)
+	subject := conv.SubjectOfPeer(peer)
 	_, sentAt := tx.NewestOf(peer.String())
-	if err := c.docs.Raise(devicesync.ConvClearedSeq, subject, c.cursorOf(tx, peer)); err != nil {
+	if err := c.core.Docs.Raise(devicesync.ConvClearedSeq, subject, c.cursorOf(tx, peer)); err != nil {
 		return err
 	}
-	if err := c.docs.Raise(devicesync.ConvClearedAt, subject, uint64(max(now, sentAt))); err != nil {
+	if err := c.core.Docs.Raise(devicesync.ConvClearedAt, subject, uint64(max(now, sentAt))); err != nil {
 		return err
 	}
 	tx.SetDraft(peer.String(), "", max(now, sentAt))
-	c.applyClearing(tx, peer.String())
+	c.rows.ApplyClearing(tx, peer.String())
 	return tx.Err()
 }
 
-func (c *Client) applyClearing(tx *store.Tx, conversation string) {
-	subject := subjectOf(conversation)
-	seq, at := c.docs.Number(devicesync.ConvClearedSeq, subject), c.docs.Number(devicesync.ConvClearedAt, subject)
-	if seq > 0 || at > 0 {
-		tx.Clear(conversation, seq, int64(at))
-	}
-}
-
-// isCleared reports whether a message belongs to what was cleared in its conversation.
-func (c *Client) isCleared(m *store.Message) bool {
-	subject := subjectOf(m.Conversation)
-	if m.Mine {
-		return m.SentAt <= int64(c.docs.Number(devicesync.ConvClearedAt, subject))
-	}
-	return m.MailboxSeq != 0 && m.MailboxSeq <= c.docs.Number(devicesync.ConvClearedSeq, subject)
-}
-
-// conversationMerged brings messages in step with what another device did to their conversation.
-func (a *applied) conversationMerged(tx *store.Tx, conversation string) {
-	a.c.applyClearing(tx, conversation)
-	if tx.StartTimers(conversation, a.c.readUpTo(conversation), a.now.UnixMilli()) {
-		a.c.timed.fire()
-	}
-	a.conversationChanged(conversation)
-}
-
-func (a *applied) conversationChanged(conversation string) {
-	a.events = append(a.events, Event{Kind: EventConversation, At: a.now, Conversation: conversation})
-}
-
 // tellAccepted lets somebody whose request was accepted know our profile.
-func (c *Client) tellAccepted(tx *store.Tx, p *person, now int64) error {
+func (c *Client) tellAccepted(tx *store.Tx, p *people.Person, now int64) error {
 	body := &bodyv1.Body{Kind: &bodyv1.Body_RequestResponse{RequestResponse: &bodyv1.RequestResponse{Accepted: true}}}
-	c.tellProfile(tx, p, body)
-	return c.queueQuiet(tx, p.Account, body, time.UnixMilli(now).Add(spread(c.pace.receiptMin, c.pace.receiptMax)))
+	c.people.TellProfile(tx, p, body)
+	return c.queueQuiet(tx, p.Account, body, time.UnixMilli(now).Add(core.Spread(c.core.Pace.ReceiptMin, c.core.Pace.ReceiptMax)))
 }

@@ -9,12 +9,13 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/starling-swarm/starling/client/internal/content"
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync/phrase"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
-	"github.com/starling-swarm/starling/internal/ident"
 	"github.com/starling-swarm/starling/internal/private"
 )
 
@@ -25,8 +26,8 @@ const probeTimeout = 8 * time.Second
 // once and kept nowhere. Errors: Exists (the directory holds a profile), Unavailable (the cluster cannot be reached;
 // nothing is left behind), Invalid.
 func Create(ctx context.Context, cfg Config, name string) (c *Client, words string, err error) {
-	if len(name) > maxName || !utf8.ValidString(name) {
-		return nil, "", fault.New(fault.Invalid, "create account", "name of %d bytes, want at most %d of UTF-8", len(name), maxName)
+	if len(name) > content.MaxName || !utf8.ValidString(name) {
+		return nil, "", fault.New(fault.Invalid, "create account", "name of %d bytes, want at most %d of UTF-8", len(name), content.MaxName)
 	}
 	p, err := emptyProfile(cfg.Dir)
 	if err != nil {
@@ -41,52 +42,52 @@ func Create(ctx context.Context, cfg Config, name string) (c *Client, words stri
 	defer root.Wipe()
 	c, err = createWith(ctx, cfg, p, root, name)
 	if err != nil {
-		return nil, "", errors.Join(err, p.wipe())
+		return nil, "", errors.Join(err, p.Wipe())
 	}
 	return c, phrase.Encode(entropy), nil
 }
 
 // emptyProfile locks a directory without an account; what an init left that died is removed.
-func emptyProfile(dir string) (*profile, error) {
-	p, err := makeProfile(dir)
+func emptyProfile(dir string) (*core.Profile, error) {
+	p, err := core.MakeProfile(dir)
 	if err != nil {
 		return nil, err
 	}
-	switch p.stage() {
+	switch p.Stage() {
 	case "":
 		return p, nil
-	case stageNew:
-		if err := p.wipe(); err != nil {
+	case core.StageNew:
+		if err := p.Wipe(); err != nil {
 			return nil, err
 		}
-		return makeProfile(dir)
-	case stageRestore, stageLink:
+		return core.MakeProfile(dir)
+	case core.StageRestore, core.StageLink:
 		err = fault.New(fault.Exists, "create account", "a device is being linked in %q: finish it", dir)
 	default:
 		err = fault.New(fault.Exists, "create account", "%q holds an account already", dir)
 	}
-	p.close()
+	p.Close()
 	return nil, err
 }
 
-func createWith(ctx context.Context, cfg Config, p *profile, root *account.Root, name string) (*Client, error) {
-	if err := p.setStage(stageNew); err != nil {
+func createWith(ctx context.Context, cfg Config, p *core.Profile, root *account.Root, name string) (*Client, error) {
+	if err := p.SetStage(core.StageNew); err != nil {
 		return nil, err
 	}
-	c, err := bareClient(cfg, p, root.ID())
+	c, err := makeClient(cfg, p, root.ID(), nil)
 	if err != nil {
 		return nil, err
 	}
 	err = c.connected(ctx, func(ctx context.Context) error {
-		state, err := account.Create(rand.Reader, root, c.cluster.ID, deviceLabel(cfg.Label), c.net.Now(), nil)
+		state, err := account.Create(rand.Reader, root, c.core.Cluster.ID, deviceLabel(cfg.Label), c.core.Net.Now(), nil)
 		if err != nil {
 			return err
 		}
-		if err := c.equip(state); err != nil {
+		if err := c.core.Equip(state); err != nil {
 			return err
 		}
 		if name != "" {
-			if err := c.update(func(tx *store.Tx) error { return c.setName(tx, name, c.nowMS()) }); err != nil {
+			if err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error { return c.setName(tx, name, c.core.NowMS()) }); err != nil {
 				return err
 			}
 		}
@@ -100,38 +101,14 @@ func createWith(ctx context.Context, cfg Config, p *profile, root *account.Root,
 
 // ready ends an init or restore: the profile opens from now on.
 func (c *Client) ready() error {
-	return c.p.db.Update(func(tx *store.Tx) error {
+	return c.core.Update(func(tx *store.Tx, a *core.Batch) error {
 		var first uint64
-		c.keys.read(func(s *account.State) { first = s.FirstSeq() })
-		tx.Advance(cursorKey, first)
-		tx.SetMeta("stage", []byte(stageReady))
-		c.recordDevices(tx, nil)
+		c.core.Keys.Read(func(s *account.State) { first = s.FirstSeq() })
+		tx.Advance(core.CursorKey, first)
+		tx.SetMeta("stage", []byte(core.StageReady))
+		c.recordDevices(tx, a, nil)
 		return nil
 	})
-}
-
-// bareClient makes a client that has no keys yet: enough to send unsigned requests.
-func bareClient(cfg Config, p *profile, id ident.AccountID) (*Client, error) {
-	cluster, err := p.cluster(cfg.Cluster)
-	if err != nil {
-		return nil, err
-	}
-	mailbox, err := account.MailboxOf(id, cluster.ID)
-	if err != nil {
-		return nil, err
-	}
-	c := &Client{cfg: cfg, p: p, cluster: cluster, me: id, mailbox: mailbox}
-	c.init()
-	return c, c.newNetwork()
-}
-
-// equip writes the state of a new device to disk and gives the client its keys.
-func (c *Client) equip(state *account.State) error {
-	c.keys = &keyring{state: state, file: c.p.secrets}
-	if err := c.keys.change(func(*account.State) error { return nil }); err != nil {
-		return err
-	}
-	return c.loadDocuments()
 }
 
 // connected runs f while the network runs, once the cluster has answered, and leaves the client with a fresh network
@@ -140,14 +117,14 @@ func (c *Client) connected(ctx context.Context, f func(context.Context) error) e
 	if err := c.connectedOnce(ctx, f); err != nil {
 		return err
 	}
-	return c.newNetwork()
+	return c.core.Reconnect()
 }
 
 // connectedOnce is connected that leaves it to its caller to make the next network.
 func (c *Client) connectedOnce(ctx context.Context, f func(context.Context) error) error {
 	run, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- c.net.Run(run) }()
+	go func() { ended <- c.core.Net.Run(run) }()
 	err := c.probe(ctx)
 	if err == nil {
 		err = f(ctx)
@@ -156,7 +133,7 @@ func (c *Client) connectedOnce(ctx context.Context, f func(context.Context) erro
 	if nerr := <-ended; err == nil && nerr != nil && ctx.Err() == nil && !errors.Is(nerr, context.Canceled) {
 		err = nerr
 	}
-	c.link.reset()
+	c.core.Link.Reset()
 	return err
 }
 
@@ -165,7 +142,7 @@ func (c *Client) connectedOnce(ctx context.Context, f func(context.Context) erro
 func (c *Client) probe(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, probeTimeout)
 	defer stop()
-	_, _, err := c.request(ctx, PurposeInbox, &envelope.Request{Mailbox: c.mailbox, Ops: []envelope.Op{envelope.Info{}}}, nil)
+	_, _, err := c.core.Request(ctx, core.PurposeInbox, &envelope.Request{Mailbox: c.core.Mailbox, Ops: []envelope.Op{envelope.Info{}}}, nil)
 	if errors.Is(err, fault.NotFound) {
 		return nil // no such mailbox yet: somebody answered
 	}
@@ -176,20 +153,20 @@ func (c *Client) probe(ctx context.Context) error {
 // may have been stored by a process that died: its condition then meets itself.
 func (c *Client) submitPending(ctx context.Context) error {
 	var p *account.Pending
-	c.keys.read(func(s *account.State) { p, _ = s.Pending() })
+	c.core.Keys.Read(func(s *account.State) { p, _ = s.Pending() })
 	if p == nil {
 		return fault.New(fault.Internal, "store generation", "none is pending")
 	}
 	r := p.Change.Request
 	if put, ok := r.Ops[0].(envelope.Store); ok {
-		c.admit(c.mailbox, &put)
+		c.core.Admit(c.core.Mailbox, &put)
 		r.Ops[0] = put
 	}
-	resp, _, err := c.request(ctx, PurposeInbox, r, p.Signer)
+	resp, _, err := c.core.Request(ctx, core.PurposeInbox, r, p.Signer)
 	if err != nil {
 		return err
 	}
-	return c.keys.change(func(s *account.State) error {
+	return c.core.Keys.Change(func(s *account.State) error {
 		_, err := s.Commit(rand.Reader, p.Change, resp)
 		return err
 	})

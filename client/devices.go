@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/core"
+	"github.com/starling-swarm/starling/client/internal/people"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/fault"
@@ -48,15 +50,15 @@ type DeviceEvent struct {
 }
 
 // linkLife is how long a request to join is shown: its envelope lives no longer either.
-const linkLife = inboxTTL * time.Second
+const linkLife = people.InboxTTL * time.Second
 
 // Devices returns the device list, requests to join and what happened. It needs no network; SyncToHeads first makes
 // it current.
 func (c *Client) Devices(ctx context.Context) (Devices, error) {
 	var out Devices
-	me := c.keys.device()
-	now := c.net.Now()
-	c.keys.read(func(s *account.State) {
+	me := c.core.Keys.Device()
+	now := c.core.Net.Now()
+	c.core.Keys.Read(func(s *account.State) {
 		for _, d := range s.Devices() {
 			status := "active"
 			switch {
@@ -65,19 +67,19 @@ func (c *Client) Devices(ctx context.Context) (Devices, error) {
 			case d.ID == me:
 				d.LastSeen = account.Day(now)
 			}
-			out.Devices = append(out.Devices, Device{ID: d.ID, Label: d.Label, This: d.ID == me, AddedAt: fromMS(d.AddedAt),
+			out.Devices = append(out.Devices, Device{ID: d.ID, Label: d.Label, This: d.ID == me, AddedAt: core.FromMS(d.AddedAt),
 				LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: status})
 		}
 		for _, t := range s.Tombstones() {
-			out.Devices = append(out.Devices, Device{ID: t.ID, This: t.ID == me, LastSeen: fromMS(t.At), Status: "revoked"})
+			out.Devices = append(out.Devices, Device{ID: t.ID, This: t.ID == me, LastSeen: core.FromMS(t.At), Status: "revoked"})
 		}
 	})
-	err := c.p.db.View(func(tx *store.Tx) error {
+	err := c.core.View(func(tx *store.Tx) error {
 		for _, l := range c.pendingLinks(tx) {
 			out.Pending = append(out.Pending, pendingLink(l))
 		}
 		for _, e := range tx.DeviceEvents() {
-			out.Events = append(out.Events, *deviceEvent(c, e).Device)
+			out.Events = append(out.Events, deviceEvent(e))
 		}
 		return nil
 	})
@@ -86,7 +88,7 @@ func (c *Client) Devices(ctx context.Context) (Devices, error) {
 
 // pendingLinks returns the requests that can still be granted.
 func (c *Client) pendingLinks(tx *store.Tx) (out []store.Link) {
-	oldest := c.net.Now().Add(-linkLife).UnixMilli()
+	oldest := c.core.Net.Now().Add(-linkLife).UnixMilli()
 	for _, l := range tx.Links() {
 		if l.AskedAt >= oldest {
 			out = append(out, l)
@@ -96,25 +98,20 @@ func (c *Client) pendingLinks(tx *store.Tx) (out []store.Link) {
 }
 
 func pendingLink(l store.Link) PendingLink {
-	return PendingLink{ID: l.Device, Code: l.Code, Label: l.Label, AskedAt: fromMS(l.AskedAt)}
+	return PendingLink{ID: l.Device, Code: l.Code, Label: l.Label, AskedAt: core.FromMS(l.AskedAt)}
 }
 
-func deviceEvent(c *Client, e store.DeviceEvent) Event {
-	return Event{Kind: EventDevice, At: c.net.Now(), Device: &DeviceEvent{Kind: e.Kind, Device: e.Device, At: fromMS(e.At), By: e.By}}
+func deviceEvent(e store.DeviceEvent) DeviceEvent {
+	return DeviceEvent{Kind: e.Kind, Device: e.Device, At: core.FromMS(e.At), By: e.By}
 }
 
 // recordDevices brings the recorded history of the device list in step with the device group: what the group says is
 // the truth, so a process that died between the two makes up for it here. by is the adoption that just changed it, if
 // one did: it says who let a device in.
-func (c *Client) recordDevices(tx *store.Tx, by *account.Adoption) (events []Event) {
+func (c *Client) recordDevices(tx *store.Tx, a *core.Batch, by *account.Adoption) {
 	var devices []account.Device
 	var tombs []account.Tombstone
-	c.keys.read(func(s *account.State) { devices, tombs = s.Devices(), s.Tombstones() })
-	add := func(e store.DeviceEvent) {
-		if tx.AddDeviceEvent(e) {
-			events = append(events, deviceEvent(c, e))
-		}
-	}
+	c.core.Keys.Read(func(s *account.State) { devices, tombs = s.Devices(), s.Tombstones() })
 	known := map[ident.DeviceID]bool{}
 	for _, e := range tx.DeviceEvents() {
 		known[e.Device] = known[e.Device] || e.Kind == "linked"
@@ -128,7 +125,7 @@ func (c *Client) recordDevices(tx *store.Tx, by *account.Adoption) (events []Eve
 		if by != nil && by.By != d.ID && slices.ContainsFunc(by.Added, func(a account.Device) bool { return a.ID == d.ID }) {
 			e.By = &by.By
 		}
-		add(e)
+		core.NoteDevice(tx, a, e)
 	}
 	for _, t := range tombs {
 		tx.DropLink(t.ID)
@@ -137,22 +134,19 @@ func (c *Client) recordDevices(tx *store.Tx, by *account.Adoption) (events []Eve
 		if who != (ident.DeviceID{}) {
 			e.By = &who
 		}
-		if !tx.AddDeviceEvent(e) {
+		if !core.NoteDevice(tx, a, e) {
 			continue
 		}
-		events = append(events, deviceEvent(c, e))
-		if me := c.keys.device(); t.ID != me {
-			c.shutOut(tx, t.By == me || by != nil && by.By == me)
+		if me := c.core.Keys.Device(); t.ID != me {
+			c.groups.ShutOut(tx, t.By == me || by != nil && by.By == me)
 		}
 	}
-	return events
 }
 
 // askToLink keeps a request to join, unless the device is or was part of the account.
-func (a *applied) askToLink(tx *store.Tx, in *account.Incoming) {
-	l := in.Link
+func (c *Client) askToLink(tx *store.Tx, a *core.Batch, l *account.LinkRequest) {
 	known := false
-	a.c.keys.read(func(s *account.State) {
+	c.core.Keys.Read(func(s *account.State) {
 		for _, d := range s.Devices() {
 			known = known || d.ID == l.Device
 		}
@@ -165,8 +159,7 @@ func (a *applied) askToLink(tx *store.Tx, in *account.Incoming) {
 	}
 	row := store.Link{Device: l.Device, Code: l.Code, Label: l.Label, AskedAt: l.AskedAt, Request: l.Bytes()}
 	tx.AddLink(row)
-	p := pendingLink(row)
-	a.events = append(a.events, Event{Kind: EventLink, At: a.now, Link: &p})
+	a.Tell(core.Fact{Kind: core.FactLink, Link: &row})
 }
 
 // Approve lets in the device whose screen shows code: one atomic batch makes a generation with it. Another device that
@@ -186,35 +179,44 @@ func (c *Client) Approve(ctx context.Context, code string) (Device, error) {
 		return Device{}, err
 	}
 	// The new device begins with what is in the mailbox: what this one has not shared yet goes first.
-	if err := c.shareDocuments(ctx); err != nil {
+	if err := c.ShareDocuments(ctx); err != nil {
 		return Device{}, err
 	}
 	if err := c.rotate(ctx, account.Rotation{Add: []*account.LinkRequest{req}}, func(s *account.State) bool {
-		_, in := findDevice(s, req.Device)
+		_, in := core.FindDevice(s, req.Device)
 		return in
 	}); err != nil {
 		return Device{}, err
 	}
 	var d account.Device
-	c.keys.read(func(s *account.State) { d, _ = findDevice(s, req.Device) })
-	return Device{ID: req.Device, Label: d.Label, AddedAt: fromMS(d.AddedAt), LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: "active"}, nil
+	c.core.Keys.Read(func(s *account.State) { d, _ = core.FindDevice(s, req.Device) })
+	return Device{ID: req.Device, Label: d.Label, AddedAt: core.FromMS(d.AddedAt), LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: "active"}, nil
 }
 
-func findDevice(s *account.State, id ident.DeviceID) (account.Device, bool) {
-	for _, d := range s.Devices() {
-		if d.ID == id {
-			return d, true
-		}
+// supply gives devices that were let in what they need besides: the keys of groups, and the history.
+func (c *Client) supply(ctx context.Context, r account.Rotation) {
+	var added []ident.DeviceID
+	for _, l := range r.Add {
+		added = append(added, l.Device)
 	}
-	return account.Device{}, false
+	for _, o := range r.Invite {
+		added = append(added, o.Device)
+	}
+	if len(added) == 0 {
+		return
+	}
+	if err := c.groups.HandOver(); err != nil {
+		c.core.Log.Error("groups not handed over", "error", err)
+	}
+	c.histories.HandOver(ctx, added)
 }
 
 func (c *Client) findLink(code string) (req *account.LinkRequest, err error) {
-	err = c.p.db.View(func(tx *store.Tx) error {
+	err = c.core.View(func(tx *store.Tx) error {
 		for _, l := range c.pendingLinks(tx) {
 			if l.Code == code {
 				var err error
-				req, err = account.DecodeLinkRequest(c.me, l.Request)
+				req, err = account.DecodeLinkRequest(c.core.Me, l.Request)
 				return err
 			}
 		}
@@ -228,19 +230,19 @@ func (c *Client) rotate(ctx context.Context, r account.Rotation, done func(*acco
 	for range 8 {
 		change, err := c.tryRotate(ctx, r)
 		if err == nil {
-			c.handOver(ctx, r)
+			c.supply(ctx, r)
 		}
-		if err == nil || !superseded(err) && !errors.Is(err, fault.Exists) {
+		if err == nil || !core.Superseded(err) && !errors.Is(err, fault.Exists) {
 			return err
 		}
 		if change == nil && errors.Is(err, fault.Denied) {
 			return err
 		}
-		if err := c.catchUpOwn(ctx, headOf(err)); err != nil {
+		if err := c.core.CatchUpOwn(ctx, core.HeadOf(err)); err != nil {
 			return err
 		}
 		finished := false
-		c.keys.read(func(s *account.State) { finished = done(s) })
+		c.core.Keys.Read(func(s *account.State) { finished = done(s) })
 		if finished {
 			return nil
 		}
@@ -255,29 +257,19 @@ func (c *Client) rotate(ctx context.Context, r account.Rotation, done func(*acco
 func (c *Client) tryRotate(ctx context.Context, r account.Rotation) (*account.Change, error) {
 	var change *account.Change
 	var err error
-	key, err := c.keys.authority()
+	key, err := c.core.Keys.Authority()
 	if err != nil {
 		return nil, err
 	}
-	c.keys.read(func(s *account.State) {
-		change, err = s.Rotate(rand.Reader, r, c.net.Now())
+	c.core.Keys.Read(func(s *account.State) {
+		change, err = s.Rotate(rand.Reader, r, c.core.Net.Now())
 	})
 	if err != nil {
 		return nil, err
 	}
-	resp, _, err := c.request(ctx, PurposeInbox, change.Request, key)
+	resp, _, err := c.core.Request(ctx, core.PurposeInbox, change.Request, key)
 	if err != nil {
 		return change, err
 	}
-	c.own.Lock()
-	defer c.own.Unlock()
-	var a *account.Adoption
-	err = c.keys.change(func(s *account.State) (err error) {
-		a, err = s.Commit(rand.Reader, change, resp)
-		return err
-	})
-	if err != nil {
-		return change, err
-	}
-	return change, c.afterAdoption(a)
+	return change, c.core.TakePart(change, resp)
 }

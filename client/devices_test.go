@@ -104,7 +104,7 @@ func TestNoteToSelfReachesOwnDevices(t *testing.T) {
 	if m := alice2.message(t, "milk"); m.Conversation != alice1.id().String() || !m.Mine {
 		t.Errorf("note: got %+v, want a note to self", m)
 	}
-	if r, err := alice1.Wait(patient(t), sent.ID, client.StateStored); err != nil || r.Path != [3]ident.NodeID{} {
+	if r, err := alice1.Wait(patient(t), sent.ID, client.StateStored); err != nil || r.Path != (ident.Path{}) {
 		t.Errorf("note: got %+v, %v, want stored, no path", r, err)
 	}
 }

@@ -54,7 +54,7 @@ func same(t testing.TB, devices ...*device) {
 
 func (d *device) conv(t testing.TB, peer ident.Peer) client.Conversation {
 	t.Helper()
-	v, err := d.Conversation(t.Context(), peer)
+	v, err := d.Conversation(peer).Get(t.Context())
 	if err != nil && !errors.Is(err, fault.NotFound) {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func (d *device) texts(t testing.TB, peer ident.Peer) (out []string) {
 
 func (d *device) contact(t testing.TB, id ident.AccountID) client.Contact {
 	t.Helper()
-	c, err := d.Contact(t.Context(), id)
+	c, err := d.Contact(id).Get(t.Context())
 	if err != nil && !errors.Is(err, fault.NotFound) {
 		t.Fatal(err)
 	}
@@ -102,15 +102,15 @@ func TestThreeDevicesShareEveryDocument(t *testing.T) {
 	if err != nil || len(requests) != 1 || requests[0].Contact.ID != bob.id() || requests[0].Messages != 1 {
 		t.Fatalf("requests: got %+v, %v, want Bob's", requests, err)
 	}
-	_, err = alice1.AcceptRequest(ctx, bob.id())
+	_, err = alice1.Contact(bob.id()).Accept(ctx)
 	must(t, err)
 	everywhere("approval", func(d *device) bool { return d.contact(t, bob.id()).Approved })
-	if _, err := alice1.AcceptRequest(ctx, bob.id()); !errors.Is(err, fault.NotFound) {
+	if _, err := alice1.Contact(bob.id()).Accept(ctx); !errors.Is(err, fault.NotFound) {
 		t.Errorf("accept again: got %v, want not found", err)
 	}
 	bob.until(t, "the name of who accepted", func() bool { return bob.contact(t, alice1.id()).Name == "Alice" })
 
-	must(t, alice1.SetNick(ctx, bob.id(), "bobby"))
+	must(t, alice1.Contact(bob.id()).SetNick(ctx, "bobby"))
 	everywhere("petname", func(d *device) bool { return d.contact(t, bob.id()).Nick == "bobby" })
 	must(t, alice1.Rename(ctx, "Alicia"))
 	everywhere("name", func(d *device) bool { return d.Account().Name == "Alicia" })
@@ -121,18 +121,18 @@ func TestThreeDevicesShareEveryDocument(t *testing.T) {
 		return slices.ContainsFunc(all, func(s client.Setting) bool { return s.Name == "typing" && !s.On })
 	})
 	until := time.Now().Add(time.Hour).Truncate(time.Millisecond)
-	must(t, alice1.PinConversation(ctx, bob.id(), true))
-	must(t, alice1.ArchiveConversation(ctx, bob.id(), true))
-	must(t, alice1.MuteConversation(ctx, bob.id(), until))
-	must(t, alice1.MarkUnread(ctx, bob.id(), true))
+	must(t, alice1.Conversation(bob.id()).Pin(ctx))
+	must(t, alice1.Conversation(bob.id()).Archive(ctx))
+	must(t, alice1.Conversation(bob.id()).Mute(ctx, until))
+	must(t, alice1.Conversation(bob.id()).MarkUnread(ctx))
 	everywhere("marks", func(d *device) bool {
 		v := d.conv(t, bob.id())
 		return v.Pinned && v.Archived && v.Marked && v.MutedUntil.Equal(until) && v.Name == "bobby"
 	})
-	must(t, alice1.PinConversation(ctx, bob.id(), false))
+	must(t, alice1.Conversation(bob.id()).Unpin(ctx))
 	everywhere("unpinned", func(d *device) bool { return !d.conv(t, bob.id()).Pinned })
 
-	must(t, alice1.Block(ctx, bob.id(), true))
+	must(t, alice1.Contact(bob.id()).Block(ctx))
 	everywhere("block", func(d *device) bool { return d.contact(t, bob.id()).Blocked })
 	if _, err := alice2.Send(ctx, bob.id(), client.Outgoing{Text: "x"}); !errors.Is(err, fault.Denied) {
 		t.Errorf("send to who is blocked: got %v, want denied", err)
@@ -143,7 +143,7 @@ func TestThreeDevicesShareEveryDocument(t *testing.T) {
 	for _, d := range []*device{alice1, alice2, alice3} {
 		must(t, d.SyncToHeads(ctx))
 	}
-	must(t, alice3.Block(ctx, bob.id(), false))
+	must(t, alice3.Contact(bob.id()).Unblock(ctx))
 	alice1.until(t, "unblock", func() bool { return !alice1.contact(t, bob.id()).Blocked })
 	alice2.until(t, "unblock", func() bool { return !alice2.contact(t, bob.id()).Blocked })
 	bob.send(t, alice1.id(), "back again")
@@ -155,11 +155,11 @@ func TestThreeDevicesShareEveryDocument(t *testing.T) {
 	}
 	same(t, alice1, alice2, alice3)
 	unread := alice2.conv(t, bob.id()).Unread
-	if n, err := alice2.MarkRead(ctx, bob.id()); err != nil || n != unread || n == 0 {
+	if n, err := alice2.Conversation(bob.id()).MarkRead(ctx); err != nil || n != unread || n == 0 {
 		t.Errorf("read: got %d, %v, want %d", n, err, unread)
 	}
 	alice1.until(t, "read state", func() bool { v := alice1.conv(t, bob.id()); return v.Unread == 0 && !v.Marked })
-	must(t, alice2.RemoveContact(ctx, bob.id()))
+	must(t, alice2.Contact(bob.id()).Remove(ctx))
 	alice1.until(t, "removal", func() bool { return !alice1.contact(t, bob.id()).Approved && len(alice1.texts(t, bob.id())) == 0 })
 	bob.send(t, alice1.id(), "who am I to you?")
 	if m := alice1.message(t, "who am I to you?"); !m.Request {
@@ -193,14 +193,14 @@ func TestBothOfflineAndTheSameFieldEdited(t *testing.T) {
 	}
 	ctx := patient(t)
 	alice1 = offline(alice1, func(c *client.Client) {
-		must(t, c.SetNick(ctx, bob.id(), "first"))
-		must(t, c.PinConversation(ctx, bob.id(), true))
+		must(t, c.Contact(bob.id()).SetNick(ctx, "first"))
+		must(t, c.Conversation(bob.id()).Pin(ctx))
 		must(t, c.Rename(ctx, "Alice the First"))
 	})
 	alice2 = offline(alice2, func(c *client.Client) {
-		must(t, c.SetNick(ctx, bob.id(), "second"))
+		must(t, c.Contact(bob.id()).SetNick(ctx, "second"))
 		must(t, c.Rename(ctx, "Alice the Second"))
-		must(t, c.ArchiveConversation(ctx, bob.id(), true))
+		must(t, c.Conversation(bob.id()).Archive(ctx))
 	})
 	must(t, alice1.Push(ctx))
 	must(t, alice2.Push(ctx))
@@ -231,12 +231,12 @@ func TestDeviceThatWasAwayMissesNothing(t *testing.T) {
 	bob.send(t, alice1.id(), "one")
 	carol.send(t, alice1.id(), "two")
 	alice1.until(t, "both", func() bool { return len(alice1.texts(t, bob.id()))+len(alice1.texts(t, carol.id())) == 4 })
-	must(t, alice1.ClearConversation(ctx, bob.id()))
-	must(t, alice1.DeleteConversation(ctx, carol.id()))
-	must(t, alice1.HideConversation(ctx, alice1.id(), true))
+	must(t, alice1.Conversation(bob.id()).Clear(ctx))
+	must(t, alice1.Conversation(carol.id()).Delete(ctx))
+	must(t, alice1.Conversation(alice1.id()).Hide(ctx))
 	bob.send(t, alice1.id(), "after")
 	alice1.message(t, "after")
-	n, err := alice1.MarkRead(ctx, bob.id())
+	n, err := alice1.Conversation(bob.id()).MarkRead(ctx)
 	if err != nil || n != 1 {
 		t.Errorf("read: got %d, %v, want 1", n, err)
 	}

@@ -6,31 +6,33 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/starling-swarm/starling/client/internal/content"
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// SetDraft keeps the text that is being written to an account or a group ("": none) and tells own devices. The newest counts; what
-// is sent in the conversation ends it. A draft is never restored: it travels under the day's key only.
-func (c *Client) SetDraft(ctx context.Context, peer ident.Peer, text string) error {
-	if _, _, revoked := c.keys.summary(); revoked {
-		return errRevoked("keep draft")
+// SetDraft keeps the text that is being written ("": none) and tells own devices. The newest counts; what is sent in the conversation ends it. A draft is never restored: it travels under the day's key only.
+func (h ConversationHandle) SetDraft(ctx context.Context, text string) error {
+	c, peer := h.c, h.peer
+	if _, _, revoked := c.core.Keys.Summary(); revoked {
+		return core.ErrRevoked("keep draft")
 	}
 	if err := c.checkPeer(peer); err != nil {
 		return err
 	}
-	if len(text) > MaxText || !utf8.ValidString(text) {
-		return fault.New(fault.Invalid, "keep draft", "want at most %d bytes of UTF-8", MaxText)
+	if len(text) > content.MaxText || !utf8.ValidString(text) {
+		return fault.New(fault.Invalid, "keep draft", "want at most %d bytes of UTF-8", content.MaxText)
 	}
-	many, key := c.keys.manyDevices(), peer.Key()
-	err := c.update(func(tx *store.Tx) error {
+	many, key := c.core.Keys.ManyDevices(), peer.Key()
+	err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		old, at := tx.Draft(peer.String())
 		if old == text {
 			return nil
 		}
-		at = max(at+1, c.nowMS())
+		at = max(at+1, c.core.NowMS())
 		tx.SetDraft(peer.String(), text, at)
 		if !many {
 			return nil
@@ -39,36 +41,13 @@ func (c *Client) SetDraft(ctx context.Context, peer ident.Peer, text string) err
 		if err != nil {
 			return fault.Wrap(fault.Internal, "encode draft", err)
 		}
-		leg := store.Leg{Kind: store.LegDraft, Peer: c.me.Key(), Message: ident.MessageID(key[1:17]), SentAt: at, Body: raw}
+		leg := store.Leg{Kind: store.LegDraft, Peer: c.core.Me.Key(), Message: ident.MessageID(key[1:17]), SentAt: at, Body: raw}
 		tx.DropDraftLegs(leg.Message)
 		tx.AddLeg(&leg)
 		return nil
 	})
 	if err == nil && many {
-		c.out.kick(c.me)
+		c.core.Kick(c.core.Me)
 	}
 	return err
-}
-
-// draft takes in a draft of another own device.
-func (a *applied) draft(tx *store.Tx, b []byte, storedAt int64) error {
-	body, ok := decodeBody(b)
-	d := body.GetDraft()
-	if !ok || d == nil || len(d.GetText()) > MaxText {
-		return nil
-	}
-	if _, err := ident.ParsePeer(d.GetConversation()); err != nil {
-		return nil
-	}
-	if tx.SetDraft(d.GetConversation(), d.GetText(), capped(d.GetChangedAt(), storedAt)) {
-		a.conversationChanged(d.GetConversation())
-	}
-	return tx.Err()
-}
-
-// endDraft forgets what was being written when something was sent.
-func (c *Client) endDraft(tx *store.Tx, conversation string, sentAt int64) {
-	if text, at := tx.Draft(conversation); text != "" && at <= sentAt {
-		tx.SetDraft(conversation, "", sentAt)
-	}
 }

@@ -2,9 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/core"
+	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
 )
@@ -45,6 +48,41 @@ type Event struct {
 	Text    string
 
 	Conversation string
+}
+
+// render makes events of facts. publish hands them to the subscribers.
+func (c *Client) render(tx *store.Tx, facts []core.Fact) (publish func()) {
+	events := make([]Event, len(facts))
+	for i, f := range facts {
+		events[i] = c.event(tx, f)
+	}
+	return func() { c.bus.publish(events...) }
+}
+
+func (c *Client) event(tx *store.Tx, f core.Fact) Event {
+	e := Event{Kind: EventKind(f.Kind), At: f.At, Contact: f.Contact, Group: f.Group, Cause: f.Cause, Text: f.Text,
+		Conversation: f.Conversation}
+	switch {
+	case f.Row != nil && f.Kind == core.FactState:
+		r := receiptOf(*f.Row)
+		e.Receipt = &r
+	case f.Row != nil:
+		m := c.message(tx, *f.Row)
+		e.Message = &m
+		if f.Kind == core.FactNotice {
+			e.Text = m.Text
+		}
+	case f.Link != nil:
+		l := pendingLink(*f.Link)
+		e.Link = &l
+	case f.History != nil:
+		h := HistoryTransfer(*f.History)
+		e.History = &h
+	case f.Device != nil:
+		d := deviceEvent(*f.Device)
+		e.Device = &d
+	}
+	return e
 }
 
 // maxBehind is how many events wait for a subscriber before it is told that it missed some.
@@ -124,6 +162,30 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 		case <-s.wake:
 		case <-ctx.Done():
 			return Event{}, ctx.Err()
+		}
+	}
+}
+
+// nextOf returns at the next event that is news, or when changed is closed.
+func (s *Subscription) nextOf(ctx context.Context, isNews func(Event) bool, changed <-chan struct{}) error {
+	for {
+		e, ok, err := s.take()
+		switch {
+		case errors.Is(err, fault.Limited):
+			return nil // events were dropped: the store is read anew
+		case err != nil:
+			return err
+		case ok && isNews(e):
+			return nil
+		case ok:
+			continue
+		}
+		select {
+		case <-s.wake:
+		case <-changed:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/ncruces/go-sqlite3"
-
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/secrets"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync"
@@ -20,24 +20,24 @@ import (
 var SecretsSteps = len(secrets.Steps)
 
 // SetSecretsHook is secrets.File.SetHook.
-func (c *Client) SetSecretsHook(f func(step string) error) { c.keys.file.SetHook(f) }
+func (c *Client) SetSecretsHook(f func(step string) error) { c.core.Keys.SetHook(f) }
 
 // Nick gives a contact a petname without asking anybody.
 func (c *Client) Nick(id ident.AccountID, nick string) error {
-	err := c.update(func(tx *store.Tx) error {
-		if err := c.docs.Set(c.nowMS(), devicesync.ContactNick, string(id[:]), devicesync.Text(nick)); err != nil {
+	err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
+		if err := c.core.Docs.Set(c.core.NowMS(), devicesync.ContactNick, string(id[:]), devicesync.Text(nick)); err != nil {
 			return err
 		}
-		return c.saveDocuments(tx)
+		return c.core.SaveDocuments(tx)
 	})
-	c.out.kick(c.me)
+	c.core.Kick(c.core.Me)
 	return err
 }
 
 // Seeds returns the day keys that the device holds one by one.
 func (c *Client) Seeds() map[DayKey][32]byte {
 	out := map[DayKey][32]byte{}
-	c.keys.read(func(s *account.State) {
+	c.core.Keys.Read(func(s *account.State) {
 		for _, v := range s.Retained() {
 			if seed, ok := seedIn(s.Marshal(), v); ok {
 				out[v] = seed
@@ -70,7 +70,7 @@ func Scan(t testing.TB, dir string) [][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	master, err := masterKey(filepath.Join(copied, "key"))
+	keys, err := core.KeysOf(copied)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +87,11 @@ func Scan(t testing.TB, dir string) [][]byte {
 			t.Fatal(err)
 		}
 		out = append(out, b)
-		if secret, err := secrets.New(alone, derive(master, labelSecretsKey)).Load(); err == nil {
+		if secret, err := secrets.New(alone, keys.Secrets).Load(); err == nil {
 			out = append(out, secret)
 		}
 	}
-	db, err := store.Open(filepath.Join(copied, "store.db"), derive(master, labelStoreKey))
+	db, err := store.Open(filepath.Join(copied, "store.db"), keys.Store)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,21 +5,22 @@ import (
 	"crypto/rand"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/closed"
+	"github.com/starling-swarm/starling/client/internal/conv"
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/account"
-	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/ident"
-	"github.com/starling-swarm/starling/internal/private"
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
 // NetworkConfig is what a test's network gets.
-type NetworkConfig = networkConfig
+type NetworkConfig = core.NetworkConfig
 
 // SetNetwork puts wrap around the onion network of cfg's clients.
-func (cfg *Config) SetNetwork(wrap func(Network) Network) {
-	cfg.network = func(nc networkConfig) (Network, error) {
-		n, err := newCircuits(nc)
+func (cfg *Config) SetNetwork(wrap func(core.Network) core.Network) {
+	cfg.network = func(nc core.NetworkConfig) (core.Network, error) {
+		n, err := core.NewCircuits(nc)
 		if err != nil {
 			return nil, err
 		}
@@ -29,32 +30,32 @@ func (cfg *Config) SetNetwork(wrap func(Network) Network) {
 
 // Hurry shortens the delays of cfg's clients: their purpose is to be long.
 func (cfg *Config) Hurry() {
-	p := usualPace
-	p.copyMin, p.copyMax = time.Millisecond, 5*time.Millisecond
-	p.receiptMin, p.receiptMax = time.Millisecond, 5*time.Millisecond
-	p.groupAsk, p.groupAnswer, p.groupAlone, p.groupPatience = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, 2*time.Second
-	p.turn, p.race = 200*time.Millisecond, 20*time.Millisecond
-	p.rest, p.shut = 50*time.Millisecond, 2*time.Second
+	p := core.UsualPace
+	p.CopyMin, p.CopyMax = time.Millisecond, 5*time.Millisecond
+	p.ReceiptMin, p.ReceiptMax = time.Millisecond, 5*time.Millisecond
+	p.GroupAsk, p.GroupAnswer, p.GroupAlone, p.GroupPatience = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, 2*time.Second
+	p.Turn, p.Race = 200*time.Millisecond, 20*time.Millisecond
+	p.Rest, p.Shut = 50*time.Millisecond, 2*time.Second
 	cfg.pace = &p
 }
 
 // AtCommit makes cfg's clients call f around the store of a group's commit, at "staged" and "stored".
-func (cfg *Config) AtCommit(f func(ctx context.Context, point string)) { cfg.pace.commit = f }
+func (cfg *Config) AtCommit(f func(ctx context.Context, point string)) { cfg.pace.Commit = f }
 
 // SetWall gives cfg's clients another clock than this machine's.
 func (cfg *Config) SetWall(now func() time.Time) { cfg.wall = now }
 
 // Impatient makes cfg's clients give up on a silent cluster at once.
-func (cfg *Config) Impatient() { cfg.pace.unreachable = 100 * time.Millisecond }
+func (cfg *Config) Impatient() { cfg.pace.Unreachable = 100 * time.Millisecond }
 
 // LongestLog bounds the logs of groups that cfg's clients read, in bytes.
-func (cfg *Config) LongestLog(n int) { cfg.pace.groupLog = n }
+func (cfg *Config) LongestLog(n int) { cfg.pace.GroupLog = n }
 
 // SnapshotEvery makes cfg's clients write a snapshot when there are n deltas.
-func (cfg *Config) SnapshotEvery(n int) { cfg.pace.snapshotDeltas = n }
+func (cfg *Config) SnapshotEvery(n int) { cfg.pace.SnapshotDeltas = n }
 
 // SetStoreHook is store.DB.SetHook.
-func (c *Client) SetStoreHook(f func(point string) error) { c.p.db.SetHook(f) }
+func (c *Client) SetStoreHook(f func(point string) error) { c.core.Profile.SetHook(f) }
 
 // Upkeep starts a round of upkeep now.
 func (c *Client) Upkeep() { c.records.wake() }
@@ -67,13 +68,13 @@ type DayKey = account.DayVersion
 
 // Retained returns the day keys that the device holds one by one, oldest first.
 func (c *Client) Retained() (out []DayKey) {
-	c.keys.read(func(s *account.State) { out = s.Retained() })
+	c.core.Keys.Read(func(s *account.State) { out = s.Retained() })
 	return out
 }
 
 // CountDeltas returns how many deltas no snapshot contains, as this device knows.
 func (c *Client) CountDeltas() (n int) {
-	c.p.db.View(func(tx *store.Tx) error {
+	c.core.View(func(tx *store.Tx) error {
 		n, _ = tx.CountDeltas()
 		return nil
 	})
@@ -82,7 +83,7 @@ func (c *Client) CountDeltas() (n int) {
 
 // HasSnapshot reports whether the device wrote or took in a snapshot.
 func (c *Client) HasSnapshot() (has bool) {
-	c.p.db.View(func(tx *store.Tx) error {
+	c.core.View(func(tx *store.Tx) error {
 		has = len(tx.Meta("snapshot")) > 0
 		return nil
 	})
@@ -91,20 +92,20 @@ func (c *Client) HasSnapshot() (has bool) {
 
 // Forget drops what is known of an account: its certificates, its approval.
 func (c *Client) Forget(id ident.AccountID) error {
-	return c.update(func(tx *store.Tx) error {
-		p, err := c.person(tx, id)
+	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
+		p, err := c.people.Get(tx, id)
 		if err != nil {
 			return err
 		}
-		p.chain, p.Chain, p.record, p.CertsHead, p.Approved, p.Named = nil, nil, nil, 0, false, false
-		c.savePerson(tx, p)
+		p.Certs, p.Chain, p.DayKey, p.CertsHead, p.Approved, p.Named = nil, nil, nil, 0, false, false
+		c.people.Save(tx, p)
 		return nil
 	})
 }
 
 // Unopened returns how many envelopes of the inbox did not open.
 func (c *Client) Unopened() (n uint64) {
-	c.p.db.View(func(tx *store.Tx) error {
+	c.core.View(func(tx *store.Tx) error {
 		n = tx.Number("unopened")
 		return nil
 	})
@@ -113,17 +114,17 @@ func (c *Client) Unopened() (n uint64) {
 
 // StrictCerts returns how many certificates of an account its swarm's leader has.
 func (c *Client) StrictCerts(ctx context.Context, id ident.AccountID) (int, error) {
-	p, err := c.lookup(id)
+	p, err := c.people.Lookup(id)
 	if err != nil {
 		return 0, err
 	}
-	pub, err := c.fetchPublicStrict(ctx, p.mailbox)
-	return len(pub.certs), err
+	pub, err := c.people.FetchPublicStrict(ctx, p.Mailbox)
+	return len(pub.Certs), err
 }
 
 // ForeignInvite is the invitation of a device in another cluster; LonelyInvite that of one which was never online.
 func (c *Client) ForeignInvite() string { return inviteText(ident.ClusterID{1}) }
-func (c *Client) LonelyInvite() string  { return inviteText(c.cluster.ID) }
+func (c *Client) LonelyInvite() string  { return inviteText(c.core.Cluster.ID) }
 
 func inviteText(cluster ident.ClusterID) string {
 	j, err := account.NewJoiner(rand.Reader, cluster, "x", time.Now())
@@ -141,26 +142,25 @@ func (c *Client) ChangeEarly(peer ident.AccountID, edited, deleted, removed Ref,
 		{Kind: &bodyv1.Body_Deletion{Deletion: &bodyv1.Deletion{MessageIds: [][]byte{deleted.ID[:]}}}},
 		{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{Messages: []*bodyv1.MessageRef{{MessageId: removed.ID[:], Author: removed.Author[:]}}}}},
 	} {
-		a := c.newApplied()
-		err := c.update(func(tx *store.Tx) error {
-			s := said{by: c.me, conversation: peer.String(), stamp: store.Stamp{At: c.nowMS()}}
-			rand.Read(s.stamp.Change[:])
-			raw, err := c.queueChange(tx, peer, s.stamp, body)
-			a.said(tx, s, body, raw)
+		err := c.core.Update(func(tx *store.Tx, a *core.Batch) error {
+			s := conv.Said{By: c.core.Me, Conversation: peer.String(), Stamp: store.Stamp{At: c.core.NowMS()}}
+			rand.Read(s.Stamp.Change[:])
+			raw, err := c.queueChange(tx, peer, s.Stamp, body)
+			c.rows.Said(tx, a, s, body, raw)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
-	c.out.kick(peer)
-	c.out.kick(c.me)
+	c.core.Kick(peer)
+	c.core.Kick(c.core.Me)
 	return nil
 }
 
 // CountChanges returns how many changes of a message are known, besides reactions.
 func (c *Client) CountChanges(ref Ref) (n int) {
-	c.p.db.View(func(tx *store.Tx) error {
+	c.core.View(func(tx *store.Tx) error {
 		n = len(tx.Changes(ref.ID, ref.Author))
 		return nil
 	})
@@ -169,81 +169,30 @@ func (c *Client) CountChanges(ref Ref) (n int) {
 
 // DocumentKeys returns the generation of the oldest data key that documents lie under, and that of the newest key.
 func (c *Client) DocumentKeys() (lies, newest uint32) {
-	c.keys.read(func(s *account.State) { newest = s.VaultGen() })
-	c.p.db.View(func(tx *store.Tx) error {
+	c.core.Keys.Read(func(s *account.State) { newest = s.VaultGen() })
+	c.core.View(func(tx *store.Tx) error {
 		lies = uint32(tx.Number("snapshot_gen"))
 		return nil
 	})
 	return lies, newest
 }
 
-// SayInGroup stores a message in a group's mailbox at once, past the outbox.
-func (c *Client) SayInGroup(ctx context.Context, id ident.GroupID, body []byte) error {
-	m := groupOutgoing{SentAt: c.nowMS(), Body: body}
-	rand.Read(m.ID[:])
-	var out groupSealed
-	err := c.p.db.View(func(tx *store.Tx) (err error) {
-		out, err = c.sealGroup(tx, id, m)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	_, _, err = c.groupRequest(ctx, id, out.Write, envelope.Store{Namespace: envelope.GroupMail, TTL: 3600, IfGeneration: &out.Generation, Body: out.Blob})
-	return err
+// Network and SignFunc are what the client needs of the cluster, for networks that lie.
+type (
+	Network   = core.Network
+	SignFunc  = core.SignFunc
+	NetReport = core.NetStatus
+)
+
+// FetchPerson reads an account's certificates.
+func (c *Client) FetchPerson(ctx context.Context, id ident.AccountID) error {
+	return c.people.Fetch(ctx, id, 0)
 }
 
-// GroupReadKey returns the seed of the key that reads a group's mailbox now; ReadGroup tries to read messages with one.
-func (c *Client) GroupReadKey(id ident.GroupID) (seed private.Key) {
-	c.p.db.View(func(tx *store.Tx) error {
-		if g, err := c.group(tx, id); err == nil {
-			seed = g.state.ReadKey()
-		}
-		return nil
-	})
-	return seed
+// Follow makes cfg's clients follow so many groups at once, each until it was quiet for a time.
+func (cfg *Config) Follow(most int, quiet time.Duration) {
+	cfg.pace.Followed, cfg.pace.Quiet = most, quiet
 }
 
-// ReadGroup is described at GroupReadKey.
-func (c *Client) ReadGroup(ctx context.Context, id ident.GroupID, seed private.Key) error {
-	_, _, err := c.groupRequest(ctx, id, seedKey{seed}, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupMail}})
-	return err
-}
-
-// HasGroupKeys reports whether any secret of a group is in the store.
-func (c *Client) HasGroupKeys(id ident.GroupID) (has bool) {
-	c.p.db.View(func(tx *store.Tx) error {
-		g, _ := tx.Group(id)
-		has = tx.GroupState(id) != nil || g.Keys != nil
-		return nil
-	})
-	return has
-}
-
-// RepeatInvitation sends what the links of a group hold to an account, as an invitation.
-func (c *Client) RepeatInvitation(ctx context.Context, id ident.GroupID, to ident.AccountID) error {
-	a := c.newApplied()
-	err := c.update(func(tx *store.Tx) error {
-		g, err := c.group(tx, id)
-		if err != nil {
-			return err
-		}
-		for _, i := range g.state.Invites() {
-			for _, l := range tx.GroupLinks(id) {
-				if l.Serial != i.Serial {
-					continue
-				}
-				in, err := g.state.Invitation(i.Serial, l.Seed)
-				if err != nil {
-					return err
-				}
-				if err := a.sendInvitation(tx, to, in); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	a.publish()
-	return err
-}
+// Lab is the rooms of a client, for tests that look behind its face.
+func (c *Client) Lab() *closed.Groups { return c.groups }

@@ -74,9 +74,9 @@ func TestRefusedChangeKeepsNoRemovalFromComingAbout(t *testing.T) {
 	alice.let(t, id, bob)
 	net.refuse(delegates(fault.New(fault.Invalid, "test", "no node takes this")))
 	added := make(chan error, 1)
-	go func() { added <- alice.GroupAdd(patient(t), id, 0, dave.id()) }()
+	go func() { added <- alice.Group(id).Add(patient(t), 0, dave.id()) }()
 	alice.in(t, id, "the addition is refused", func(g client.Group) bool { return len(g.Pending) == 1 && g.Pending[0].Cause != "" })
-	ok(t, "remove", alice.GroupRemove(patient(t), id, false, bob.id()))
+	ok(t, "remove", alice.Group(id).Remove(patient(t), bob.id()))
 	if err := <-added; !errors.Is(err, fault.Invalid) {
 		t.Errorf("the addition that no node takes: got %v, want invalid", err)
 	}
@@ -90,9 +90,9 @@ func TestBanOvertakesAnAdditionThatStandsAside(t *testing.T) {
 	id := alice.group(t, "walkers").ID
 	net.refuse(delegates(limited(time.Hour)))
 	added := make(chan error, 1)
-	go func() { added <- alice.GroupAdd(patient(t), id, 0, bob.id()) }()
+	go func() { added <- alice.Group(id).Add(patient(t), 0, bob.id()) }()
 	alice.in(t, id, "the addition is refused", func(g client.Group) bool { return len(g.Pending) == 1 && g.Pending[0].Cause != "" })
-	ok(t, "ban", alice.GroupRemove(patient(t), id, true, bob.id()))
+	ok(t, "ban", alice.Group(id).Ban(patient(t), bob.id()))
 	if err := <-added; !errors.Is(err, fault.Denied) {
 		t.Errorf("the addition of who was banned since: got %v, want denied", err)
 	}
@@ -129,6 +129,6 @@ func TestReturnStaysInOrderWhenItsRemovalStandsAside(t *testing.T) {
 		}
 		return nil
 	})
-	ok(t, "return", alice.WantReturn(id, bob.id()))
+	ok(t, "return", alice.Lab().WantReturn(id, bob.id()))
 	alice.in(t, id, "Bob is in again", func(g client.Group) bool { return joined(g) > was })
 }

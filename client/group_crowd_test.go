@@ -49,7 +49,7 @@ func TestDeviceInMoreGroupsThanItCanFollow(t *testing.T) {
 	}
 	for i, id := range ids {
 		name := fmt.Sprint("renamed ", i)
-		ok(t, "rename", alice.GroupSetInfo(patient(t), id, client.GroupInfo{Name: &name}))
+		ok(t, "rename", alice.Group(id).SetInfo(patient(t), client.GroupInfo{Name: &name}))
 		bob.in(t, id, name, func(g client.Group) bool { return g.Name == name })
 	}
 }

@@ -86,7 +86,7 @@ func TestDeviceThatIsLinkedLaterGetsTheGroups(t *testing.T) {
 	approve(t, alice, bob)
 	id := alice.group(t, "walkers").ID
 	alice.let(t, id, bob)
-	if err := alice.GroupRekey(patient(t), id); err != nil {
+	if err := alice.Group(id).Rekey(patient(t)); err != nil {
 		t.Fatal(err)
 	}
 	bob.say(t, id, "before the tablet")
@@ -98,7 +98,7 @@ func TestDeviceThatIsLinkedLaterGetsTheGroups(t *testing.T) {
 	}
 	bob.say(t, id, "after the tablet")
 	tablet.message(t, "after the tablet")
-	if err := alice.GroupRekey(patient(t), id); err != nil {
+	if err := alice.Group(id).Rekey(patient(t)); err != nil {
 		t.Fatal(err)
 	}
 	bob.say(t, id, "of the next generation")
@@ -115,7 +115,7 @@ func TestGroupLeftOnOneDeviceIsLeftOnAll(t *testing.T) {
 	bob2.in(t, id, "the group", status(client.GroupJoined))
 	alice.say(t, id, "kept")
 	bob2.message(t, "kept")
-	if err := bob.GroupLeave(patient(t), id); err != nil {
+	if err := bob.Group(id).Leave(patient(t)); err != nil {
 		t.Fatal(err)
 	}
 	gone := status(client.GroupLeft)
@@ -147,7 +147,7 @@ func hasText(all []client.Message, text string) bool {
 // keyless waits until a device holds no keys of a group.
 func (d *device) keyless(t testing.TB, id ident.GroupID) {
 	t.Helper()
-	d.in(t, id, "its keys are erased", func(client.Group) bool { return d.GroupKeys(id) == 0 })
+	d.in(t, id, "its keys are erased", func(client.Group) bool { return d.Lab().GroupKeys(id) == 0 })
 }
 
 func TestRemovedAccountLosesTheKeysOnAllDevices(t *testing.T) {
@@ -158,20 +158,20 @@ func TestRemovedAccountLosesTheKeysOnAllDevices(t *testing.T) {
 	id := alice.group(t, "walkers").ID
 	alice.let(t, id, bob)
 	bob2.in(t, id, "the group", status(client.GroupJoined))
-	if err := alice.GroupRemove(patient(t), id, false, bob.id()); err != nil {
+	if err := alice.Group(id).Remove(patient(t), bob.id()); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range []*device{bob, bob2} {
 		d.in(t, id, "removal", status(client.GroupRemoved))
 		d.keyless(t, id)
 	}
-	if err := bob.RemoveContact(patient(t), alice.id()); err != nil { // so that an invitation waits
+	if err := bob.Contact(alice.id()).Remove(patient(t)); err != nil { // so that an invitation waits
 		t.Fatal(err)
 	}
 	alice.add(t, id, bob)
 	bob.in(t, id, "invitation", status(client.GroupInvited))
 	bob = bob.reopen(t)
-	if err := bob.GroupAccept(patient(t), id); err != nil {
+	if err := bob.Group(id).Accept(patient(t)); err != nil {
 		t.Errorf("accept after a removal and a restart: %v", err)
 	}
 	bob.in(t, id, "the account is in again", status(client.GroupJoined))
@@ -182,17 +182,17 @@ func TestDeclinedInvitationIsDeclinedOnAllDevices(t *testing.T) {
 	alice, _ := create(t, cluster, "Alice")
 	bob, bob2 := twoDevices(t, cluster, "Bob")
 	id := alice.group(t, "walkers").ID
-	if err := alice.GroupAdd(patient(t), id, 0, bob.id()); err != nil {
+	if err := alice.Group(id).Add(patient(t), 0, bob.id()); err != nil {
 		t.Fatal(err)
 	}
 	invited := status(client.GroupInvited)
 	bob.in(t, id, "invitation", invited)
 	bob2.in(t, id, "invitation", invited)
-	if err := bob.GroupDecline(patient(t), id); err != nil {
+	if err := bob.Group(id).Decline(patient(t)); err != nil {
 		t.Fatal(err)
 	}
 	bob2.next(t, "the invitation to go", func(e client.Event) bool {
-		_, err := bob2.Group(t.Context(), id)
+		_, err := bob2.Group(id).Get(t.Context())
 		return e.Kind == client.EventGroup && errors.Is(err, fault.NotFound)
 	})
 }
@@ -216,10 +216,10 @@ func TestRestoredAccountReturnsWithAnAdminsWord(t *testing.T) {
 		}
 		return false
 	})
-	if got, err := restored.Group(t.Context(), id); err != nil || got.Status != client.GroupReturning {
+	if got, err := restored.Group(id).Get(t.Context()); err != nil || got.Status != client.GroupReturning {
 		t.Fatalf("before the admin's word: got %+v, %v, want returning", got, err)
 	}
-	if err := alice.GroupApprove(patient(t), id, bob.id()); err != nil {
+	if err := alice.Group(id).Approve(patient(t), bob.id()); err != nil {
 		t.Fatal(err)
 	}
 	got := restored.in(t, id, "returning", status(client.GroupJoined))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/client/internal/closed"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
@@ -24,7 +25,7 @@ func (d *device) open(t testing.TB, name string, uses int) (ident.GroupID, clien
 	if g.Form != client.GroupPublic {
 		t.Errorf("made a group of form %q, want public", g.Form)
 	}
-	l, err := d.GroupLink(patient(t), g.ID, time.Now().Add(time.Hour), uses, 0)
+	l, err := d.Group(g.ID).CreateLink(patient(t), time.Now().Add(time.Hour), uses, 0)
 	ok(t, "link", err)
 	return g.ID, l
 }
@@ -32,7 +33,7 @@ func (d *device) open(t testing.TB, name string, uses int) (ident.GroupID, clien
 // walkIn joins by a link, at once.
 func (d *device) walkIn(t testing.TB, link client.GroupLink) client.Group {
 	t.Helper()
-	g, err := d.GroupJoinLink(patient(t), link.Link)
+	g, err := d.JoinGroup(patient(t), link.Link)
 	if ok(t, "join", err); g.Status != client.GroupJoined || g.Form != client.GroupPublic {
 		t.Fatalf("the link made the group %s of form %q, pending %+v, want joined and public", g.Status, g.Form, g.Pending)
 	}
@@ -68,9 +69,9 @@ func TestLinkOfAPublicGroupNeedsNoAdmin(t *testing.T) {
 		}
 	}
 	// What an admin gives them reaches them as it does everybody: a role, and a generation.
-	ok(t, "promote", alice.GroupSetRole(patient(t), id, bob.id(), client.RoleAdmin))
+	ok(t, "promote", alice.Group(id).SetRole(patient(t), bob.id(), client.RoleAdmin))
 	bob.in(t, id, "the role", func(g client.Group) bool { return g.Role == client.RoleAdmin })
-	ok(t, "rekey", bob.GroupRekey(patient(t), id))
+	ok(t, "rekey", bob.Group(id).Rekey(patient(t)))
 	carol.say(t, id, "new keys")
 	alice.message(t, "new keys")
 }
@@ -91,7 +92,7 @@ func TestDoorKeysReachALaterDevice(t *testing.T) {
 	second.say(t, id, "from the other device")
 	carol.message(t, "from the other device")
 	alice = alice.reopen(t)
-	ok(t, "rekey", alice.GroupRekey(patient(t), id))
+	ok(t, "rekey", alice.Group(id).Rekey(patient(t)))
 	second.say(t, id, "with new keys")
 	bob.message(t, "with new keys")
 }
@@ -103,7 +104,7 @@ func TestDoorSharesTheDaysOfItsLink(t *testing.T) {
 	id := alice.groupOf(t, "open evening", client.GroupPublic).ID
 	alice.say(t, id, "before")
 	for days, name := range []string{"Bob", "Carol"} {
-		link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 1, days)
+		link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 1, days)
 		ok(t, "link", err)
 		d, _ := create(t, cluster, name)
 		d.walkIn(t, link)
@@ -134,12 +135,12 @@ func TestManyComeThroughADoorAtOnce(t *testing.T) {
 	done := make(chan error, len(all))
 	for _, d := range all {
 		go func() {
-			_, err := d.GroupJoinLink(patient(t), link.Link)
+			_, err := d.JoinGroup(patient(t), link.Link)
 			done <- err
 		}()
 	}
 	for range 2 {
-		ok(t, "rekey", alice.GroupRekey(patient(t), id))
+		ok(t, "rekey", alice.Group(id).Rekey(patient(t)))
 	}
 	for range all {
 		ok(t, "join", <-done)
@@ -161,32 +162,32 @@ func TestRemovedSpammerIsRefusedByTheNodes(t *testing.T) {
 			all := friends(t, cluster, "Alice", "Bob", "Mallory")
 			alice, bob, mallory := all[0], all[1], all[2]
 			id := alice.groupOf(t, "open evening", form).ID
-			link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 10, 0)
+			link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 10, 0)
 			ok(t, "link", err)
 			for _, d := range []*device{bob, mallory} {
-				_, err := d.GroupJoinLink(patient(t), link.Link)
+				_, err := d.JoinGroup(patient(t), link.Link)
 				ok(t, "join", err)
 				d.in(t, id, "joined", status(client.GroupJoined))
 			}
 			alice.in(t, id, "three are members", members(3))
-			invitation, err := mallory.LinkInvitation(patient(t), link.Link)
+			invitation, err := mallory.Lab().LinkInvitation(patient(t), link.Link)
 			ok(t, "look at the link", err)
-			spam := mallory.Spam(t, id)
-			ok(t, "spam as a member", spam.Store(patient(t), bob.Client))
-			spam = mallory.Spam(t, id)
-			ok(t, "remove", alice.GroupRemove(patient(t), id, false, mallory.id()))
+			spam := mallory.Lab().Spam(t, id)
+			ok(t, "spam as a member", spam.Store(patient(t), bob.Lab()))
+			spam = mallory.Lab().Spam(t, id)
+			ok(t, "remove", alice.Group(id).Remove(patient(t), mallory.id()))
 			for _, generation := range []uint32{1, 2} {
-				if err := spam.Pretend(patient(t), bob.Client, generation); !client.IsNoKey(err) {
+				if err := spam.Pretend(patient(t), bob.Lab(), generation); !closed.IsNoKey(err) {
 					t.Errorf("a store by who was removed: got %v, want to be refused", err)
 				}
 			}
 			bob.say(t, id, "quiet again")
 			alice.message(t, "quiet again")
 			mallory.in(t, id, "removed", status(client.GroupRemoved))
-			if _, err := mallory.GroupJoinLink(patient(t), link.Link); !errors.Is(err, fault.Denied) || !strings.Contains(err.Error(), "older than the removal") {
+			if _, err := mallory.JoinGroup(patient(t), link.Link); !errors.Is(err, fault.Denied) || !strings.Contains(err.Error(), "older than the removal") {
 				t.Errorf("the link lets back in who was removed: got %v, want denied", err)
 			}
-			ok(t, "close the link", alice.GroupRevokeLink(patient(t), id, link.Serial))
+			ok(t, "close the link", alice.Group(id).RevokeLink(patient(t), link.Serial))
 			if form != client.GroupPublic {
 				return
 			}
@@ -195,7 +196,7 @@ func TestRemovedSpammerIsRefusedByTheNodes(t *testing.T) {
 			}
 			// Under another name, with what the link led to.
 			eve, _ := create(t, cluster, "Eve")
-			if g, err := eve.JoinWith(patient(t), invitation); !errors.Is(err, fault.Denied) {
+			if g, err := eve.Lab().JoinWith(patient(t), invitation); !errors.Is(err, fault.Denied) {
 				t.Errorf("a closed link: got %+v, %v, want denied", g.Status, err)
 			}
 		})
@@ -209,22 +210,22 @@ func TestWhoIsBannedIsToldAtTheDoor(t *testing.T) {
 	id, old := alice.open(t, "open evening", 5)
 	bob.walkIn(t, old)
 	alice.in(t, id, "Bob is in", members(2))
-	ok(t, "ban", alice.GroupRemove(patient(t), id, true, bob.id()))
+	ok(t, "ban", alice.Group(id).Ban(patient(t), bob.id()))
 	bob.in(t, id, "removed", status(client.GroupRemoved))
-	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 5, 0)
+	link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 5, 0)
 	ok(t, "link", err)
-	g, err := bob.GroupJoinLink(patient(t), link.Link)
+	g, err := bob.JoinGroup(patient(t), link.Link)
 	if !errors.Is(err, fault.Denied) || !strings.Contains(err.Error(), "banned") || g.Status != client.GroupRemoved || !strings.Contains(g.Cause, "banned") {
 		t.Fatalf("got %s with cause %q, pending %+v, %v, want to be told of the ban", g.Status, g.Cause, g.Pending, err)
 	}
 	bob.next(t, "a notice", func(e client.Event) bool { return e.Kind == client.EventNotice && strings.Contains(e.Text, "banned") })
 	// A link from before the ban would not let him in anyway: the reason is the ban all the same.
-	if g, err = bob.GroupJoinLink(patient(t), old.Link); !errors.Is(err, fault.Denied) || g.Status != client.GroupRemoved || g.Cause != "the account is banned" {
+	if g, err = bob.JoinGroup(patient(t), old.Link); !errors.Is(err, fault.Denied) || g.Status != client.GroupRemoved || g.Cause != "the account is banned" {
 		t.Fatalf("an old link: got %s with cause %q, %v, want to be told of the ban", g.Status, g.Cause, err)
 	}
 	// Whoever may again comes in by the same link.
 	alice.add(t, id, bob)
-	g, err = bob.GroupJoinLink(patient(t), link.Link)
+	g, err = bob.JoinGroup(patient(t), link.Link)
 	if ok(t, "join", err); g.Status != client.GroupJoined {
 		t.Errorf("got %s, want joined", g.Status)
 	}
@@ -236,12 +237,12 @@ func TestLinkToAGroupThatIsNotThere(t *testing.T) {
 	alice, _ := create(t, cluster, "Alice")
 	bob, _ := create(t, cluster, "Bob")
 	_, link := alice.open(t, "open evening", 5)
-	invitation, err := bob.LinkInvitation(patient(t), link.Link)
+	invitation, err := bob.Lab().LinkInvitation(patient(t), link.Link)
 	ok(t, "look at the link", err)
 	key, _, err := ed25519.GenerateKey(nil)
 	ok(t, "make up a group", err)
 	copy(invitation[2:], key) // after the version and the type
-	if g, err := bob.JoinWith(patient(t), invitation); !errors.Is(err, fault.Denied) || g.Status != client.GroupRemoved || !strings.Contains(g.Cause, "no such group") {
+	if g, err := bob.Lab().JoinWith(patient(t), invitation); !errors.Is(err, fault.Denied) || client.GroupStatus(g.Status) != client.GroupRemoved || !strings.Contains(g.Cause, "no such group") {
 		t.Errorf("got %s with cause %q, %v, want to be told that there is no such group", g.Status, g.Cause, err)
 	}
 }
@@ -256,15 +257,15 @@ func TestJoinThatMembersDoNotTakeIsRevoked(t *testing.T) {
 	bob.walkIn(t, link)
 	alice.in(t, id, "Bob is in", members(2))
 	alice.stop()
-	invitation, err := mallory.LinkInvitation(patient(t), link.Link)
+	invitation, err := mallory.Lab().LinkInvitation(patient(t), link.Link)
 	ok(t, "look at the link", err)
-	spam := mallory.JoinWithRubbish(patient(t), t, invitation)
-	ok(t, "spam with the key that came with it", spam.Store(patient(t), mallory.Client))
+	spam := mallory.Lab().JoinWithRubbish(patient(t), t, invitation)
+	ok(t, "spam with the key that came with it", spam.Store(patient(t), mallory.Lab()))
 	bob.say(t, id, "is that noise?") // it is no member's, and shown to nobody
 	alice = alice.reopen(t)
 	alice.message(t, "is that noise?")
 	ok(t, "idle", alice.Idle(patient(t)))
-	if err := spam.Pretend(patient(t), mallory.Client, 1); !client.IsNoKey(err) {
+	if err := spam.Pretend(patient(t), mallory.Lab(), 1); !closed.IsNoKey(err) {
 		t.Errorf("a store with the key of a join that does not count: got %v, want to be refused", err)
 	}
 	if g := bob.in(t, id, "all goes on", members(2)); g.Warning != "" {
@@ -276,14 +277,14 @@ func TestPublicGroupHasEightLinksAtOnce(t *testing.T) {
 	alice, _ := create(t, shared(t), "Alice")
 	id, first := alice.open(t, "open evening", 1)
 	for range 7 {
-		_, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 1, 0)
+		_, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 1, 0)
 		ok(t, "link", err)
 	}
-	if _, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 1, 0); !errors.Is(err, fault.Limited) || !strings.Contains(err.Error(), "close one") {
+	if _, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 1, 0); !errors.Is(err, fault.Limited) || !strings.Contains(err.Error(), "close one") {
 		t.Errorf("a ninth link: got %v, want limited and what to do", err)
 	}
-	ok(t, "close", alice.GroupRevokeLink(patient(t), id, first.Serial))
-	_, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 1, 0)
+	ok(t, "close", alice.Group(id).RevokeLink(patient(t), first.Serial))
+	_, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 1, 0)
 	ok(t, "another link", err)
 }
 
@@ -302,7 +303,7 @@ func TestJoinSurvivesDeathAfterItsCommit(t *testing.T) {
 		}
 	})
 	bob, _ := createWith(t, cfg, "Bob")
-	go bob.GroupJoinLink(t.Context(), link.Link) //nolint:errcheck // it dies
+	go bob.JoinGroup(t.Context(), link.Link) //nolint:errcheck // it dies
 	select {
 	case <-reached:
 	case <-patient(t).Done():
@@ -311,7 +312,7 @@ func TestJoinSurvivesDeathAfterItsCommit(t *testing.T) {
 	bob.kill(t)
 	// The link is used up, and a generation begins, before he is back.
 	alice.in(t, id, "Bob is in", members(2))
-	ok(t, "rekey", alice.GroupRekey(patient(t), id))
+	ok(t, "rekey", alice.Group(id).Rekey(patient(t)))
 	bob = bob.reopen(t)
 	bob.in(t, id, "joined", members(2))
 	bob.say(t, id, "made it")
@@ -334,14 +335,14 @@ func TestDeclinedJoinIsUndone(t *testing.T) {
 			cfg := config(t, cluster, "Bob-1")
 			cfg.AtCommit(func(ctx context.Context, at string) {
 				if at == "stored" && !once.Swap(true) {
-					declined <- bob.GroupDecline(ctx, id)
+					declined <- bob.Group(id).Decline(ctx)
 					if dies {
 						<-ctx.Done()
 					}
 				}
 			})
 			bob, _ = createWith(t, cfg, "Bob")
-			go bob.GroupJoinLink(t.Context(), link.Link) //nolint:errcheck // what it returns depends on when it looks
+			go bob.JoinGroup(t.Context(), link.Link) //nolint:errcheck // what it returns depends on when it looks
 			ok(t, "decline", <-declined)
 			if dies {
 				bob.kill(t)
@@ -365,7 +366,7 @@ func TestTwoOwnDevicesAtADoorAreOneMember(t *testing.T) {
 	done := make(chan error, 2)
 	for _, d := range []*device{first, second} {
 		go func() {
-			_, err := d.GroupJoinLink(patient(t), link.Link)
+			_, err := d.JoinGroup(patient(t), link.Link)
 			done <- err
 		}()
 	}
@@ -385,13 +386,13 @@ func TestTwoOwnDevicesAtADoorAreOneMember(t *testing.T) {
 	}
 }
 
-// closed is a network whose nodes take no joins, as when too many came within one generation.
-type closed struct {
+// shutNet is a network whose nodes take no joins, as when too many came within one generation.
+type shutNet struct {
 	client.Network
 	shut *atomic.Bool
 }
 
-func (n *closed) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n *shutNet) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if r, err := envelope.DecodeRequest(b); err == nil && n.shut.Load() {
 		if put, ok := r.Ops[0].(envelope.Store); ok && put.Namespace == envelope.GroupLog {
 			return nil, ident.Path{}, fault.New(fault.Limited, "append commit", "1024 joined in this generation")
@@ -409,9 +410,9 @@ func TestAdminIsAskedWhenADoorIsShut(t *testing.T) {
 	shut.Store(true)
 	come := func(name string) *device {
 		cfg := config(t, cluster, name+"-1")
-		cfg.SetNetwork(func(inner client.Network) client.Network { return &closed{Network: inner, shut: &shut} })
+		cfg.SetNetwork(func(inner client.Network) client.Network { return &shutNet{Network: inner, shut: &shut} })
 		d, _ := createWith(t, cfg, name)
-		g, err := d.GroupJoinLink(patient(t), link.Link)
+		g, err := d.JoinGroup(patient(t), link.Link)
 		ok(t, "join", err)
 		if g.Status != client.GroupWaiting || len(g.Pending) != 1 || g.Pending[0].Kind != "join" || !g.Pending[0].Held || !strings.Contains(g.Pending[0].Cause, "1024") {
 			t.Fatalf("got %s, pending %+v, want to wait for an admin, and why", g.Status, g.Pending)
@@ -447,9 +448,9 @@ func TestGroupWithOwnKeys(t *testing.T) {
 		d.message(t, "hi")
 	}
 	// A link asks the admins, as in any group but a public one.
-	ok(t, "promote", alice.GroupSetRole(patient(t), id, bob.id(), client.RoleAdmin))
+	ok(t, "promote", alice.Group(id).SetRole(patient(t), bob.id(), client.RoleAdmin))
 	bob.in(t, id, "the role", func(g client.Group) bool { return g.Role == client.RoleAdmin })
-	ok(t, "remove", bob.GroupRemove(patient(t), id, false, carol.id()))
+	ok(t, "remove", bob.Group(id).Remove(patient(t), carol.id()))
 	carol.in(t, id, "removed", status(client.GroupRemoved))
 	alice.say(t, id, "among ourselves")
 	bob.message(t, "among ourselves")
@@ -457,16 +458,16 @@ func TestGroupWithOwnKeys(t *testing.T) {
 	carol.say(t, id, "back again")
 	alice.message(t, "back again")
 	settleDocuments(t, carol)
-	carol.LoseGroup(id)
+	carol.Lab().LoseGroup(id)
 	carol = carol.reopen(t)
 	carol.in(t, id, "it is back", func(g client.Group) bool { return g.Status == client.GroupJoined && g.Role != "" })
 	carol.say(t, id, "with new keys")
 	for _, d := range []*device{alice, bob} {
 		d.message(t, "with new keys")
 	}
-	ok(t, "leave", carol.GroupLeave(patient(t), id))
+	ok(t, "leave", carol.Group(id).Leave(patient(t)))
 	alice.in(t, id, "two remain", members(2))
-	ok(t, "demote", bob.GroupSetRole(patient(t), id, alice.id(), client.RoleMember))
+	ok(t, "demote", bob.Group(id).SetRole(patient(t), alice.id(), client.RoleMember))
 	alice.in(t, id, "Alice is a member", func(g client.Group) bool { return g.Role == client.RoleMember })
 	alice.say(t, id, "no admin any more")
 	bob.message(t, "no admin any more")

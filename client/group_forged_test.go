@@ -19,7 +19,7 @@ func TestImpostorIsRemoved(t *testing.T) {
 			bob.walkIn(t, link)
 			alice.in(t, id, "Bob is in", members(2))
 			alice.stop() // what she finds out has to survive that
-			mallory.JoinAs(patient(t), t, link.Link, carol.id(), later)
+			mallory.Lab().JoinAs(patient(t), t, link.Link, carol.id(), later)
 			bob.in(t, id, "the impostor is in", members(3))
 			alice = alice.reopen(t)
 			for _, d := range []*device{alice, bob} {
@@ -37,7 +37,7 @@ func TestImpostorIsRemoved(t *testing.T) {
 					t.Errorf("%q is shown as Carol's", m.Text)
 				}
 			}
-			again, err := alice.GroupLink(patient(t), id, link.Expires, 1, 0)
+			again, err := alice.Group(id).CreateLink(patient(t), link.Expires, 1, 0)
 			ok(t, "link", err)
 			carol.walkIn(t, again)
 			alice.in(t, id, "Carol herself is in", members(3))

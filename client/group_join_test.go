@@ -18,9 +18,9 @@ func TestMadeUpInvitationStopsNoJoin(t *testing.T) {
 	alice.add(t, id, bob)
 	bob.in(t, id, "the invitation", status(client.GroupInvited))
 	alice.kill(t)
-	ok(t, "accept", bob.GroupAccept(patient(t), id))
+	ok(t, "accept", bob.Group(id).Accept(patient(t)))
 	bob.in(t, id, "no admin", status(client.GroupWaiting))
-	ok(t, "forge", mallory.ForgeInvitation(patient(t), id, bob.id()))
+	ok(t, "forge", mallory.Lab().ForgeInvitation(patient(t), id, bob.id()))
 	mallory.send(t, bob.id(), "have you seen it?")
 	bob.message(t, "have you seen it?")
 	alice.reopen(t)
@@ -50,19 +50,19 @@ func TestRemovalEndsAReturn(t *testing.T) {
 	id := alice.group(t, "walkers").ID
 	alice.let(t, id, bob)
 	alice.let(t, id, carol)
-	ok(t, "role", alice.GroupSetRole(patient(t), id, bob.id(), client.RoleAdmin))
+	ok(t, "role", alice.Group(id).SetRole(patient(t), bob.id(), client.RoleAdmin))
 	bob.in(t, id, "the role", func(g client.Group) bool { return g.Role == client.RoleAdmin })
 	armed.Store(true)
-	ok(t, "return", alice.WantReturn(id, carol.id()))
+	ok(t, "return", alice.Lab().WantReturn(id, carol.id()))
 	select {
 	case <-staged:
 	case <-patient(t).Done():
 		t.Fatal("no attempt to let her in again")
 	}
-	ok(t, "remove", bob.GroupRemove(patient(t), id, false, carol.id()))
+	ok(t, "remove", bob.Group(id).Remove(patient(t), carol.id()))
 	close(removed)
-	ok(t, "another change", alice.GroupRekey(patient(t), id))
-	g, err := alice.Group(t.Context(), id)
+	ok(t, "another change", alice.Group(id).Rekey(patient(t)))
+	g, err := alice.Group(id).Get(t.Context())
 	ok(t, "group", err)
 	if isMember(carol.id())(g) {
 		t.Error("who was removed is a member again")

@@ -11,7 +11,7 @@ import (
 func (d *device) generations(t *testing.T, id ident.GroupID, n int) {
 	t.Helper()
 	for range n {
-		ok(t, "rekey", d.GroupRekey(patient(t), id))
+		ok(t, "rekey", d.Group(id).Rekey(patient(t)))
 	}
 }
 
@@ -22,7 +22,7 @@ func TestMemberWhoseSlotsWereDroppedReturnsByItself(t *testing.T) {
 	settleDocuments(t, bob)
 	bob.stop()
 	alice.generations(t, id, 5)
-	ok(t, "drop slots", alice.DropSlots(patient(t), id))
+	ok(t, "drop slots", alice.Lab().DropSlots(patient(t), id))
 	bob = bob.reopen(t)
 	bob.in(t, id, "it asks for keys", func(g client.Group) bool { return g.Status == client.GroupReturning && g.Warning != "" })
 	bob.in(t, id, "it is back", status(client.GroupJoined))
@@ -44,10 +44,10 @@ func TestRemovalWhileAwayIsLearned(t *testing.T) {
 			all, id := band(t, shared(t), "Alice", "Bob")
 			alice, bob := all[0], all[1]
 			bob.stop()
-			ok(t, "remove", alice.GroupRemove(patient(t), id, false, bob.id()))
+			ok(t, "remove", alice.Group(id).Remove(patient(t), bob.id()))
 			alice.generations(t, id, c.generations)
 			if c.drop {
-				ok(t, "drop slots", alice.DropSlots(patient(t), id))
+				ok(t, "drop slots", alice.Lab().DropSlots(patient(t), id))
 			}
 			bob = bob.reopen(t)
 			bob.in(t, id, "removal", status(client.GroupRemoved))

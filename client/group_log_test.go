@@ -21,7 +21,7 @@ func TestLogWithoutAnEndIsNotRead(t *testing.T) {
 	bob.in(t, id, "the log is too long", func(g client.Group) bool {
 		return g.Status == client.GroupWaiting && strings.Contains(g.Warning, "no group's log")
 	})
-	if err := bob.ReadLog(patient(t), id); !errors.Is(err, fault.Corrupt) {
+	if err := bob.Lab().ReadLog(patient(t), id); !errors.Is(err, fault.Corrupt) {
 		t.Errorf("read the log: got %v, want corrupt", err)
 	}
 }

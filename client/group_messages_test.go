@@ -57,7 +57,7 @@ func TestGroupConversationHasWhatADirectOneHas(t *testing.T) {
 	if r, err := alice.Wait(ctx, first.ID, client.StateStored); err != nil || r.Replicas != 2 || r.Path[0] == r.Path[1] {
 		t.Errorf("receipt: got %+v, %v, want 2 replicas and a path", r, err)
 	}
-	must(t, carol.MuteConversation(ctx, id, client.Forever))
+	must(t, carol.Conversation(id).Mute(ctx, client.Forever()))
 	second, err := bob.Send(ctx, id, client.Outgoing{Text: "hello Alce, and Carol!", ReplyTo: &first.ID, Mentions: []ident.AccountID{carol.id()}})
 	must(t, err)
 	ref := client.Ref{Author: bob.id(), ID: second.ID}
@@ -67,15 +67,15 @@ func TestGroupConversationHasWhatADirectOneHas(t *testing.T) {
 	if v := carol.conv(t, id); v.Type != "group" || v.Name != "band" || v.Unread != 2 || v.Mentions != 1 || v.MutedUntil.IsZero() {
 		t.Errorf("conversation: got %+v, want 2 unread messages, one of which mentions Carol", v)
 	}
-	if n, err := carol.MarkRead(ctx, id); err != nil || n != 2 {
+	if n, err := carol.Conversation(id).MarkRead(ctx); err != nil || n != 2 {
 		t.Errorf("mark as read: got %d, %v, want 2", n, err)
 	}
 	if v := carol.conv(t, id); v.Unread != 0 || v.Mentions != 0 {
 		t.Errorf("after reading: got %+v", v)
 	}
-	_, err = carol.React(ctx, ref, "🎉", false)
+	_, err = carol.Message(ref).React(ctx, "🎉")
 	must(t, err)
-	_, err = bob.Edit(ctx, ref, "hello Alice, and Carol!")
+	_, err = bob.Message(ref).Edit(ctx, "hello Alice, and Carol!")
 	must(t, err)
 	everywhere(t, "edit and reaction", all, func(d *device) bool {
 		m, _ := d.only(t, second.ID)
@@ -84,7 +84,7 @@ func TestGroupConversationHasWhatADirectOneHas(t *testing.T) {
 	if found, err := alice.Search(ctx, "carol", 10); err != nil || len(found) != 1 || found[0].ID != second.ID {
 		t.Errorf("search: got %+v, %v", found, err)
 	}
-	must(t, bob.SetDraft(ctx, id, "dear all"))
+	must(t, bob.Conversation(id).SetDraft(ctx, "dear all"))
 	if v := bob.conv(t, id); v.Draft != "dear all" {
 		t.Errorf("draft: got %q", v.Draft)
 	}
@@ -93,7 +93,7 @@ func TestGroupConversationHasWhatADirectOneHas(t *testing.T) {
 		t.Errorf("draft after the message: got %q", v.Draft)
 	}
 	carol.message(t, "dear all!")
-	must(t, carol.ClearConversation(ctx, id))
+	must(t, carol.Conversation(id).Clear(ctx))
 	if got := carol.texts(t, id); len(got) != 0 {
 		t.Errorf("after clearing: got %q", got)
 	}
@@ -110,23 +110,23 @@ func TestModeratorsDeleteAndPin(t *testing.T) {
 	ctx := patient(t)
 	must(t, bob.Idle(ctx))
 	must(t, carol.Idle(ctx))
-	before := alice.GroupMail(t, id) // the names that the two said when they joined
+	before := alice.Lab().GroupMail(t, id) // the names that the two said when they joined
 	own, rude := carol.send(t, id, "oops"), carol.send(t, id, "something rude")
 	bob.message(t, "something rude")
 	alice.message(t, "something rude")
 	ref := client.Ref{Author: carol.id(), ID: rude.ID}
-	if _, err := bob.Delete(ctx, ref, true); !errors.Is(err, fault.Denied) {
+	if _, err := bob.Message(ref).DeleteForEveryone(ctx); !errors.Is(err, fault.Denied) {
 		t.Errorf("a plain member deletes for everyone: got %v, want denied", err)
 	}
-	if _, err := bob.PinMessage(ctx, id, ref, true); !errors.Is(err, fault.Denied) {
+	if _, err := bob.Message(ref).Pin(ctx); !errors.Is(err, fault.Denied) {
 		t.Errorf("a plain member pins: got %v, want denied", err)
 	}
-	_, err := carol.Delete(ctx, client.Ref{Author: carol.id(), ID: own.ID}, true)
+	_, err := carol.Message(client.Ref{Author: carol.id(), ID: own.ID}).DeleteForEveryone(ctx)
 	must(t, err)
-	must(t, alice.GroupSetRole(ctx, id, bob.id(), client.RoleModerator))
+	must(t, alice.Group(id).SetRole(ctx, bob.id(), client.RoleModerator))
 	bob.in(t, id, "Bob is a moderator", func(g client.Group) bool { return g.Role == client.RoleModerator })
 	must(t, carol.Idle(ctx))
-	_, err = bob.Delete(ctx, ref, true)
+	_, err = bob.Message(ref).DeleteForEveryone(ctx)
 	must(t, err)
 	everywhere(t, "both are deleted", all, func(d *device) bool {
 		a, _ := d.only(t, own.ID)
@@ -134,26 +134,26 @@ func TestModeratorsDeleteAndPin(t *testing.T) {
 		return ok && a.Deleted && b.Deleted && b.Text == ""
 	})
 	must(t, bob.Idle(ctx))
-	if n := alice.GroupMail(t, id) - before; n != 3 { // Carol's first, and two deletions: the rude one is gone there, too
+	if n := alice.Lab().GroupMail(t, id) - before; n != 3 { // Carol's first, and two deletions: the rude one is gone there, too
 		t.Errorf("%d envelopes more lie in the mailbox after the deletion, want 3", n)
 	}
 	good := carol.send(t, id, "rules: be kind")
 	bob.message(t, "rules: be kind")
 	ref = client.Ref{Author: carol.id(), ID: good.ID}
-	if _, err := bob.PinMessage(ctx, carol.id(), ref, true); !errors.Is(err, fault.NotFound) {
+	if _, err := bob.Message(ref).Pin(ctx); !errors.Is(err, fault.NotFound) {
 		t.Errorf("pin in another conversation: got %v, want not found", err)
 	}
-	_, err = bob.PinMessage(ctx, id, ref, true)
+	_, err = bob.Message(ref).Pin(ctx)
 	must(t, err)
 	pinned := func(n int) func(d *device) bool {
 		return func(d *device) bool {
-			got, err := d.Pinned(ctx, id)
+			got, err := d.Conversation(id).Pinned(ctx)
 			must(t, err)
 			return len(got) == n && (n == 0 || got[0].ID == good.ID)
 		}
 	}
 	everywhere(t, "it is pinned", all, pinned(1))
-	_, err = alice.PinMessage(ctx, id, ref, false)
+	_, err = alice.Message(ref).Unpin(ctx)
 	must(t, err)
 	everywhere(t, "it is let go", all, pinned(0))
 }
@@ -162,10 +162,10 @@ func TestGroupTimerMakesMessagesDisappear(t *testing.T) {
 	all, id := band(t, shared(t), "Alice", "Bob")
 	alice, bob := all[0], all[1]
 	ctx := patient(t)
-	if err := bob.SetTimer(ctx, id, client.Timer{After: time.Hour}); !errors.Is(err, fault.Denied) {
+	if err := bob.Conversation(id).SetTimer(ctx, client.Timer{After: time.Hour}); !errors.Is(err, fault.Denied) {
 		t.Errorf("a plain member sets the timer: got %v, want denied", err)
 	}
-	must(t, alice.SetTimer(ctx, id, client.Timer{After: 2 * time.Second}))
+	must(t, alice.Conversation(id).SetTimer(ctx, client.Timer{After: 2 * time.Second}))
 	bob.until(t, "the timer is known", func() bool { return bob.conv(t, id).Timer.After == 2*time.Second })
 	sent, err := bob.Send(ctx, id, client.Outgoing{Text: "for a moment", Expire: &client.Timer{After: time.Hour}})
 	must(t, err)
@@ -179,9 +179,9 @@ func TestNoticesAreTheSameOnAllDevices(t *testing.T) {
 	all, id := band(t, shared(t), "Alice", "Bob")
 	alice, bob := all[0], all[1]
 	ctx := patient(t)
-	must(t, alice.GroupSetInfo(ctx, id, client.GroupInfo{Name: ptr("trio"), Description: ptr("three of us")}))
-	must(t, alice.GroupRekey(ctx, id))
-	must(t, alice.GroupSetRole(ctx, id, bob.id(), client.RoleAdmin))
+	must(t, alice.Group(id).SetInfo(ctx, client.GroupInfo{Name: ptr("trio"), Description: ptr("three of us")}))
+	must(t, alice.Group(id).Rekey(ctx))
+	must(t, alice.Group(id).SetRole(ctx, bob.id(), client.RoleAdmin))
 	bob.in(t, id, "Bob is an admin", func(g client.Group) bool { return g.Role == client.RoleAdmin })
 	alice.in(t, id, "Bob is an admin", func(g client.Group) bool {
 		return slices.ContainsFunc(g.Members, func(m client.GroupMember) bool { return m.Account == bob.id() && m.Role == client.RoleAdmin })
@@ -226,11 +226,11 @@ func TestMessageThatWaitedIsSealedForTheNewGeneration(t *testing.T) {
 	must(t, err)
 	ref := client.Ref{Author: c.Account().ID, ID: sent.ID}
 	for _, text := range []string{"without Carol?", "without Carol!"} {
-		_, err = c.Edit(ctx, ref, text)
+		_, err = c.Message(ref).Edit(ctx, text)
 		must(t, err)
 	}
 	must(t, c.Close())
-	must(t, alice.GroupRemove(ctx, id, false, carol.id()))
+	must(t, alice.Group(id).Remove(ctx, carol.id()))
 	bob = bob.reopen(t)
 	if r, err := bob.Wait(ctx, sent.ID, client.StateStored); err != nil || r.Replicas != 2 {
 		t.Errorf("receipt: got %+v, %v", r, err)
@@ -287,7 +287,7 @@ func TestWhoIsNoMemberDoesNotSend(t *testing.T) {
 	sent, err := c.Send(ctx, id, client.Outgoing{Text: "too late"})
 	must(t, err)
 	must(t, c.Close())
-	must(t, alice.GroupRemove(ctx, id, false, bob.id()))
+	must(t, alice.Group(id).Remove(ctx, bob.id()))
 	bob = bob.reopen(t)
 	if r, err := bob.Wait(ctx, sent.ID, client.StateStored); !errors.Is(err, fault.Denied) || r.State != client.StateFailed {
 		t.Errorf("message of who was removed: got %+v, %v, want failed, denied", r, err)
@@ -295,7 +295,7 @@ func TestWhoIsNoMemberDoesNotSend(t *testing.T) {
 	if _, err := bob.Send(ctx, id, client.Outgoing{Text: "hello?"}); !errors.Is(err, fault.Denied) {
 		t.Errorf("send: got %v, want denied", err)
 	}
-	if m, err := bob.Delete(ctx, client.Ref{Author: bob.id(), ID: sent.ID}, false); err != nil || !m.Deleted {
+	if m, err := bob.Message(client.Ref{Author: bob.id(), ID: sent.ID}).Delete(ctx); err != nil || !m.Deleted {
 		t.Errorf("delete here: got %+v, %v", m, err)
 	}
 	last := bob.notices(t, id)
@@ -310,7 +310,7 @@ func TestWhoIsNoMemberDoesNotSend(t *testing.T) {
 func TestLeavingIsNoRemoval(t *testing.T) {
 	all, id := band(t, shared(t), "Alice", "Bob", "Carol")
 	bob := all[1]
-	must(t, bob.GroupLeave(patient(t), id))
+	must(t, bob.Group(id).Leave(patient(t)))
 	bob.in(t, id, "left", status(client.GroupLeft))
 	last := func(d *device) client.Message {
 		rows := d.notices(t, id)
@@ -330,11 +330,11 @@ func TestMessageWaitsUntilAnAdminLetsItsSenderIn(t *testing.T) {
 	alice, _ := create(t, cluster, "Alice")
 	bob, _ := create(t, cluster, "Bob")
 	g := alice.group(t, "band")
-	link, err := alice.GroupLink(patient(t), g.ID, time.Now().Add(time.Hour), 1, 0)
+	link, err := alice.Group(g.ID).CreateLink(patient(t), time.Now().Add(time.Hour), 1, 0)
 	must(t, err)
 	must(t, alice.Idle(patient(t)))
 	alice.stop()
-	_, err = bob.GroupJoinLink(patient(t), link.Link)
+	_, err = bob.JoinGroup(patient(t), link.Link)
 	must(t, err)
 	sent := bob.send(t, g.ID, "may I come in?")
 	bob.next(t, "a cause", func(e client.Event) bool {

@@ -19,11 +19,11 @@ func (d *device) unasked(t *testing.T, id ident.GroupID) {
 	t.Helper()
 	ctx := patient(t)
 	for {
-		nodes, here := d.GroupRequests(ctx, t, id)
+		nodes, here := d.Lab().GroupRequests(ctx, t, id)
 		if nodes == 0 && here == 0 {
 			return
 		}
-		d.KickGroup(id)
+		d.Lab().KickGroup(id)
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
@@ -38,10 +38,10 @@ func TestAnsweredRequestsLeaveTheNodes(t *testing.T) {
 	bob, _ := create(t, cluster, "Bob")
 	carol, _ := create(t, cluster, "Carol")
 	id := alice.group(t, "open evening").ID
-	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 3, 0)
+	link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 3, 0)
 	ok(t, "link", err)
 	for _, d := range []*device{bob, carol} {
-		_, err := d.GroupJoinLink(patient(t), link.Link)
+		_, err := d.JoinGroup(patient(t), link.Link)
 		ok(t, "join", err)
 		d.in(t, id, "joined", status(client.GroupJoined))
 	}
@@ -56,13 +56,13 @@ func TestRequestsOfNobodyAreDropped(t *testing.T) {
 	bob, _ := create(t, cluster, "Bob")
 	mallory, _ := create(t, cluster, "Mallory")
 	id := alice.group(t, "open evening").ID
-	link, err := alice.GroupLink(patient(t), id, time.Now().Add(12*time.Hour), 3, 0)
+	link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(12*time.Hour), 3, 0)
 	ok(t, "link", err)
-	mallory.ForgeRequests(patient(t), t, link.Link, 6)
-	_, err = bob.GroupJoinLink(patient(t), link.Link)
+	mallory.Lab().ForgeRequests(patient(t), t, link.Link, 6)
+	_, err = bob.JoinGroup(patient(t), link.Link)
 	ok(t, "join", err)
 	bob.in(t, id, "joined", status(client.GroupJoined))
-	if nodes, _ := alice.GroupRequests(patient(t), t, id); nodes < 6 {
+	if nodes, _ := alice.Lab().GroupRequests(patient(t), t, id); nodes < 6 {
 		t.Errorf("got %d requests at the nodes, want those that may still be somebody's", nodes)
 	}
 	k.pass(2 * time.Hour)
@@ -112,13 +112,13 @@ func TestSyncSeesWhatIsAskedOfAdmins(t *testing.T) {
 	alice, _ := createWith(t, cfg, "Alice")
 	bob, _ := create(t, cluster, "Bob")
 	id := alice.group(t, "open evening").ID
-	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 3, 0)
+	link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 3, 0)
 	ok(t, "link", err)
-	_, err = bob.GroupJoinLink(patient(t), link.Link)
+	_, err = bob.JoinGroup(patient(t), link.Link)
 	ok(t, "join", err)
 	ok(t, "idle", bob.Idle(patient(t))) // the request is stored
 	ok(t, "sync", alice.SyncToHeads(patient(t)))
-	g, err := alice.Group(patient(t), id)
+	g, err := alice.Group(id).Get(patient(t))
 	ok(t, "look", err)
 	if !members(2)(g) && len(g.Pending) == 0 {
 		t.Errorf("nobody waits to be let in, and nobody was: %+v", g)
@@ -131,7 +131,7 @@ func TestSlotThatAReplicaLacksIsLookedForAgain(t *testing.T) {
 	alice, _ := create(t, cluster, "Alice")
 	bob, net := refused(t, cluster, "Bob")
 	id := alice.group(t, "open evening").ID
-	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 3, 0)
+	link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 3, 0)
 	ok(t, "link", err)
 	var looks atomic.Int32
 	net.refuse(func(r *envelope.Request) error {
@@ -142,7 +142,7 @@ func TestSlotThatAReplicaLacksIsLookedForAgain(t *testing.T) {
 		}
 		return nil
 	})
-	_, err = bob.GroupJoinLink(patient(t), link.Link)
+	_, err = bob.JoinGroup(patient(t), link.Link)
 	ok(t, "join", err)
 	bob.in(t, id, "joined", status(client.GroupJoined))
 	if looks.Load() < 2 {
@@ -155,13 +155,13 @@ func TestRefusedRequestsAreGrantedOneByOne(t *testing.T) {
 	cluster := shared(t)
 	alice, net := refused(t, cluster, "Alice")
 	id := alice.group(t, "open evening").ID
-	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 3, 0)
+	link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 3, 0)
 	ok(t, "link", err)
 	alice.stop()
 	var all []*device
 	for _, name := range []string{"Bob", "Carol", "Dave"} {
 		d, _ := create(t, cluster, name)
-		_, err := d.GroupJoinLink(patient(t), link.Link)
+		_, err := d.JoinGroup(patient(t), link.Link)
 		ok(t, "join", err)
 		ok(t, "idle", d.Idle(patient(t))) // the request is stored
 		all = append(all, d)
@@ -191,11 +191,11 @@ func TestRequestsThatNodesRefuseKeepNobodyOut(t *testing.T) {
 	bob, _ := create(t, cluster, "Bob")
 	mallory, _ := create(t, cluster, "Mallory")
 	id := alice.groupOf(t, "open evening", client.GroupOwnKeys).ID
-	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 3, 0)
+	link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 3, 0)
 	ok(t, "link", err)
 	alice.stop()
-	mallory.AskWithUsedKeys(patient(t), t, link.Link, 6)
-	_, err = bob.GroupJoinLink(patient(t), link.Link)
+	mallory.Lab().AskWithUsedKeys(patient(t), t, link.Link, 6)
+	_, err = bob.JoinGroup(patient(t), link.Link)
 	ok(t, "join", err)
 	ok(t, "idle", bob.Idle(patient(t))) // the request is stored
 	opened := make(chan struct{})
@@ -203,7 +203,7 @@ func TestRequestsThatNodesRefuseKeepNobodyOut(t *testing.T) {
 	net.refuse(func(r *envelope.Request) error { // nothing
 		if slices.ContainsFunc(r.Ops, isSlot) {
 			<-opened
-			if g, err := alice.Group(t.Context(), id); err == nil && !members(2)(g) {
+			if g, err := alice.Group(id).Get(t.Context()); err == nil && !members(2)(g) {
 				tries.Add(1)
 			}
 		}

@@ -47,10 +47,10 @@ func asksToReturn(id ident.AccountID) func(client.Group) bool {
 func TestDeviceThatLostItsStateReturnsByItself(t *testing.T) {
 	all, id := band(t, shared(t), "Alice", "Bob", "Carol")
 	alice, bob, carol := all[0], all[1], all[2]
-	ok(t, "role", alice.GroupSetRole(patient(t), id, bob.id(), client.RoleModerator))
+	ok(t, "role", alice.Group(id).SetRole(patient(t), bob.id(), client.RoleModerator))
 	bob.in(t, id, "the role", func(g client.Group) bool { return g.Role == client.RoleModerator })
 	settleDocuments(t, bob)
-	bob.LoseGroup(id)
+	bob.Lab().LoseGroup(id)
 	bob = bob.reopen(t)
 	got := bob.in(t, id, "it is back", func(g client.Group) bool { return g.Status == client.GroupJoined && g.Role != "" })
 	if got.Role != client.RoleMember {
@@ -79,13 +79,13 @@ func TestRestoredAccountReturnsByItselfOnceTheRecoveryIsOld(t *testing.T) {
 	restored := run(t, c, cfg)
 	alice.in(t, id, "bob's wish", asksToReturn(bob.id()))
 	k.pass(71 * time.Hour)
-	alice.WakeKeeper()
-	if g, err := restored.Group(t.Context(), id); err != nil || g.Status != client.GroupReturning {
+	alice.Lab().WakeKeeper()
+	if g, err := restored.Group(id).Get(t.Context()); err != nil || g.Status != client.GroupReturning {
 		t.Errorf("after 71 hours: got %s, %v, want returning", g.Status, err)
 	}
 	k.pass(2 * time.Hour)
 	restored.Upkeep() // keys of the day
-	alice.WakeKeeper()
+	alice.Lab().WakeKeeper()
 	restored.in(t, id, "it is back", status(client.GroupJoined))
 }
 
@@ -109,7 +109,7 @@ func TestAnyAdminFinishesAReturn(t *testing.T) {
 	id := alice.group(t, "walkers").ID
 	alice.let(t, id, bob)
 	alice.let(t, id, carol)
-	ok(t, "role", alice.GroupSetRole(patient(t), id, carol.id(), client.RoleAdmin))
+	ok(t, "role", alice.Group(id).SetRole(patient(t), carol.id(), client.RoleAdmin))
 	for _, d := range []*device{bob, carol} {
 		d.in(t, id, "two admins", func(g client.Group) bool {
 			n := 0
@@ -128,7 +128,7 @@ func TestAnyAdminFinishesAReturn(t *testing.T) {
 		d.in(t, id, "bob's wish", asksToReturn(bob.id()))
 	}
 	armed.Store(true)
-	go alice.GroupApprove(t.Context(), id, bob.id()) //nolint:errcheck // it dies
+	go alice.Group(id).Approve(t.Context(), bob.id()) //nolint:errcheck // it dies
 	select {
 	case <-reached:
 	case <-patient(t).Done():
@@ -148,10 +148,10 @@ func TestDisbandingErasesTheKeysOfAllDevices(t *testing.T) {
 	id := alice.group(t, "walkers").ID
 	alice2.in(t, id, "the group", status(client.GroupJoined))
 	alice.let(t, id, bob)
-	if _, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 1, 0); err != nil {
+	if _, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 1, 0); err != nil {
 		t.Fatal(err)
 	}
-	ok(t, "disband", alice.GroupDisband(patient(t), id))
+	ok(t, "disband", alice.Group(id).Disband(patient(t)))
 	for _, d := range []*device{alice, alice2, bob} {
 		d.in(t, id, "the end", status(client.GroupDisbanded))
 		d.keyless(t, id)
@@ -170,8 +170,8 @@ func TestMuteAndReadMarkOfAGroupAreOnAllDevices(t *testing.T) {
 	for _, d := range []*device{alice, alice2} {
 		d.message(t, "unread")
 	}
-	ok(t, "mute", alice.MuteConversation(patient(t), id, time.Now().Add(time.Hour)))
-	if _, err := alice.MarkRead(patient(t), id); err != nil {
+	ok(t, "mute", alice.Conversation(id).Mute(patient(t), time.Now().Add(time.Hour)))
+	if _, err := alice.Conversation(id).MarkRead(patient(t)); err != nil {
 		t.Fatal(err)
 	}
 	alice2.next(t, "mute and mark", func(client.Event) bool {

@@ -14,14 +14,14 @@ import (
 // wakes makes a device look at its errands, and waits until a group is as f wants.
 func (d *device) wakes(t testing.TB, id ident.GroupID, what string, f func(client.Group) bool) client.Group {
 	t.Helper()
-	d.WakeKeeper()
+	d.Lab().WakeKeeper()
 	return d.in(t, id, what, f)
 }
 
 // later reports whether an errand is not due for a while.
 func (d *device) later(id ident.GroupID, kind string, least time.Duration) func(client.Group) bool {
 	return func(client.Group) bool {
-		due, ok := d.GroupErrandDue(id, kind)
+		due, ok := d.Lab().GroupErrandDue(id, kind)
 		return ok && due >= least
 	}
 }
@@ -36,14 +36,14 @@ func TestLeafKeysAndGenerationsChangeWeekly(t *testing.T) {
 	id := alice.group(t, "walkers").ID
 	alice.let(t, id, bob)
 	bob2.in(t, id, "the account is in", status(client.GroupJoined))
-	was := bob2.LeafKeys(id)
+	was := bob2.Lab().LeafKeys(id)
 	begun := bob.in(t, id, "the account is in", status(client.GroupJoined)).Generation
 
 	k.pass(7*day - time.Hour) // a leaf key is due, a generation is not
 	bob.wakes(t, id, "its leaf key is with the admins", bob.later(id, "leaf", 5*day))
-	bob2.in(t, id, "it has the leaf key", func(client.Group) bool { return bob2.LeafKeys(id) > was })
+	bob2.in(t, id, "it has the leaf key", func(client.Group) bool { return bob2.Lab().LeafKeys(id) > was })
 	bob2.wakes(t, id, "it does not change the key again", bob2.later(id, "leaf", 5*day)) // it may have been as fast
-	if g, err := bob.Group(t.Context(), id); err != nil || g.Generation != begun {
+	if g, err := bob.Group(id).Get(t.Context()); err != nil || g.Generation != begun {
 		t.Errorf("within the week: got generation %d, %v, want %d", g.Generation, err, begun)
 	}
 
@@ -53,7 +53,7 @@ func TestLeafKeysAndGenerationsChangeWeekly(t *testing.T) {
 		d.in(t, id, "the generation is there", func(g client.Group) bool { return g.Generation == got.Generation })
 	}
 	for _, d := range []*device{bob, bob2} {
-		if n := d.LeafNumber(id); n != 2 {
+		if n := d.Lab().LeafNumber(id); n != 2 {
 			t.Errorf("%s: got leaf key %d, want 2", d.Account().Label, n)
 		}
 	}
@@ -63,7 +63,7 @@ func TestLeafKeysAndGenerationsChangeWeekly(t *testing.T) {
 
 	k.pass(17 * day) // the superseded leaf key goes
 	bob2.wakes(t, id, "old keys are erased", bob2.later(id, "erase", 20*time.Hour))
-	if kept := bob2.LeafKeys(id); was != 1 || kept > 4 {
+	if kept := bob2.Lab().LeafKeys(id); was != 1 || kept > 4 {
 		t.Errorf("got %d leaf keys, had %d, want 4 at most and 1", kept, was)
 	}
 	bob.say(t, id, "still here")
@@ -82,7 +82,7 @@ func TestMemberThatWasAwayForFifteenDaysCatchesUp(t *testing.T) {
 	for i := range 5 {
 		k.pass(3 * day)
 		alice.say(t, id, fmt.Sprintf("day %d", 3*i+3))
-		if err := alice.GroupRekey(patient(t), id); err != nil {
+		if err := alice.Group(id).Rekey(patient(t)); err != nil {
 			t.Fatal(err)
 		}
 		alice.say(t, id, fmt.Sprintf("day %d, later", 3*i+3))
@@ -101,7 +101,7 @@ func TestOnlyTheNewestGenerationLetsSomebodyIn(t *testing.T) {
 	all, id := band(t, cluster, "Alice", "Bob")
 	alice, bob := all[0], all[1]
 	sign := [32]byte{7}
-	old, err := bob.Credential(id, sign)
+	old, err := bob.Lab().Credential(id, sign)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,30 +109,30 @@ func TestOnlyTheNewestGenerationLetsSomebodyIn(t *testing.T) {
 		if err := alice.FetchPerson(patient(t), bob.id()); err != nil {
 			t.Fatal(err)
 		}
-		return alice.CheckNewcomer(id, bob.id(), sign, credential)
+		return alice.Lab().CheckNewcomer(id, bob.id(), sign, credential)
 	}
 	if err := look(old); err != nil {
 		t.Errorf("with the newest generation: %v", err)
 	}
-	if err := alice.CheckNewcomer(id, bob.id(), [32]byte{8}, old); !errors.Is(err, fault.Denied) {
+	if err := alice.Lab().CheckNewcomer(id, bob.id(), [32]byte{8}, old); !errors.Is(err, fault.Denied) {
 		t.Errorf("for another key: got %v, want Denied", err)
 	}
 	linkByInvite(t, cluster, bob, "bob-2") // a generation begins
 	if err := look(old); !errors.Is(err, fault.Denied) {
 		t.Errorf("with a generation that is over: got %v, want Denied", err)
 	}
-	fresh, err := bob.Credential(id, sign)
+	fresh, err := bob.Lab().Credential(id, sign)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := look(fresh); err != nil {
 		t.Errorf("with the newest generation again: %v", err)
 	}
-	if err := alice.CheckForged(id, bob.id()); !errors.Is(err, fault.Denied) {
+	if err := alice.Lab().CheckForged(id, bob.id()); !errors.Is(err, fault.Denied) {
 		t.Errorf("a member with a key that is not the account's: got %v, want Denied", err)
 	}
 	stranger, _ := create(t, cluster, "Carol")
-	if err := alice.CheckNewcomer(id, stranger.id(), sign, fresh); !errors.Is(err, fault.NotFound) {
+	if err := alice.Lab().CheckNewcomer(id, stranger.id(), sign, fresh); !errors.Is(err, fault.NotFound) {
 		t.Errorf("of an account that is not known: got %v, want NotFound", err)
 	}
 }

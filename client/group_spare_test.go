@@ -38,7 +38,7 @@ func TestOnlyAdminThatIsRestoredAloneIsAdminAgain(t *testing.T) {
 	bob.say(t, id, "before")
 	alice.message(t, "before")
 	settleDocuments(t, alice)
-	loot := alice.Steal(id)
+	loot := alice.Lab().Steal(id)
 	alice.stop()
 	restored := recovered(t, cluster, words, "rescue")
 	got := restored.in(t, id, "it is an admin again", adminAgain)
@@ -47,7 +47,7 @@ func TestOnlyAdminThatIsRestoredAloneIsAdminAgain(t *testing.T) {
 	}
 	nextGeneration(t, id, begun, bob, restored)
 	shutOutOf(t, loot, restored, 5)
-	if n := restored.LeafNumber(id); n != 2 {
+	if n := restored.Lab().LeafNumber(id); n != 2 {
 		t.Errorf("got leaf key %d, want 2", n)
 	}
 	if got := bob.told(t, id, alice.id()); got[client.NoticeRemoved]+got[client.NoticeReturned] != 0 {
@@ -63,7 +63,7 @@ func TestOnlyAdminThatIsRestoredAloneIsAdminAgain(t *testing.T) {
 		t.Errorf("the phrase opened a message (%t), %v", hasText(all, "before"), err)
 	}
 	restored.let(t, id, carol)
-	ok(t, "remove", restored.GroupRemove(patient(t), id, false, bob.id()))
+	ok(t, "remove", restored.Group(id).Remove(patient(t), bob.id()))
 	bob.in(t, id, "its removal", status(client.GroupRemoved))
 	carol.in(t, id, "bob is gone", members(2))
 	settleDocuments(t, restored) // and once more
@@ -108,14 +108,14 @@ func TestOnlyAdminComesBackAfterGenerationsAndLeafKeys(t *testing.T) {
 		k.pass(5 * time.Hour)
 		begun = alice.wakes(t, id, "a generation begins", func(g client.Group) bool { return g.Generation > begun }).Generation
 	}
-	ok(t, "rename", alice.GroupSetInfo(patient(t), id, client.GroupInfo{Name: ptr("runners")}))
+	ok(t, "rename", alice.Group(id).SetInfo(patient(t), client.GroupInfo{Name: ptr("runners")}))
 	bob.in(t, id, "all that", func(g client.Group) bool { return g.Name == "runners" && g.Generation == begun })
-	leaf := alice.LeafNumber(id)
-	if b, g := alice.Spare(id); len(b) != 167 || g != begun {
+	leaf := alice.Lab().LeafNumber(id)
+	if b, g := alice.Lab().Spare(id); len(b) != 167 || g != begun {
 		t.Errorf("got spare keys of %d bytes and generation %d, want 167 and %d", len(b), g, begun)
 	}
 	settleDocuments(t, alice)
-	loot := alice.Steal(id)
+	loot := alice.Lab().Steal(id)
 	alice.stop()
 	cfg := k.config(t, cluster, "rescue")
 	c, _, err := client.Restore(patient(t), cfg, words, client.RestoreOptions{NoWait: true})
@@ -123,7 +123,7 @@ func TestOnlyAdminComesBackAfterGenerationsAndLeafKeys(t *testing.T) {
 	restored := run(t, c, cfg)
 	restored.in(t, id, "it is an admin again", adminAgain)
 	nextGeneration(t, id, begun, bob, restored)
-	if n := restored.LeafNumber(id); n != leaf+1 {
+	if n := restored.Lab().LeafNumber(id); n != leaf+1 {
 		t.Errorf("got leaf key %d, want %d", n, leaf+1)
 	}
 	shutOutOf(t, loot, restored, 5)
@@ -134,13 +134,13 @@ func TestOnlyAdminComesBackAfterGenerationsAndLeafKeys(t *testing.T) {
 func TestSpareKeysGoWhenThereIsAnotherAdmin(t *testing.T) {
 	cluster := shared(t)
 	alice, bob, id, words := walkers(t, cluster)
-	if b, _ := alice.Spare(id); len(b) == 0 {
+	if b, _ := alice.Lab().Spare(id); len(b) == 0 {
 		t.Error("the only admin has no spare keys")
 	}
-	ok(t, "role", alice.GroupSetRole(patient(t), id, bob.id(), client.RoleAdmin))
+	ok(t, "role", alice.Group(id).SetRole(patient(t), bob.id(), client.RoleAdmin))
 	bob.in(t, id, "its role", func(g client.Group) bool { return g.Role == client.RoleAdmin })
 	for _, d := range []*device{alice, bob} {
-		if b, _ := d.Spare(id); len(b) != 0 {
+		if b, _ := d.Lab().Spare(id); len(b) != 0 {
 			t.Errorf("%s has spare keys, as one of two admins", d.Account().Label)
 		}
 	}
@@ -148,22 +148,22 @@ func TestSpareKeysGoWhenThereIsAnotherAdmin(t *testing.T) {
 	alice.stop()
 	restored := recovered(t, cluster, words, "rescue")
 	bob.in(t, id, "alice's wish", asksToReturn(alice.id()))
-	ok(t, "approve", bob.GroupApprove(patient(t), id, alice.id()))
+	ok(t, "approve", bob.Group(id).Approve(patient(t), alice.id()))
 	got := restored.in(t, id, "it is back", status(client.GroupJoined))
 	if got.Role != client.RoleMember {
 		t.Errorf("got role %s, want member", got.Role)
 	}
 	bob.in(t, id, "alice is back", isMember(alice.id()))
-	if b, _ := bob.Spare(id); len(b) == 0 {
+	if b, _ := bob.Lab().Spare(id); len(b) == 0 {
 		t.Error("bob is the only admin and has no spare keys")
 	}
-	ok(t, "leave", restored.GroupLeave(patient(t), id))
-	if b, _ := restored.Spare(id); len(b) != 0 {
+	ok(t, "leave", restored.Group(id).Leave(patient(t)))
+	if b, _ := restored.Lab().Spare(id); len(b) != 0 {
 		t.Error("who left has spare keys")
 	}
-	ok(t, "disband", bob.GroupDisband(patient(t), id))
+	ok(t, "disband", bob.Group(id).Disband(patient(t)))
 	bob.in(t, id, "the end", status(client.GroupDisbanded))
-	if b, _ := bob.Spare(id); len(b) != 0 {
+	if b, _ := bob.Lab().Spare(id); len(b) != 0 {
 		t.Error("there are spare keys of a group that is over")
 	}
 }
@@ -176,34 +176,34 @@ func TestDevicesAgreeAboutSpareKeys(t *testing.T) {
 	id := alice.group(t, "walkers").ID
 	alice2.in(t, id, "the group", adminAgain)
 	alice2.let(t, id, bob)
-	old, _ := alice.Spare(id)
-	ok(t, "rekey", alice2.GroupRekey(patient(t), id))
+	old, _ := alice.Lab().Spare(id)
+	ok(t, "rekey", alice2.Group(id).Rekey(patient(t)))
 	begun := nextGeneration(t, id, 1, alice, alice2, bob)
 	for _, d := range []*device{alice, alice2} {
-		ok(t, "a device that is behind", d.WriteSpareAgain(id, 1, old))
+		ok(t, "a device that is behind", d.Lab().WriteSpareAgain(id, 1, old))
 		settleDocuments(t, d)
 	}
-	one, g := alice.Spare(id)
-	if two, _ := alice2.Spare(id); !bytes.Equal(one, two) || g != begun {
+	one, g := alice.Lab().Spare(id)
+	if two, _ := alice2.Lab().Spare(id); !bytes.Equal(one, two) || g != begun {
 		t.Errorf("the devices have different spare keys (%t), or of generation %d, want %d", !bytes.Equal(one, two), g, begun)
 	}
 	one[166] ^= 1 // as of a commit that never was in the log
-	ok(t, "spoil", alice2.SetSpare(id, one))
-	ok(t, "rename", alice.GroupSetInfo(patient(t), id, client.GroupInfo{Name: ptr("runners")}))
+	ok(t, "spoil", alice2.Lab().SetSpare(id, one))
+	ok(t, "rename", alice.Group(id).SetInfo(patient(t), client.GroupInfo{Name: ptr("runners")}))
 	alice2.in(t, id, "the name", func(g client.Group) bool { return g.Name == "runners" })
 	one[166] ^= 1
-	if two, _ := alice2.Spare(id); !bytes.Equal(one, two) {
+	if two, _ := alice2.Lab().Spare(id); !bytes.Equal(one, two) {
 		t.Error("wrong spare keys stay")
 	}
 
 	// One device loses its keys while the other is away, which is shut out by what it comes back with: its keys are in the mailbox.
 	alice.stop()
-	alice2.LoseGroup(id)
+	alice2.Lab().LoseGroup(id)
 	alice2 = alice2.reopen(t)
 	alice2.in(t, id, "it is an admin again", adminAgain)
 	alice = alice.reopen(t)
 	begun = nextGeneration(t, id, begun, alice, alice2, bob)
-	ok(t, "rekey", alice.GroupRekey(patient(t), id))
+	ok(t, "rekey", alice.Group(id).Rekey(patient(t)))
 	nextGeneration(t, id, begun, alice, alice2, bob)
 	bob.say(t, id, "to both")
 	alice.message(t, "to both")
@@ -269,13 +269,13 @@ func TestOnlyAdminIsLostWhileItsCommitIsOnItsWay(t *testing.T) {
 			alice.let(t, id, bob)
 			settleDocuments(t, alice)
 			armed.Store(true)
-			go alice.GroupRekey(t.Context(), id) //nolint:errcheck // it dies
+			go alice.Group(id).Rekey(t.Context()) //nolint:errcheck // it dies
 			select {
 			case <-reached:
 			case <-patient(t).Done():
 				t.Fatal(errors.New("no commit"))
 			}
-			if b, _ := alice.Spare(id); point == "staged" && len(b) != 2*167 {
+			if b, _ := alice.Lab().Spare(id); point == "staged" && len(b) != 2*167 {
 				t.Errorf("got %d bytes of spare keys before the commit, want those of two generations", len(b))
 			}
 			ok(t, "share documents", alice.ShareDocuments(patient(t)))
@@ -289,10 +289,10 @@ func TestOnlyAdminIsLostWhileItsCommitIsOnItsWay(t *testing.T) {
 func TestSpareKeysOfAnOldGenerationAreOfNoUse(t *testing.T) {
 	cluster := shared(t)
 	alice, bob, id, words := walkers(t, cluster)
-	old, _ := alice.Spare(id)
-	ok(t, "rekey", alice.GroupRekey(patient(t), id))
+	old, _ := alice.Lab().Spare(id)
+	ok(t, "rekey", alice.Group(id).Rekey(patient(t)))
 	begun := nextGeneration(t, id, 1, alice, bob)
-	ok(t, "old keys", alice.SetSpare(id, old))
+	ok(t, "old keys", alice.Lab().SetSpare(id, old))
 	settleDocuments(t, alice)
 	alice.stop()
 	restored := recovered(t, cluster, words, "rescue")
@@ -300,7 +300,7 @@ func TestSpareKeysOfAnOldGenerationAreOfNoUse(t *testing.T) {
 	if !strings.Contains(got.Warning, "no other admin") || got.Status != client.GroupReturning || got.Name != "walkers" {
 		t.Errorf("got %+v, want a warning that no other admin is there", got)
 	}
-	if g, err := bob.Group(t.Context(), id); err != nil || g.Generation != begun {
+	if g, err := bob.Group(id).Get(t.Context()); err != nil || g.Generation != begun {
 		t.Errorf("got generation %d, %v, want %d", g.Generation, err, begun)
 	}
 }

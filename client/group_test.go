@@ -53,7 +53,7 @@ func (d *device) groupOf(t testing.TB, name string, form client.GroupForm) clien
 // in waits until f holds of a group.
 func (d *device) in(t testing.TB, id ident.GroupID, what string, f func(client.Group) bool) client.Group {
 	t.Helper()
-	g, err := d.WaitGroup(patient(t), id, f)
+	g, err := d.Group(id).Wait(patient(t), f)
 	if err != nil {
 		t.Fatalf("wait until %s: %v; have %+v", what, err, g)
 	}
@@ -83,7 +83,7 @@ func (d *device) add(t testing.TB, id ident.GroupID, who ...*device) {
 	for _, w := range who {
 		ids = append(ids, w.id())
 	}
-	if err := d.GroupAdd(patient(t), id, 0, ids...); err != nil {
+	if err := d.Group(id).Add(patient(t), 0, ids...); err != nil {
 		t.Fatalf("add: %v", err)
 	}
 }
@@ -114,7 +114,7 @@ func TestAcceptedContactJoinsAtOnce(t *testing.T) {
 	if g.Name != "band" || g.Role != client.RoleMember || len(g.Members) != 3 {
 		t.Errorf("Bob has %+v, want the band with three members", g)
 	}
-	ok(t, "rename", alice.GroupSetInfo(patient(t), id, client.GroupInfo{Name: ptr("orchestra")}))
+	ok(t, "rename", alice.Group(id).SetInfo(patient(t), client.GroupInfo{Name: ptr("orchestra")}))
 	for _, d := range all {
 		d.in(t, id, "it is renamed", func(g client.Group) bool { return g.Name == "orchestra" })
 	}
@@ -126,18 +126,18 @@ func TestAcceptedContactJoinsAtOnce(t *testing.T) {
 func TestRemovedMemberIsOutAndCanComeBack(t *testing.T) {
 	all, id := band(t, shared(t), "Alice", "Bob", "Carol")
 	alice, bob, carol := all[0], all[1], all[2]
-	key := bob.GroupReadKey(id)
-	ok(t, "read as a member", bob.ReadGroup(patient(t), id, key))
-	ok(t, "remove", alice.GroupRemove(patient(t), id, false, bob.id()))
+	key := bob.Lab().GroupReadKey(id)
+	ok(t, "read as a member", bob.Lab().ReadGroup(patient(t), id, key))
+	ok(t, "remove", alice.Group(id).Remove(patient(t), bob.id()))
 	bob.in(t, id, "removed", status(client.GroupRemoved))
 	for { // a replica that lags serves the old key for a moment
-		err := bob.ReadGroup(patient(t), id, key)
+		err := bob.Lab().ReadGroup(patient(t), id, key)
 		if errors.Is(err, fault.Stale) {
 			break
 		}
 		ok(t, "read after the removal", err)
 	}
-	if bob.HasGroupKeys(id) {
+	if bob.Lab().HasGroupKeys(id) {
 		t.Error("who was removed has keys of the group on its disk")
 	}
 	if g := carol.in(t, id, "two remain", members(2)); g.Generation != 2 {
@@ -152,10 +152,10 @@ func TestRemovedMemberIsOutAndCanComeBack(t *testing.T) {
 func TestLeavingIsFinishedByAnAdmin(t *testing.T) {
 	all, id := band(t, shared(t), "Alice", "Bob", "Carol")
 	alice, bob, carol := all[0], all[1], all[2]
-	if err := alice.GroupLeave(patient(t), id); err == nil {
+	if err := alice.Group(id).Leave(patient(t)); err == nil {
 		t.Errorf("the last admin left")
 	}
-	ok(t, "leave", bob.GroupLeave(patient(t), id))
+	ok(t, "leave", bob.Group(id).Leave(patient(t)))
 	bob.in(t, id, "left", status(client.GroupLeft))
 	for _, d := range []*device{alice, carol} {
 		d.in(t, id, "two remain", members(2))
@@ -165,12 +165,12 @@ func TestLeavingIsFinishedByAnAdmin(t *testing.T) {
 func TestTwoAdminsAtOnceConverge(t *testing.T) {
 	all, id := band(t, shared(t), "Alice", "Bob", "Carol", "Dave")
 	alice, bob, carol := all[0], all[1], all[2]
-	ok(t, "promote", alice.GroupSetRole(patient(t), id, bob.id(), client.RoleAdmin))
+	ok(t, "promote", alice.Group(id).SetRole(patient(t), bob.id(), client.RoleAdmin))
 	bob.in(t, id, "Bob is an admin", func(g client.Group) bool { return g.Role == client.RoleAdmin })
 	done := make(chan error, 3)
-	go func() { done <- alice.GroupRemove(patient(t), id, false, carol.id()) }()
-	go func() { done <- bob.GroupRekey(patient(t), id) }()
-	go func() { done <- bob.GroupSetInfo(patient(t), id, client.GroupInfo{Description: ptr("two admins")}) }()
+	go func() { done <- alice.Group(id).Remove(patient(t), carol.id()) }()
+	go func() { done <- bob.Group(id).Rekey(patient(t)) }()
+	go func() { done <- bob.Group(id).SetInfo(patient(t), client.GroupInfo{Description: ptr("two admins")}) }()
 	for range 3 {
 		ok(t, "change", <-done)
 	}
@@ -191,14 +191,14 @@ func TestTwoAdminsAtOnceConverge(t *testing.T) {
 func TestOldAdminIsDemotedByTheNewOne(t *testing.T) {
 	all, id := band(t, shared(t), "Alice", "Bob")
 	alice, bob := all[0], all[1]
-	ok(t, "promote", alice.GroupSetRole(patient(t), id, bob.id(), client.RoleAdmin))
+	ok(t, "promote", alice.Group(id).SetRole(patient(t), bob.id(), client.RoleAdmin))
 	bob.in(t, id, "Bob is an admin", func(g client.Group) bool { return g.Role == client.RoleAdmin })
-	ok(t, "demote", bob.GroupSetRole(patient(t), id, alice.id(), client.RoleMember))
+	ok(t, "demote", bob.Group(id).SetRole(patient(t), alice.id(), client.RoleMember))
 	alice.in(t, id, "Alice is a member", func(g client.Group) bool { return g.Role == client.RoleMember })
-	if err := alice.GroupRekey(patient(t), id); err == nil {
+	if err := alice.Group(id).Rekey(patient(t)); err == nil {
 		t.Errorf("an admin of the past changed the group")
 	}
-	ok(t, "disband", bob.GroupDisband(patient(t), id))
+	ok(t, "disband", bob.Group(id).Disband(patient(t)))
 	alice.in(t, id, "disbanded", status(client.GroupDisbanded))
 }
 
@@ -208,16 +208,16 @@ func TestLinkLetsStrangersIn(t *testing.T) {
 	bob, _ := create(t, cluster, "Bob")
 	carol, _ := create(t, cluster, "Carol")
 	g := alice.group(t, "open evening")
-	link, err := alice.GroupLink(patient(t), g.ID, time.Now().Add(time.Hour), 2, 0)
+	link, err := alice.Group(g.ID).CreateLink(patient(t), time.Now().Add(time.Hour), 2, 0)
 	ok(t, "link", err)
 	for _, d := range []*device{bob, carol} {
-		w, err := d.GroupJoinLink(patient(t), link.Link)
+		w, err := d.JoinGroup(patient(t), link.Link)
 		if ok(t, "join", err); w.ID != g.ID {
 			t.Fatalf("joined %s, want %s", w.ID, g.ID)
 		}
 		d.in(t, g.ID, "joined", status(client.GroupJoined))
 		if d == bob {
-			again, err := bob.GroupJoinLink(patient(t), link.Link)
+			again, err := bob.JoinGroup(patient(t), link.Link)
 			if ok(t, "join again", err); again.Status != client.GroupJoined {
 				t.Errorf("joining again made the group %s", again.Status)
 			}
@@ -242,8 +242,8 @@ func TestInvitationOfAStrangerWaits(t *testing.T) {
 			t.Errorf("got %+v, want an invitation from Alice", g)
 		}
 	}
-	ok(t, "accept", bob.GroupAccept(patient(t), first.ID))
-	ok(t, "decline", bob.GroupDecline(patient(t), second.ID))
+	ok(t, "accept", bob.Group(first.ID).Accept(patient(t)))
+	ok(t, "decline", bob.Group(second.ID).Decline(patient(t)))
 	bob.in(t, first.ID, "joined", status(client.GroupJoined))
 	if all, err := bob.Groups(patient(t)); err != nil || len(all) != 1 {
 		t.Errorf("got %d groups, %v, want one", len(all), err)
@@ -274,7 +274,7 @@ func TestGroupChangeSurvivesDeathAroundItsCommit(t *testing.T) {
 			bob.in(t, g.ID, "joined", members(2))
 			alice.in(t, g.ID, "Bob joined", members(2))
 			armed.Store(true)
-			go alice.GroupRemove(t.Context(), g.ID, false, bob.id()) //nolint:errcheck // it dies
+			go alice.Group(g.ID).Remove(t.Context(), bob.id()) //nolint:errcheck // it dies
 			select {
 			case <-reached:
 			case <-patient(t).Done():
@@ -322,14 +322,14 @@ func TestWithheldCommitIsFound(t *testing.T) {
 	alice.add(t, g.ID, bob)
 	bob.in(t, g.ID, "joined", members(2))
 	alice.in(t, g.ID, "Bob joined", members(2))
-	ok(t, "say", alice.SayInGroup(patient(t), g.ID, nil))
+	ok(t, "say", alice.Lab().SayInGroup(patient(t), g.ID, nil))
 	ok(t, "sync", bob.SyncToHeads(patient(t)))
 	if g := bob.in(t, g.ID, "joined", members(2)); g.Warning != "" {
 		t.Fatalf("warned without a cause: %s", g.Warning)
 	}
 	net.armed.Store(true)
-	ok(t, "rename", alice.GroupSetInfo(patient(t), g.ID, client.GroupInfo{Name: ptr("orchestra")}))
-	ok(t, "say", alice.SayInGroup(patient(t), g.ID, nil))
+	ok(t, "rename", alice.Group(g.ID).SetInfo(patient(t), client.GroupInfo{Name: ptr("orchestra")}))
+	ok(t, "say", alice.Lab().SayInGroup(patient(t), g.ID, nil))
 	bob.in(t, g.ID, "the commit comes from another node", func(g client.Group) bool { return g.Name == "orchestra" })
 }
 
@@ -339,7 +339,7 @@ func TestKickedAndInvitedWhileAwayComesBack(t *testing.T) {
 	alice, bob := all[0], all[1]
 	bob.stop()
 	for range 2 {
-		ok(t, "remove", alice.GroupRemove(patient(t), id, false, bob.id()))
+		ok(t, "remove", alice.Group(id).Remove(patient(t), bob.id()))
 		alice.add(t, id, bob)
 	}
 	ok(t, "idle", alice.Idle(patient(t)))
@@ -347,22 +347,22 @@ func TestKickedAndInvitedWhileAwayComesBack(t *testing.T) {
 	for _, d := range []*device{alice, bob, all[2]} {
 		d.in(t, id, "Bob is back", members(3))
 	}
-	ok(t, "say", bob.SayInGroup(patient(t), id, nil))
+	ok(t, "say", bob.Lab().SayInGroup(patient(t), id, nil))
 }
 
 func TestWhoIsBannedStaysOut(t *testing.T) {
 	cluster := shared(t)
 	all, id := band(t, cluster, "Alice", "Bob")
 	alice, bob := all[0], all[1]
-	link, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 5, 0)
+	link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 5, 0)
 	ok(t, "link", err)
-	ok(t, "ban", alice.GroupRemove(patient(t), id, true, bob.id()))
+	ok(t, "ban", alice.Group(id).Ban(patient(t), bob.id()))
 	bob.in(t, id, "removed", status(client.GroupRemoved))
-	if _, err := bob.GroupJoinLink(patient(t), link.Link); err == nil {
+	if _, err := bob.JoinGroup(patient(t), link.Link); err == nil {
 		t.Error("an invitation from before the removal was taken")
 	}
 	carol, _ := create(t, cluster, "Carol")
-	_, err = carol.GroupJoinLink(patient(t), link.Link)
+	_, err = carol.JoinGroup(patient(t), link.Link)
 	ok(t, "join", err)
 	alice.in(t, id, "Carol is in", members(2))
 	alice.add(t, id, bob)
@@ -373,11 +373,11 @@ func TestRepeatedInvitationsChangeNothing(t *testing.T) {
 	cluster := shared(t)
 	all, id := band(t, cluster, "Alice", "Bob")
 	alice, bob := all[0], all[1]
-	_, err := alice.GroupLink(patient(t), id, time.Now().Add(time.Hour), 5, 0)
+	_, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 5, 0)
 	ok(t, "link", err)
 	before := bob.in(t, id, "Bob knows", func(g client.Group) bool { return len(g.Links) == 1 })
 	for range 2 {
-		ok(t, "invite again", alice.RepeatInvitation(patient(t), id, bob.id()))
+		ok(t, "invite again", alice.Lab().RepeatInvitation(patient(t), id, bob.id()))
 	}
 	ok(t, "idle", alice.Idle(patient(t)))
 	ok(t, "sync", bob.SyncToHeads(patient(t)))
@@ -387,10 +387,10 @@ func TestRepeatedInvitationsChangeNothing(t *testing.T) {
 		t.Errorf("got %d commits and %d members, want %d and 2", after.Commits, len(after.Members), before.Commits)
 	}
 	// Once he is removed, what he was sent before is too old.
-	ok(t, "remove", alice.GroupRemove(patient(t), id, false, bob.id()))
+	ok(t, "remove", alice.Group(id).Remove(patient(t), bob.id()))
 	bob.in(t, id, "removed", status(client.GroupRemoved))
 	ok(t, "sync", bob.SyncToHeads(patient(t)))
-	if g, err := bob.Group(patient(t), id); err != nil || g.Status != client.GroupRemoved {
+	if g, err := bob.Group(id).Get(patient(t)); err != nil || g.Status != client.GroupRemoved {
 		t.Errorf("got %s, %v after a late look at old invitations, want removed", g.Status, err)
 	}
 }

@@ -16,19 +16,19 @@ func TestLeftoversOfGroupsGo(t *testing.T) {
 	offered := alice.group(t, "no, thanks").ID
 	alice.add(t, offered, bob)
 	bob.in(t, offered, "invited", status(client.GroupInvited))
-	ok(t, "decline", bob.GroupDecline(patient(t), offered))
-	if _, kept := bob.GroupLeftovers(offered); !kept {
+	ok(t, "decline", bob.Group(offered).Decline(patient(t)))
+	if _, kept := bob.Lab().GroupLeftovers(offered); !kept {
 		t.Error("the invitation is gone: it would count as new when it comes again")
 	}
 	own := bob.group(t, "own").ID
-	ok(t, "note", bob.NoteReturn(own, carol.id()))
+	ok(t, "note", bob.Lab().NoteReturn(own, carol.id()))
 	bob.stop()
 	k.pass(15 * day)
 	bob = bob.reopen(t)
 	ctx := patient(t)
 	for {
-		_, invitation := bob.GroupLeftovers(offered)
-		back, _ := bob.GroupLeftovers(own)
+		_, invitation := bob.Lab().GroupLeftovers(offered)
+		back, _ := bob.Lab().GroupLeftovers(own)
 		if !invitation && back == 0 {
 			return
 		}

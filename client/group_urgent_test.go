@@ -4,14 +4,15 @@ import (
 	"testing"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/client/internal/closed"
 	"github.com/starling-swarm/starling/internal/ident"
 	"github.com/starling-swarm/starling/internal/swarmtest"
 )
 
 // shutOutOf checks that what was copied from a device before generation g opens nothing any more.
-func shutOutOf(t *testing.T, loot client.Loot, d *device, want int) {
+func shutOutOf(t *testing.T, loot closed.Loot, d *device, want int) {
 	t.Helper()
-	tried := loot.Try(patient(t), t, d.Client)
+	tried := loot.Try(patient(t), t, d.Lab())
 	if len(tried) != want {
 		t.Errorf("tried %d things, want %d", len(tried), want)
 	}
@@ -43,11 +44,11 @@ func TestShutOutDeviceTellsNoAdminOfItsOwnLeafKey(t *testing.T) {
 	alice.let(t, id, bob)
 	stolen.in(t, id, "in", isMember(bob.id()))
 	begun := nextGeneration(t, id, 0, alice, bob, stolen)
-	loot := stolen.Steal(id)
-	ok(t, "shut out", bob.RevokeDevice(patient(t), stolen.Account().Device))
+	loot := stolen.Lab().Steal(id)
+	ok(t, "shut out", bob.Device(stolen.Account().Device).Revoke(patient(t)))
 	now := nextGeneration(t, id, begun, alice, bob)
 	for _, g := range []uint32{begun, now} {
-		if err := loot.Leaf(patient(t), t, alice.Client, g); err == nil {
+		if err := loot.Leaf(patient(t), t, alice.Lab(), g); err == nil {
 			t.Errorf("as of generation %d: a device that was shut out may change the leaf key", g)
 		}
 	}
@@ -56,9 +57,9 @@ func TestShutOutDeviceTellsNoAdminOfItsOwnLeafKey(t *testing.T) {
 func TestDeviceOfAnAdminThatIsShutOutIsOutOfTheGroupsAtOnce(t *testing.T) {
 	cluster := shared(t)
 	for name, shut := range map[string]func(by, lost *device, words string) error{
-		"revoked": func(by, lost *device, _ string) error { return by.RevokeDevice(patient(t), lost.Account().Device) },
+		"revoked": func(by, lost *device, _ string) error { return by.Device(lost.Account().Device).Revoke(patient(t)) },
 		"lost": func(by, lost *device, words string) error {
-			return by.ExpelDevice(patient(t), words, lost.Account().Device)
+			return by.Device(lost.Account().Device).Expel(patient(t), words)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,12 +74,12 @@ func TestDeviceOfAnAdminThatIsShutOutIsOutOfTheGroupsAtOnce(t *testing.T) {
 				d.in(t, id, "bob is in", isMember(bob.id()))
 			}
 			begun := nextGeneration(t, id, 0, alice, alice2, bob)
-			loot := stolen.Steal(id)
-			ok(t, "read with a copy of the keys", loot.Read(patient(t), t, alice.Client))
+			loot := stolen.Lab().Steal(id)
+			ok(t, "read with a copy of the keys", loot.Read(patient(t), t, alice.Lab()))
 			ok(t, "shut out", shut(alice, stolen, words))
 			nextGeneration(t, id, begun, alice, alice2, bob)
 			for _, d := range []*device{alice, alice2} {
-				if n := d.LeafNumber(id); n < 2 {
+				if n := d.Lab().LeafNumber(id); n < 2 {
 					t.Errorf("%s: got leaf key %d, want 2 at least", d.Account().Label, n)
 				}
 			}
@@ -87,7 +88,7 @@ func TestDeviceOfAnAdminThatIsShutOutIsOutOfTheGroupsAtOnce(t *testing.T) {
 			alice2.message(t, "without the thief")
 			alice2.say(t, id, "nor here")
 			bob.message(t, "nor here")
-			if g, err := stolen.Group(t.Context(), id); err != nil || g.Generation > begun {
+			if g, err := stolen.Group(id).Get(t.Context()); err != nil || g.Generation > begun {
 				t.Errorf("the device that was shut out is in generation %d, %v, want %d at most", g.Generation, err, begun)
 			}
 		})
@@ -96,9 +97,9 @@ func TestDeviceOfAnAdminThatIsShutOutIsOutOfTheGroupsAtOnce(t *testing.T) {
 
 func TestDeviceOfAMemberThatIsShutOutIsOutOfTheGroupsAtOnce(t *testing.T) {
 	bob, stolen, alice, id := robbed(t, shared(t))
-	loot := stolen.Steal(id)
+	loot := stolen.Lab().Steal(id)
 	begun := nextGeneration(t, id, 0, alice, bob)
-	ok(t, "revoke", bob.RevokeDevice(patient(t), stolen.Account().Device))
+	ok(t, "revoke", bob.Device(stolen.Account().Device).Revoke(patient(t)))
 	nextGeneration(t, id, begun, alice, bob)
 	shutOutOf(t, loot, bob, 3)
 	alice.say(t, id, "without the thief")
@@ -110,9 +111,9 @@ func TestDeviceIsShutOutOfTheGroupsAlthoughTheOneThatDidItDies(t *testing.T) {
 	bob, stolen, alice, id := robbed(t, cluster)
 	bob2 := linkByInvite(t, cluster, bob, "bob-3")
 	bob2.in(t, id, "the group", status(client.GroupJoined))
-	loot := stolen.Steal(id)
+	loot := stolen.Lab().Steal(id)
 	begun := nextGeneration(t, id, 0, alice, bob, bob2)
-	ok(t, "revoke", bob.RevokeDevice(patient(t), stolen.Account().Device))
+	ok(t, "revoke", bob.Device(stolen.Account().Device).Revoke(patient(t)))
 	bob.kill(t)
 	nextGeneration(t, id, begun, alice, bob2)
 	shutOutOf(t, loot, bob2, 3)

@@ -95,7 +95,7 @@ func BenchmarkHistory(b *testing.B) {
 		if !listed {
 			b.Error("the conversations were never complete")
 		}
-		if err := alice1.WaitHistory(ctx, true); err != nil {
+		if err := alice1.WaitHistoriesSent(ctx); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/ident"
@@ -18,7 +19,7 @@ import (
 // Seed gives the account contacts, and conversations with the first of them, as if they had been there for long. Half of
 // the messages are our own; text is theirs, between a few words and a few lines.
 func (c *Client) Seed(contacts, conversations, messages int) error {
-	now := c.nowMS()
+	now := c.core.NowMS()
 	ids := make([]ident.AccountID, contacts)
 	for i := range ids {
 		var entropy [32]byte
@@ -27,23 +28,23 @@ func (c *Client) Seed(contacts, conversations, messages int) error {
 		ids[i] = root.ID()
 		root.Wipe()
 	}
-	if err := c.update(func(tx *store.Tx) error {
+	if err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		for i, id := range ids {
-			p, err := c.person(tx, id)
+			p, err := c.people.Get(tx, id)
 			if err != nil {
 				return err
 			}
 			p.Name, p.NameAt = fmt.Sprintf("Contact %d", i), now
-			if _, err := c.approve(tx, &p, now); err != nil {
+			if _, err := c.people.Approve(tx, &p, now); err != nil {
 				return err
 			}
-			c.savePerson(tx, p)
+			c.people.Save(tx, p)
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
-	return c.update(func(tx *store.Tx) error {
+	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		for i := range messages {
 			peer := ids[i%conversations]
 			text := fmt.Sprintf("message %d: %s", i, "the quick brown fox jumps over the lazy dog, and then some more of it happens here and there"[:20+i*7%70])
@@ -55,7 +56,7 @@ func (c *Client) Seed(contacts, conversations, messages int) error {
 			m := store.Message{Sender: peer, Conversation: peer.String(), Text: text, Body: body, SentAt: at, ReceivedAt: at, HandedOut: true}
 			rand.Read(m.ID[:])
 			if i%2 == 0 {
-				m.Sender, m.Mine, m.State, m.StoredAt, m.DeliveredAt = c.me, true, uint8(StateDelivered), at, at
+				m.Sender, m.Mine, m.State, m.StoredAt, m.DeliveredAt = c.core.Me, true, store.StateDelivered, at, at
 			} else {
 				m.MailboxSeq = uint64(i)
 			}
@@ -72,7 +73,7 @@ func (c *Client) Grow(n int) error {
 	if err != nil {
 		return err
 	}
-	return c.update(func(tx *store.Tx) error {
+	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		all, err := tx.Messages(store.Query{})
 		for _, m := range all {
 			tx.SetText(m.Seq, text, body)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/starling-swarm/starling/client"
+	"github.com/starling-swarm/starling/client/internal/histories"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
@@ -42,10 +43,10 @@ func TestLinkedDeviceGetsTheHistory(t *testing.T) {
 	bob.message(t, "one")
 	bob.send(t, alice1.id(), "two")
 	got := alice1.message(t, "two")
-	if _, err := alice1.React(t.Context(), got.Ref(), "👍", false); err != nil {
+	if _, err := alice1.Message(got.Ref()).React(t.Context(), "👍"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := alice1.Edit(t.Context(), client.Ref{Author: alice1.id(), ID: first.ID}, "one, edited"); err != nil {
+	if _, err := alice1.Message(client.Ref{Author: alice1.id(), ID: first.ID}).Edit(t.Context(), "one, edited"); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 40 {
@@ -60,7 +61,7 @@ func TestLinkedDeviceGetsTheHistory(t *testing.T) {
 	if h.Messages != 42 || h.Total != 42 || h.Device != alice1.Account().Device {
 		t.Errorf("history: got %+v, want 42 of 42 messages from the first device", h)
 	}
-	if err := alice1.WaitHistory(patient(t), true); err != nil {
+	if err := alice1.WaitHistoriesSent(patient(t)); err != nil {
 		t.Errorf("wait for the history that was sent: %v", err)
 	}
 	for _, peer := range []string{bob.id().String(), alice1.id().String(), ""} {
@@ -91,7 +92,7 @@ func TestLinkedDeviceGetsTheHistory(t *testing.T) {
 	}
 
 	// Sending it again adds nothing.
-	if err := alice1.SendHistory(t.Context(), alice2.Account().Device); err != nil {
+	if err := alice1.Device(alice2.Account().Device).SendHistory(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	alice2.whole(t)
@@ -138,7 +139,7 @@ func TestHistoryGoesOnAfterKills(t *testing.T) {
 	chunks, killed := 0, make(chan struct{})
 	net.tap(func(purpose string, r *envelope.Request, _ *envelope.Response) error {
 		put, ok := r.Ops[0].(envelope.Store)
-		if purpose != client.PurposeHistory || !ok || put.Namespace != envelope.Blobs {
+		if purpose != histories.PurposeHistory || !ok || put.Namespace != envelope.Blobs {
 			return nil
 		}
 		if chunks++; chunks == 3 {
@@ -176,7 +177,7 @@ func TestHistoryGoesOnAfterKills(t *testing.T) {
 		alice2.kill(t)
 		alice2 = alice2.reopen(t)
 	}
-	if err := alice1.WaitHistory(patient(t), true); err != nil {
+	if err := alice1.WaitHistoriesSent(patient(t)); err != nil {
 		t.Fatalf("wait for the sender: %v", err)
 	}
 	awaitHistory(t, alice2)
@@ -208,13 +209,13 @@ func TestHistoryIsDeclinedAndSentLater(t *testing.T) {
 		t.Errorf("histories: got %+v, %v, want none", all, err)
 	}
 	me := alice1.Account().Device
-	if err := alice1.SendHistory(t.Context(), me); !errors.Is(err, fault.Invalid) {
+	if err := alice1.Device(me).SendHistory(t.Context()); !errors.Is(err, fault.Invalid) {
 		t.Errorf("send to this device: got %v, want invalid", err)
 	}
-	if err := alice1.SendHistory(t.Context(), ident.DeviceID{1}); !errors.Is(err, fault.NotFound) {
+	if err := alice1.Device(ident.DeviceID{1}).SendHistory(t.Context()); !errors.Is(err, fault.NotFound) {
 		t.Errorf("send to no device: got %v, want not found", err)
 	}
-	if err := alice1.SendHistory(t.Context(), alice2.Account().Device); err != nil {
+	if err := alice1.Device(alice2.Account().Device).SendHistory(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	alice2.whole(t)
@@ -236,7 +237,7 @@ func TestHistoryLargerThanItsMailbox(t *testing.T) {
 	// The messages grow after the chunks are planned: what does not fit any more must not get lost.
 	grown := false
 	net.tap(func(purpose string, r *envelope.Request, _ *envelope.Response) error {
-		if purpose == client.PurposeHistory && !grown {
+		if purpose == histories.PurposeHistory && !grown {
 			grown = true
 			return alice1.Grow(50_000)
 		}

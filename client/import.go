@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 
+	"github.com/starling-swarm/starling/client/internal/content"
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync"
 	"github.com/starling-swarm/starling/internal/account"
@@ -20,43 +22,37 @@ type ImportedContact struct {
 // up; the first message to somebody does. Petnames that exist already are not looked for. Errors: NotFound (no account
 // can have an ID), Invalid (the own account, a petname that is too long), Denied (this device was revoked).
 func (c *Client) ImportContacts(ctx context.Context, book []ImportedContact) error {
-	if _, _, revoked := c.keys.summary(); revoked {
-		return errRevoked("import contacts")
+	if _, _, revoked := c.core.Keys.Summary(); revoked {
+		return core.ErrRevoked("import contacts")
 	}
 	for _, b := range book {
 		if err := account.CheckID(b.ID); err != nil {
 			return err
 		}
-		if b.ID == c.me || len(b.Nick) > maxName {
-			return fault.New(fault.Invalid, "import contacts", "%s: that is this account, or its petname is longer than %d bytes", short(b.ID), maxName)
+		if b.ID == c.core.Me || len(b.Nick) > content.MaxName {
+			return fault.New(fault.Invalid, "import contacts", "%s: that is this account, or its petname is longer than %d bytes", core.Short(b.ID), content.MaxName)
 		}
 	}
-	events := make([]Event, 0, len(book))
-	err := c.update(func(tx *store.Tx) error {
-		ms, now := c.nowMS(), c.net.Now()
+	return c.core.Update(func(tx *store.Tx, a *core.Batch) error {
+		ms := a.Now.UnixMilli()
 		for i := range book {
 			b := &book[i]
-			p, err := c.person(tx, b.ID)
+			p, err := c.people.Get(tx, b.ID)
 			if err != nil {
 				return err
 			}
-			if _, err := c.approve(tx, &p, ms); err != nil {
+			if _, err := c.people.Approve(tx, &p, ms); err != nil {
 				return err
 			}
-			c.savePerson(tx, p)
+			c.people.Save(tx, p)
 			if b.Nick != "" {
-				if err := c.docs.Set(ms, devicesync.ContactNick, string(b.ID[:]), devicesync.Text(b.Nick)); err != nil {
+				if err := c.core.Docs.Set(ms, devicesync.ContactNick, string(b.ID[:]), devicesync.Text(b.Nick)); err != nil {
 					return err
 				}
 			}
-			events = append(events, Event{Kind: EventContact, At: now, Contact: &b.ID})
+			a.Tell(core.Fact{Kind: core.FactContact, Contact: &b.ID})
 		}
-		return c.saveDocuments(tx)
+		a.Kick(c.core.Me)
+		return c.core.SaveDocuments(tx)
 	})
-	if err != nil {
-		return err
-	}
-	c.out.kick(c.me)
-	c.bus.publish(events...)
-	return nil
 }

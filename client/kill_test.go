@@ -56,7 +56,7 @@ func (s *swarm) Do(_ context.Context, _ string, m ident.MailboxID, b []byte, _ c
 		}
 		resp.Results = append(resp.Results, res)
 	}
-	return resp, [3]ident.NodeID{}, nil
+	return resp, ident.Path{}, nil
 }
 
 func (s *swarm) Subscribe(ctx context.Context, _ ident.MailboxID, build func() []byte, _ client.SignFunc, handle func(envelope.Envelope) error) error {
@@ -87,7 +87,7 @@ func (s *swarm) Elsewhere(ident.MailboxID) {}
 
 func (s *swarm) Probe(context.Context) error { return nil }
 
-func (s *swarm) Status() client.NetStatus { return client.NetStatus{Connected: true} }
+func (s *swarm) Status() client.NetReport { return client.NetReport{Connected: true} }
 
 // count returns how many different things of a kind were stored.
 func (s *swarm) count(kind func(envelope.Store) bool) (n int) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/core"
+	"github.com/starling-swarm/starling/client/internal/people"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync/phrase"
 	"github.com/starling-swarm/starling/internal/account"
@@ -42,7 +44,7 @@ func Restore(ctx context.Context, cfg Config, words string, o RestoreOptions) (c
 	if err != nil {
 		return nil, false, err
 	}
-	c, err = bareClient(cfg, p, root.ID())
+	c, err = makeClient(cfg, p, root.ID(), nil)
 	if err == nil {
 		err = c.connected(ctx, func(ctx context.Context) (err error) {
 			recovered, err = c.restore(ctx, root, o)
@@ -54,54 +56,54 @@ func Restore(ctx context.Context, cfg Config, words string, o RestoreOptions) (c
 	}
 	if err != nil {
 		// A request that lies in the inbox can still be granted: what it needs stays. Without keys nothing began.
-		if c == nil || c.keys == nil {
-			return nil, false, errors.Join(err, p.wipe())
+		if c == nil || c.core.Keys == nil {
+			return nil, false, errors.Join(err, p.Wipe())
 		}
-		return nil, false, errors.Join(err, p.close())
+		return nil, false, errors.Join(err, p.Close())
 	}
 	return c, recovered, nil
 }
 
 // restorableProfile locks a directory that is empty or holds an unfinished restore of the same account.
-func restorableProfile(dir string, id ident.AccountID) (*profile, error) {
-	p, err := makeProfile(dir)
+func restorableProfile(dir string, id ident.AccountID) (*core.Profile, error) {
+	p, err := core.MakeProfile(dir)
 	if err != nil {
 		return nil, err
 	}
-	stage := p.stage()
-	if stage == stageReady || stage == stageLink {
-		p.close()
+	stage := p.Stage()
+	if stage == core.StageReady || stage == core.StageLink {
+		p.Close()
 		return nil, fault.New(fault.Exists, "restore account", "%q holds an account already", dir)
 	}
-	if stage == stageRestore {
-		if keys, err := loadKeyring(p.secrets); err == nil && keys.account() == id {
+	if stage == core.StageRestore {
+		if keys, err := core.LoadKeyring(p.Secrets); err == nil && keys.Account() == id {
 			return p, nil
 		}
 	}
 	if stage != "" {
-		if err := p.wipe(); err != nil {
+		if err := p.Wipe(); err != nil {
 			return nil, err
 		}
-		return makeProfile(dir)
+		return core.MakeProfile(dir)
 	}
 	return p, nil
 }
 
 func (c *Client) restore(ctx context.Context, root *account.Root, o RestoreOptions) (recovered bool, err error) {
-	certs, err := c.readCerts(ctx, 0, 0)
+	certs, err := c.core.ReadCerts(ctx, 0, 0)
 	if err != nil {
 		return false, err
 	}
-	if len(account.OpenCerts(c.me, certs)) == 0 {
-		return false, fault.New(fault.NotFound, "restore account", "cluster %q has no account of this phrase", c.cluster.Name)
+	if len(account.OpenCerts(c.core.Me, certs)) == 0 {
+		return false, fault.New(fault.NotFound, "restore account", "cluster %q has no account of this phrase", c.core.Cluster.Name)
 	}
-	resumed := c.p.stage() == stageRestore
+	resumed := c.core.Profile.Stage() == core.StageRestore
 	if err := c.beginRestore(resumed); err != nil {
 		return false, err
 	}
 	var g uint32
 	var pending bool
-	err = c.keys.change(func(s *account.State) error {
+	err = c.core.Keys.Change(func(s *account.State) error {
 		s.LearnCerts(certs)
 		g = s.G()
 		_, pending = s.Pending()
@@ -117,10 +119,10 @@ func (c *Client) restore(ctx context.Context, root *account.Root, o RestoreOptio
 			return false, err
 		}
 		// Other devices read it in the certificate log; this one wrote it.
-		if err := c.noteOwn([]account.Event{{Kind: account.EventRecovered, At: c.lastCertAt()}}); err != nil {
+		if err := c.core.NoteOwn([]account.Event{{Kind: account.EventRecovered, At: c.core.LastCertAt()}}); err != nil {
 			return false, err
 		}
-		if err := c.noteHistoryLost(); err != nil {
+		if err := c.histories.NoteLost(); err != nil {
 			return false, err
 		}
 	default:
@@ -133,7 +135,7 @@ func (c *Client) restore(ctx context.Context, root *account.Root, o RestoreOptio
 
 // wasRecovered reports whether this device came to the account by a recovery: its first generation is one.
 func (c *Client) wasRecovered() (recovered bool) {
-	c.keys.read(func(s *account.State) {
+	c.core.Keys.Read(func(s *account.State) {
 		if chain, ok := s.Chain(); ok {
 			recovered = chain.Head().Kind == account.CertRecover
 		}
@@ -144,31 +146,26 @@ func (c *Client) wasRecovered() (recovered bool) {
 // beginRestore makes the device's keys, or finds those of an earlier call.
 func (c *Client) beginRestore(resumed bool) error {
 	if resumed {
-		keys, err := loadKeyring(c.p.secrets)
-		if err != nil {
-			return err
-		}
-		c.keys = keys
-		return c.loadDocuments()
+		return c.core.Resume()
 	}
-	state, err := account.NewDevice(rand.Reader, c.me, c.cluster.ID, deviceLabel(c.cfg.Label), c.net.Now())
+	state, err := account.NewDevice(rand.Reader, c.core.Me, c.core.Cluster.ID, c.core.Label, c.core.Net.Now())
 	if err != nil {
 		return err
 	}
-	if err := c.equip(state); err != nil {
+	if err := c.core.Equip(state); err != nil {
 		return err
 	}
-	return c.p.setStage(stageRestore)
+	return c.core.Profile.SetStage(core.StageRestore)
 }
 
 // recover makes the next generation with this device alone, signed by the phrase.
 func (c *Client) recover(ctx context.Context, root *account.Root) error {
 	for range 8 {
-		err := c.keys.change(func(s *account.State) error {
+		err := c.core.Keys.Change(func(s *account.State) error {
 			if _, ok := s.Pending(); ok {
 				return nil
 			}
-			return s.Recover(rand.Reader, root, c.net.Now())
+			return s.Recover(rand.Reader, root, c.core.Net.Now())
 		})
 		if err != nil {
 			return err
@@ -178,13 +175,13 @@ func (c *Client) recover(ctx context.Context, root *account.Root) error {
 			return err
 		}
 		// The account went on meanwhile: recover from there.
-		certs, err := c.readCerts(ctx, 0, 0)
+		certs, err := c.core.ReadCerts(ctx, 0, 0)
 		if err != nil {
 			return err
 		}
-		err = c.keys.change(func(s *account.State) error {
+		err = c.core.Keys.Change(func(s *account.State) error {
 			s.LearnCerts(certs)
-			return s.Recover(rand.Reader, root, c.net.Now())
+			return s.Recover(rand.Reader, root, c.core.Net.Now())
 		})
 		if err != nil {
 			return err
@@ -216,8 +213,8 @@ func (c *Client) askForLink(ctx context.Context, root *account.Root, resumed boo
 			}
 			return err
 		}
-		delay = min(nextDelay(delay, err), 5*time.Second)
-		c.sleep(ctx, delay)
+		delay = min(core.NextDelay(delay, err), 5*time.Second)
+		c.core.Sleep(ctx, delay)
 	}
 }
 
@@ -227,10 +224,10 @@ func (c *Client) storeLinkRequest(ctx context.Context, root *account.Root, resum
 	minSeq := uint64(0)
 	for attempt := range 4 {
 		if resumed || attempt > 0 {
-			if err := c.catchUpOwn(ctx, minSeq); err != nil {
+			if err := c.core.CatchUpOwn(ctx, minSeq); err != nil {
 				return nil, err
 			}
-			if _, g, _ := c.keys.summary(); g > 0 {
+			if _, g, _ := c.core.Keys.Summary(); g > 0 {
 				return nil, nil
 			}
 		}
@@ -240,43 +237,43 @@ func (c *Client) storeLinkRequest(ctx context.Context, root *account.Root, resum
 		}
 		var req *account.LinkRequest
 		var blob []byte
-		err = c.keys.change(func(s *account.State) (err error) {
-			req, blob, err = s.LinkRequest(root, to, c.net.Now())
+		err = c.core.Keys.Change(func(s *account.State) (err error) {
+			req, blob, err = s.LinkRequest(root, to, c.core.Net.Now())
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
-		put := envelope.Store{Namespace: envelope.Inbox, TTL: inboxTTL, IfCerts: &head, Body: blob}
-		c.admit(c.mailbox, &put)
-		_, _, err = c.request(ctx, PurposeInbox, &envelope.Request{Mailbox: c.mailbox, Ops: []envelope.Op{put}}, nil)
+		put := envelope.Store{Namespace: envelope.Inbox, TTL: people.InboxTTL, IfCerts: &head, Body: blob}
+		c.core.Admit(c.core.Mailbox, &put)
+		_, _, err = c.core.Request(ctx, core.PurposeInbox, &envelope.Request{Mailbox: c.core.Mailbox, Ops: []envelope.Op{put}}, nil)
 		if !errors.Is(err, fault.Stale) {
 			return req, err
 		}
-		minSeq = headOf(err)
+		minSeq = core.HeadOf(err)
 	}
 	return nil, fault.New(fault.Unavailable, "ask to join", "the account's devices keep changing it: try again")
 }
 
 // ownRecipient is the own account as somebody who writes to it sees it.
 func (c *Client) ownRecipient(ctx context.Context) (to account.Recipient, head uint64, err error) {
-	pub, err := c.fetchPublic(ctx, PurposeInbox, c.mailbox, 0, 0)
+	pub, err := c.people.FetchPublic(ctx, core.PurposeInbox, c.core.Mailbox, 0, 0)
 	if err != nil {
 		return to, 0, err
 	}
-	err = c.keys.change(func(s *account.State) error {
-		s.LearnCerts(pub.certs)
+	err = c.core.Keys.Change(func(s *account.State) error {
+		s.LearnCerts(pub.Certs)
 		to.Chain, _ = s.Chain()
 		return nil
 	})
 	if err != nil {
 		return to, 0, err
 	}
-	if to.Record = bestRecord(c.me, to.Chain, pub.days, pub.now); to.Record == nil {
+	if to.Record = people.BestRecord(c.core.Me, to.Chain, pub.Days, pub.Now); to.Record == nil {
 		return to, 0, fault.New(fault.Stale, "ask to join",
 			"no device of the account was online for two weeks, so none can be asked: recover the account instead (--no-wait)")
 	}
-	return to, pub.head, nil
+	return to, pub.Head, nil
 }
 
 // watchCerts sends the sequence number of every certificate that comes to the account, and first 0, until the
@@ -291,11 +288,11 @@ func (c *Client) watchCerts(ctx context.Context, news chan<- uint64) error {
 	build := func() []byte {
 		signal(0)
 		var head uint64
-		c.keys.read(func(s *account.State) { head = s.CertsHead() })
-		sub := envelope.Subscribe{Mailbox: c.mailbox, Namespaces: []envelope.Namespace{envelope.Certs}, Cursor: head}
+		c.core.Keys.Read(func(s *account.State) { head = s.CertsHead() })
+		sub := envelope.Subscribe{Mailbox: c.core.Mailbox, Namespaces: []envelope.Namespace{envelope.Certs}, Cursor: head}
 		return sub.Encode()
 	}
-	return c.net.Subscribe(ctx, c.mailbox, build, unsigned, func(e envelope.Envelope) error {
+	return c.core.Net.Subscribe(ctx, c.core.Mailbox, build, core.Unsigned, func(e envelope.Envelope) error {
 		signal(e.Seq)
 		return nil
 	})
@@ -313,10 +310,10 @@ func (c *Client) joinFrom(ctx context.Context, news <-chan uint64, ended <-chan 
 			<-ended
 			return false, ctx.Err()
 		}
-		if err := c.catchUpOwn(ctx, seq); err != nil {
+		if err := c.core.CatchUpOwn(ctx, seq); err != nil {
 			return false, err
 		}
-		if _, g, _ := c.keys.summary(); g > 0 {
+		if _, g, _ := c.core.Keys.Summary(); g > 0 {
 			return true, nil
 		}
 	}
@@ -331,10 +328,10 @@ func (c *Client) settleIn(ctx context.Context, root *account.Root, name string) 
 	if err != nil {
 		return err
 	}
-	return c.update(func(tx *store.Tx) error {
+	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		tx.SetNumber("unreadable", early)
-		if name != "" && c.profileName() == "" {
-			return c.setName(tx, name, c.nowMS())
+		if name != "" && c.core.ProfileName() == "" {
+			return c.setName(tx, name, c.core.NowMS())
 		}
 		return nil
 	})
@@ -342,8 +339,8 @@ func (c *Client) settleIn(ctx context.Context, root *account.Root, name string) 
 
 func (c *Client) countEarlyMail(ctx context.Context) (n uint64, err error) {
 	var first uint64
-	c.keys.read(func(s *account.State) { first = s.FirstSeq() })
-	resp, err := c.ownRequestRetry(ctx, func() (*envelope.Request, error) {
+	c.core.Keys.Read(func(s *account.State) { first = s.FirstSeq() })
+	resp, err := c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
 		return &envelope.Request{Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}, MaxCount: 100}}}, nil
 	})
 	if err != nil {

@@ -119,7 +119,7 @@ func deceive(t *testing.T) *deceived {
 		t.Fatalf("create group: %v", err)
 	}
 	d.id = g.ID
-	if err := d.alice.GroupAdd(patient(t), d.id, 0, d.bob.id()); err != nil {
+	if err := d.alice.Group(d.id).Add(patient(t), 0, d.bob.id()); err != nil {
 		t.Fatalf("add: %v", err)
 	}
 	d.wait(t, d.bob, "Bob is in", func(g client.Group) bool { return g.Status == client.GroupJoined && len(g.Members) == 2 })
@@ -133,14 +133,14 @@ func deceive(t *testing.T) *deceived {
 
 func (d *deceived) wait(t *testing.T, by *device, what string, want func(client.Group) bool) {
 	t.Helper()
-	if g, err := by.WaitGroup(patient(t), d.id, want); err != nil {
+	if g, err := by.Group(d.id).Wait(patient(t), want); err != nil {
 		t.Fatalf("%s: %v; the group is %+v", what, err, g)
 	}
 }
 
 func (d *deceived) rename(t *testing.T, name string) {
 	t.Helper()
-	if err := d.alice.GroupSetInfo(patient(t), d.id, client.GroupInfo{Name: &name}); err != nil {
+	if err := d.alice.Group(d.id).SetInfo(patient(t), client.GroupInfo{Name: &name}); err != nil {
 		t.Fatalf("rename: %v", err)
 	}
 }
@@ -168,7 +168,7 @@ func TestCommitsThatOneNodeKeepsBackComeFromOthers(t *testing.T) {
 func TestGenerationThatOneNodeKeepsBackComesFromOthers(t *testing.T) {
 	d := deceive(t)
 	d.liar.tell(d.mailbox, without(envelope.GroupLog), honest)
-	if err := d.alice.GroupRekey(patient(t), d.id); err != nil {
+	if err := d.alice.Group(d.id).Rekey(patient(t)); err != nil {
 		t.Fatal(err)
 	}
 	d.alice.say(t, d.id, "with new keys")
@@ -208,14 +208,14 @@ func TestMemberThatClaimsAnotherLogIsAtFault(t *testing.T) {
 	d := deceive(t)
 	commit := d.otherCommit(t)
 	for _, text := range []string{"you all miss something", "believe me"} {
-		d.alice.SayAhead(patient(t), t, d.id, commit, text)
+		d.alice.Lab().SayAhead(patient(t), t, d.id, commit, text)
 	}
 	d.bob.message(t, "you all miss something")
 	d.bob.message(t, "believe me")
-	if g, err := d.bob.Group(patient(t), d.id); err != nil || g.Warning != "" {
+	if g, err := d.bob.Group(d.id).Get(patient(t)); err != nil || g.Warning != "" {
 		t.Errorf("got warning %q, %v, want none: the nodes agree", g.Warning, err)
 	}
-	if n := d.bob.Doubted(d.id); n != 1 {
+	if n := d.bob.Lab().Doubted(d.id); n != 1 {
 		t.Errorf("got %d members at fault, want Alice", n)
 	}
 }
@@ -279,7 +279,7 @@ func (d *deceived) otherCommit(t *testing.T) []byte {
 	ended := make(chan error, 1)
 	go func() {
 		name := "What only Bob sees"
-		ended <- twin.GroupSetInfo(ctx, d.id, client.GroupInfo{Name: &name})
+		ended <- twin.Group(d.id).SetInfo(ctx, client.GroupInfo{Name: &name})
 	}()
 	var commit []byte
 	select {
@@ -326,7 +326,7 @@ func TestOneNodeCannotMakeAMemberBelieveThatItWasRemoved(t *testing.T) {
 	d := deceive(t)
 	d.liar.alone = true
 	d.liar.tell(d.mailbox, honest, without(envelope.GroupSlots))
-	if err := d.alice.GroupRekey(patient(t), d.id); err != nil {
+	if err := d.alice.Group(d.id).Rekey(patient(t)); err != nil {
 		t.Fatal(err)
 	}
 	d.wait(t, d.bob, "Bob stays", func(g client.Group) bool { return g.Status == client.GroupJoined && g.Generation == 2 })

@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/content"
+	"github.com/starling-swarm/starling/client/internal/conv"
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
-	"github.com/starling-swarm/starling/devicesync"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
@@ -16,12 +18,12 @@ import (
 type State uint8
 
 const (
-	StateReceived  State = 0 // a message of somebody else
-	StateQueued    State = 1 // in the durable outbox
-	StateStored    State = 2 // a majority of the recipient's swarm has it on disk
-	StateDelivered State = 3 // a device of the recipient has it
-	StateRead      State = 4
-	StateFailed    State = 5 // it will not be sent; Receipt.Cause says why
+	StateReceived  = State(store.StateReceived)  // a message of somebody else
+	StateQueued    = State(store.StateQueued)    // in the durable outbox
+	StateStored    = State(store.StateStored)    // a majority of the recipient's swarm has it on disk
+	StateDelivered = State(store.StateDelivered) // a device of the recipient has it
+	StateRead      = State(store.StateRead)
+	StateFailed    = State(store.StateFailed) // it will not be sent; Receipt.Cause says why
 )
 
 var stateNames = [...]string{"received", "queued", "stored", "delivered", "read", "failed"}
@@ -107,7 +109,7 @@ func (c *Client) Messages(ctx context.Context, f Filter) (out []Message, err err
 	if f.ID != nil {
 		q.IDPrefix = f.ID.String()
 	}
-	err = c.p.db.View(func(tx *store.Tx) error {
+	err = c.core.View(func(tx *store.Tx) error {
 		rows, err := tx.Messages(q)
 		for _, r := range rows {
 			out = append(out, c.message(tx, r))
@@ -119,7 +121,7 @@ func (c *Client) Messages(ctx context.Context, f Filter) (out []Message, err err
 
 // Search returns the newest messages whose text has all the words of query, newest first.
 func (c *Client) Search(ctx context.Context, query string, limit int) (out []Message, err error) {
-	err = c.p.db.View(func(tx *store.Tx) error {
+	err = c.core.View(func(tx *store.Tx) error {
 		for _, r := range tx.Search(query, limit) {
 			out = append(out, c.message(tx, r))
 		}
@@ -130,7 +132,7 @@ func (c *Client) Search(ctx context.Context, query string, limit int) (out []Mes
 
 // MarkHandedOut records that messages were given to the user, for Filter.NotHandedOut. It is on disk when it returns.
 func (c *Client) MarkHandedOut(ctx context.Context, ids ...ident.MessageID) error {
-	return c.update(func(tx *store.Tx) error {
+	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		for _, id := range ids {
 			tx.MarkHandedOut(id)
 		}
@@ -140,29 +142,30 @@ func (c *Client) MarkHandedOut(ctx context.Context, ids ...ident.MessageID) erro
 
 // message joins a row with what else is known of it.
 func (c *Client) message(tx *store.Tx, r store.Message) Message {
-	m := Message{Seq: r.Seq, ID: r.ID, Conversation: r.Conversation, From: r.Sender, FromName: c.nameOf(tx, r.Sender), Mine: r.Mine,
-		Request: r.Request, Unverified: r.Unverified, Text: r.Text, SentAt: fromMS(r.SentAt), ReceivedAt: fromMS(r.ReceivedAt), Edited: r.Edited,
-		Deleted: r.Deleted, ReplyTo: r.ReplyTo, State: State(r.State), ExpiresAt: fromMS(r.ExpiresAt), HandedOut: r.HandedOut, MentionsMe: r.Mentioned}
+	m := Message{Seq: r.Seq, ID: r.ID, Conversation: r.Conversation, From: r.Sender, FromName: c.people.Name(tx, r.Sender), Mine: r.Mine,
+		Request: r.Request, Unverified: r.Unverified, Text: r.Text, SentAt: core.FromMS(r.SentAt), ReceivedAt: core.FromMS(r.ReceivedAt), Edited: r.Edited,
+		Deleted: r.Deleted, ReplyTo: r.ReplyTo, State: State(r.State), ExpiresAt: core.FromMS(r.ExpiresAt), HandedOut: r.HandedOut, MentionsMe: r.Mentioned}
 	if r.Deleted {
 		return m
 	}
 	tx.Reactions(r.ID, r.Sender, r.Conversation, func(sender ident.AccountID, emoji string) {
 		m.Reactions = append(m.Reactions, Reaction{Emoji: emoji, From: sender})
 	})
-	body, ok := decodeBody(r.Body)
+	body, ok := content.DecodeBody(r.Body)
 	if !ok {
 		return m
 	}
 	switch k := body.GetKind().(type) {
 	case *bodyv1.Body_Text:
-		m.Attachments, m.Mentions = attachments(k.Text.GetAttachments()...), mentioned(k.Text)
+		m.Attachments, m.Mentions = attachments(k.Text.GetAttachments()...), content.Mentioned(k.Text)
 	case *bodyv1.Body_Edit:
-		m.Attachments, m.Mentions = attachments(k.Edit.GetText().GetAttachments()...), mentioned(k.Edit.GetText())
+		m.Attachments, m.Mentions = attachments(k.Edit.GetText().GetAttachments()...), content.Mentioned(k.Edit.GetText())
 	case *bodyv1.Body_Voice:
 		m.Attachments = attachments(k.Voice.GetAudio())
 	case *bodyv1.Body_Notice:
-		m.Notice = noticeOf(k.Notice)
-		m.Text = c.noticeText(tx, m.Notice)
+		n := conv.NoticeOf(k.Notice)
+		m.Notice = &Notice{Kind: NoticeKind(n.Kind), By: n.By, Members: n.Members, Text: n.Text}
+		m.Text = c.rows.NoticeText(tx, n)
 	default:
 		m.Unsupported = true
 	}
@@ -176,19 +179,4 @@ func attachments(in ...*bodyv1.Attachment) (out []Attachment) {
 		}
 	}
 	return out
-}
-
-// nameOf is what to call an account: our petname for it, else its own.
-func (c *Client) nameOf(tx *store.Tx, id ident.AccountID) string {
-	if id == c.me {
-		return c.profileName()
-	}
-	if nick, ok := c.docs.Get(devicesync.ContactNick, string(id[:])); ok && len(nick) > 0 {
-		return string(nick)
-	}
-	if p, err := c.person(tx, id); err == nil && p.Name != "" {
-		return p.Name
-	}
-	name, _ := c.docs.Get(devicesync.ContactName, string(id[:]))
-	return string(name)
 }

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 
+	"github.com/starling-swarm/starling/client/internal/core"
+	"github.com/starling-swarm/starling/client/internal/people"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync"
 	"github.com/starling-swarm/starling/internal/account"
@@ -17,16 +19,20 @@ type Request struct {
 	Last     Message
 }
 
-// Contact returns what is known of an account. Errors: NotFound (it is neither a contact nor did it write).
-func (c *Client) Contact(ctx context.Context, id ident.AccountID) (out Contact, err error) {
+// Get returns what is known of the account. Errors: NotFound (it is neither a contact nor did it write).
+func (h ContactHandle) Get(ctx context.Context) (out Contact, err error) {
+	c, id := h.c, h.id
+	if err := ctx.Err(); err != nil {
+		return out, err
+	}
 	if err := account.CheckID(id); err != nil {
 		return out, err
 	}
-	err = c.p.db.View(func(tx *store.Tx) error {
+	err = c.core.View(func(tx *store.Tx) error {
 		out = c.contact(tx, id)
 		known := len(tx.Peer(id).Chain) > 0 || tx.Peer(id).Name != ""
 		for _, f := range []devicesync.Field{devicesync.ContactApproved, devicesync.ContactBlocked, devicesync.ContactNick} {
-			_, ok := c.docs.Get(f, string(id[:]))
+			_, ok := c.core.Docs.Get(f, string(id[:]))
 			known = known || ok
 		}
 		if rows, err := tx.Messages(store.Query{Conversation: id.String(), Limit: 1}); err != nil || !known && len(rows) == 0 {
@@ -41,76 +47,99 @@ func orNotFound(err error, id ident.AccountID) error {
 	if err != nil {
 		return err
 	}
-	return fault.New(fault.NotFound, "find contact", "nothing is known of %s", short(id))
+	return fault.New(fault.NotFound, "find contact", "nothing is known of %s", core.Short(id))
 }
 
-// SetNick gives an account a petname; "" takes it away. Errors: Invalid (the own account, or a petname that another
-// contact has).
-func (c *Client) SetNick(ctx context.Context, id ident.AccountID, nick string) error {
-	if err := c.checkNick(id, nick); err != nil {
+// ContactHandle is one account to act on. What is changed is the same on all devices. Errors of its methods, besides those that
+// they name: NotFound (no account can have that ID), Denied (this device was revoked).
+type ContactHandle struct {
+	c  *Client
+	id ident.AccountID
+}
+
+// Contact returns the handle of an account, known or not.
+func (c *Client) Contact(id ident.AccountID) ContactHandle { return ContactHandle{c, id} }
+
+// SetNick gives the account a petname; "" takes it away. Errors: Invalid (the own account, or a petname that another contact
+// has).
+func (h ContactHandle) SetNick(ctx context.Context, nick string) error {
+	if err := h.c.checkNick(ctx, h.id, nick); err != nil {
 		return err
 	}
-	return c.changeContact("name contact", id, func(_ *store.Tx, now int64) error {
-		return c.docs.Set(now, devicesync.ContactNick, string(id[:]), devicesync.Text(nick))
+	return h.change(ctx, "name contact", func(_ *store.Tx, _ *core.Batch, now int64) error {
+		return h.c.core.Docs.Set(now, devicesync.ContactNick, string(h.id[:]), devicesync.Text(nick))
 	})
 }
 
-// Block drops everything that an account sends from now on, on all devices, and keeps this one from writing to it.
-func (c *Client) Block(ctx context.Context, id ident.AccountID, on bool) error {
-	if id == c.me {
+// Block drops everything that the account sends from now on, and keeps this account from writing to it. Errors: Invalid (the
+// own account).
+func (h ContactHandle) Block(ctx context.Context) error {
+	return h.setBlocked(ctx, devicesync.Bool(true))
+}
+
+// Unblock takes Block back: what was sent meanwhile is gone. Errors: Invalid (the own account).
+func (h ContactHandle) Unblock(ctx context.Context) error {
+	return h.setBlocked(ctx, devicesync.Bool(false))
+}
+
+func (h ContactHandle) setBlocked(ctx context.Context, value []byte) error {
+	if h.id == h.c.core.Me {
 		return fault.New(fault.Invalid, "block", "that is this account")
 	}
-	return c.changeContact("block", id, func(_ *store.Tx, now int64) error {
-		return c.docs.Set(now, devicesync.ContactBlocked, string(id[:]), devicesync.Bool(on))
+	return h.change(ctx, "block", func(_ *store.Tx, _ *core.Batch, now int64) error {
+		return h.c.core.Docs.Set(now, devicesync.ContactBlocked, string(h.id[:]), value)
 	})
 }
 
-// RemoveContact forgets a contact and clears the conversation, on all devices: what they write next is a request. Who is
-// blocked stays so.
-func (c *Client) RemoveContact(ctx context.Context, id ident.AccountID) error {
-	if id == c.me {
+// Remove forgets the contact and clears the conversation: what they write next is a request. Who is blocked stays so. Errors:
+// Invalid (the own account).
+func (h ContactHandle) Remove(ctx context.Context) error {
+	c, id := h.c, h.id
+	if id == c.core.Me {
 		return fault.New(fault.Invalid, "remove contact", "that is this account")
 	}
-	return c.changeContact("remove contact", id, func(tx *store.Tx, now int64) error {
-		blocked := c.isBlocked(id)
+	return h.change(ctx, "remove contact", func(tx *store.Tx, _ *core.Batch, now int64) error {
+		blocked := c.people.Blocked(id)
 		if err := c.clear(tx, id, now); err != nil {
 			return err
 		}
 		for _, doc := range []devicesync.Doc{devicesync.Contacts, devicesync.Conversations} {
-			if err := c.docs.Remove(now, doc, string(id[:])); err != nil {
+			if err := c.core.Docs.Remove(now, doc, string(id[:])); err != nil {
 				return err
 			}
 		}
 		if blocked {
-			if err := c.docs.Set(now, devicesync.ContactBlocked, string(id[:]), devicesync.Bool(true)); err != nil {
+			if err := c.core.Docs.Set(now, devicesync.ContactBlocked, string(id[:]), devicesync.Bool(true)); err != nil {
 				return err
 			}
 		}
-		p, err := c.person(tx, id)
+		p, err := c.people.Get(tx, id)
 		if err != nil {
 			return err
 		}
 		p.Approved, p.Named = false, false
-		c.savePerson(tx, p)
+		c.people.Save(tx, p)
 		return nil
 	})
 }
 
-// changeContact is changeDocuments that tells that a contact changed.
-func (c *Client) changeContact(op string, id ident.AccountID, f func(tx *store.Tx, now int64) error) error {
-	if err := c.changeDocuments(op, id, f); err != nil {
-		return err
-	}
-	c.bus.publish(Event{Kind: EventContact, At: c.net.Now(), Contact: &id})
-	return nil
+// change is changeDocuments that tells that the contact changed.
+func (h ContactHandle) change(ctx context.Context, op string, f func(tx *store.Tx, a *core.Batch, now int64) error) error {
+	return h.c.changeDocuments(ctx, op, h.id, func(tx *store.Tx, a *core.Batch, now int64) error {
+		if err := f(tx, a, now); err != nil {
+			return err
+		}
+		a.Tell(core.Fact{Kind: core.FactContact, Contact: &h.id})
+		return nil
+	})
 }
 
 // Requests returns who wrote and is not approved (nor blocked), newest first.
 func (c *Client) Requests(ctx context.Context) (out []Request, err error) {
-	err = c.p.db.View(func(tx *store.Tx) error {
-		for _, r := range tx.Conversations(c.readUpTo) {
+	err = c.core.View(func(tx *store.Tx) error {
+		for _, r := range tx.Conversations(c.rows.ReadUpTo) {
 			id, err := ident.ParseAccountID(r.ID)
-			if err != nil || !r.Last.Request || c.isBlocked(id) {
+			if err != nil || !r.Last.Request || c.people.Blocked(id) {
 				continue
 			}
 			rows, err := tx.Messages(store.Query{Conversation: r.ID})
@@ -124,54 +153,61 @@ func (c *Client) Requests(ctx context.Context) (out []Request, err error) {
 	return out, err
 }
 
-// AcceptRequest approves somebody who wrote, on all devices, and lets them know. Errors: NotFound (there is no request).
-func (c *Client) AcceptRequest(ctx context.Context, id ident.AccountID) (out Contact, err error) {
-	err = c.changeContact("accept request", id, func(tx *store.Tx, now int64) error {
-		p, err := c.requester(tx, id)
+// Accept approves an account that wrote, and lets them know. Errors: NotFound (there is no request).
+func (h ContactHandle) Accept(ctx context.Context) (out Contact, err error) {
+	c := h.c
+	err = h.change(ctx, "accept request", func(tx *store.Tx, a *core.Batch, now int64) error {
+		p, err := c.requester(tx, h.id)
 		if err != nil {
 			return err
 		}
-		if _, err := c.approve(tx, &p, now); err != nil {
+		if _, err := c.people.Approve(tx, &p, now); err != nil {
 			return err
 		}
 		if err := c.tellAccepted(tx, &p, now); err != nil {
 			return err
 		}
-		c.savePerson(tx, p)
-		out = c.contact(tx, id)
+		c.people.Save(tx, p)
+		a.Kick(h.id)
+		a.Then(c.records.wake) // messages that were kept unverified can be looked at now
+		out = c.contact(tx, h.id)
 		return nil
 	})
-	if err == nil {
-		c.out.kick(id)
-		c.records.wake() // messages that were kept unverified can be looked at now
-	}
 	return out, err
 }
 
-// DeclineRequest removes what somebody unknown wrote from all devices; they are not told. block: and drops what they
-// send from now on. Errors: NotFound (there is no request).
-func (c *Client) DeclineRequest(ctx context.Context, id ident.AccountID, block bool) error {
-	return c.changeContact("decline request", id, func(tx *store.Tx, now int64) error {
-		if _, err := c.requester(tx, id); err != nil {
-			return err
-		}
-		if block {
-			if err := c.docs.Set(now, devicesync.ContactBlocked, string(id[:]), devicesync.Bool(true)); err != nil {
-				return err
-			}
-		}
-		return c.clear(tx, id, now)
+// Decline removes what an unknown account wrote; they are not told. Errors: NotFound (there is no request).
+func (h ContactHandle) Decline(ctx context.Context) error {
+	return h.change(ctx, "decline request", func(tx *store.Tx, _ *core.Batch, now int64) error {
+		return h.c.decline(tx, h.id, now)
 	})
 }
 
+// DeclineAndBlock is Decline that also drops what they send from now on. Errors: NotFound (there is no request).
+func (h ContactHandle) DeclineAndBlock(ctx context.Context) error {
+	return h.change(ctx, "decline request", func(tx *store.Tx, _ *core.Batch, now int64) error {
+		if err := h.c.decline(tx, h.id, now); err != nil {
+			return err
+		}
+		return h.c.core.Docs.Set(now, devicesync.ContactBlocked, string(h.id[:]), devicesync.Bool(true))
+	})
+}
+
+func (c *Client) decline(tx *store.Tx, id ident.AccountID, now int64) error {
+	if _, err := c.requester(tx, id); err != nil {
+		return err
+	}
+	return c.clear(tx, id, now)
+}
+
 // requester returns the person who has a request open.
-func (c *Client) requester(tx *store.Tx, id ident.AccountID) (person, error) {
+func (c *Client) requester(tx *store.Tx, id ident.AccountID) (people.Person, error) {
 	rows, err := tx.Messages(store.Query{Conversation: id.String(), Newest: true, Limit: 1})
 	if err != nil {
-		return person{}, err
+		return people.Person{}, err
 	}
 	if len(rows) == 0 || !rows[0].Request {
-		return person{}, fault.New(fault.NotFound, "find request", "none of %s is open", short(id))
+		return people.Person{}, fault.New(fault.NotFound, "find request", "none of %s is open", core.Short(id))
 	}
-	return c.person(tx, id)
+	return c.people.Get(tx, id)
 }

@@ -31,12 +31,12 @@ func (c *Client) KeepPhrase(words string) error {
 	}
 	defer entropy.Wipe()
 	b := entropy.Reveal()
-	return c.p.file("phrase").Replace(b[:])
+	return c.core.Profile.File("phrase").Replace(b[:])
 }
 
 // KeptPhrase returns the recovery phrase that KeepPhrase kept. NotFound: it is not on this device.
 func (c *Client) KeptPhrase() (string, error) {
-	b, err := c.p.file("phrase").Load()
+	b, err := c.core.Profile.File("phrase").Load()
 	if errors.Is(err, fault.NotFound) {
 		return "", fault.New(fault.NotFound, "show recovery phrase", "it is not kept on this device")
 	}
@@ -52,7 +52,7 @@ func (c *Client) KeptPhrase() (string, error) {
 
 // ForgetPhrase destroys what KeepPhrase kept, and reports whether there was anything.
 func (c *Client) ForgetPhrase() (had bool, err error) {
-	f := c.p.file("phrase")
+	f := c.core.Profile.File("phrase")
 	if _, err := f.Load(); errors.Is(err, fault.NotFound) {
 		return false, f.Remove()
 	}

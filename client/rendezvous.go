@@ -5,10 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"math"
-	"path/filepath"
 	"time"
 
-	"github.com/starling-swarm/starling/client/internal/secrets"
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
@@ -17,10 +16,6 @@ import (
 
 // rendezvousTTL is how long an invitation waits in its mailbox, in seconds; a device that still waits renews it.
 const rendezvousTTL = 3_600
-
-// stageLink is the stage of a profile whose device shows an invitation, or is about to take part in the account that
-// answered it.
-const stageLink = "link"
 
 // JoinOptions say how Join behaves.
 type JoinOptions struct {
@@ -45,33 +40,33 @@ func Join(ctx context.Context, cfg Config, o JoinOptions) (*Client, error) {
 	case err == nil:
 		return c, nil
 	case old == nil && !shown:
-		return nil, errors.Join(err, p.wipe()) // nothing began
+		return nil, errors.Join(err, p.Wipe()) // nothing began
 	}
-	return nil, errors.Join(err, p.close())
+	return nil, errors.Join(err, p.Close())
 }
 
 // joinableProfile locks a directory that is empty, holds an unfinished Join, or an account that left this device out.
 // old is the device's state if it has one.
-func joinableProfile(dir string) (p *profile, old *keyring, err error) {
-	if p, err = makeProfile(dir); err != nil {
+func joinableProfile(dir string) (p *core.Profile, old *core.Keyring, err error) {
+	if p, err = core.MakeProfile(dir); err != nil {
 		return nil, nil, err
 	}
-	stage := p.stage()
-	if stage == stageNew || stage == stageRestore {
-		if err := p.wipe(); err != nil {
+	stage := p.Stage()
+	if stage == core.StageNew || stage == core.StageRestore {
+		if err := p.Wipe(); err != nil {
 			return nil, nil, err
 		}
 		return joinableProfile(dir)
 	}
-	old, err = loadKeyring(p.secrets)
+	old, err = core.LoadKeyring(p.Secrets)
 	switch {
 	case errors.Is(err, fault.NotFound):
 		return p, nil, nil
 	case err != nil:
-		return nil, nil, errors.Join(err, p.close())
-	case stage == stageReady:
-		if _, g, revoked := old.summary(); g > 0 && !revoked {
-			p.close()
+		return nil, nil, errors.Join(err, p.Close())
+	case stage == core.StageReady:
+		if _, g, revoked := old.Summary(); g > 0 && !revoked {
+			p.Close()
 			return nil, nil, fault.New(fault.Exists, "join account", "%q holds an account already", dir)
 		}
 	}
@@ -79,14 +74,11 @@ func joinableProfile(dir string) (p *profile, old *keyring, err error) {
 }
 
 // joinWith also reports whether the invitation was shown: from then on it may be answered.
-func joinWith(ctx context.Context, cfg Config, p *profile, old *keyring, o JoinOptions) (c *Client, shown bool, err error) {
-	cluster, err := p.cluster(cfg.Cluster)
-	if err != nil {
+func joinWith(ctx context.Context, cfg Config, p *core.Profile, old *core.Keyring, o JoinOptions) (c *Client, shown bool, err error) {
+	if c, err = makeClient(cfg, p, ident.AccountID{}, nil); err != nil {
 		return nil, false, err
 	}
-	c = &Client{cfg: cfg, p: p, cluster: cluster}
-	c.init()
-	if old == nil || p.stage() == stageReady && isRevoked(old) {
+	if old == nil || p.Stage() == core.StageReady && isRevoked(old) {
 		show := o.OnInvite
 		o.OnInvite = func(invite string, device ident.DeviceID) {
 			shown = true
@@ -96,8 +88,8 @@ func joinWith(ctx context.Context, cfg Config, p *profile, old *keyring, o JoinO
 		}
 		err = c.meet(ctx, old, o)
 	} else { // an earlier call got the answer; what is left is to take part
-		c.keys = old
-		err = c.become(old.account())
+		c.core.Keys = old
+		err = c.core.Become(old.Account())
 	}
 	if err == nil {
 		err = c.connected(ctx, c.settleJoined)
@@ -108,44 +100,22 @@ func joinWith(ctx context.Context, cfg Config, p *profile, old *keyring, o JoinO
 	if err != nil {
 		return nil, shown, err
 	}
-	return c, shown, c.p.joiner().Remove()
+	return c, shown, c.core.Profile.Joiner().Remove()
 }
 
-func isRevoked(k *keyring) bool {
-	_, _, revoked := k.summary()
+func isRevoked(k *core.Keyring) bool {
+	_, _, revoked := k.Summary()
 	return revoked
 }
 
-// become makes c the client of an account.
-func (c *Client) become(id ident.AccountID) (err error) {
-	c.me = id
-	if c.mailbox, err = account.MailboxOf(id, c.cluster.ID); err != nil {
-		return err
-	}
-	if c.keys != nil {
-		if err := c.loadDocuments(); err != nil {
-			return err
-		}
-	}
-	return c.newNetwork()
-}
-
-// joiner is the file that keeps the keys of a device that shows an invitation.
-func (p *profile) joiner() *secrets.File { return p.file("joiner") }
-
-// file is one more secret of the profile, under the key of the secrets.
-func (p *profile) file(name string) *secrets.File {
-	return p.secrets.Beside(filepath.Join(p.dir, name))
-}
-
 // meet shows the invitation, waits for the answer and leaves the device's state on disk.
-func (c *Client) meet(ctx context.Context, old *keyring, o JoinOptions) error {
+func (c *Client) meet(ctx context.Context, old *core.Keyring, o JoinOptions) error {
 	j, err := c.newJoiner()
 	if err != nil {
 		return err
 	}
-	c.mailbox = j.Invite().Rendezvous().Mailbox
-	if err := c.newNetwork(); err != nil {
+	c.core.Mailbox = j.Invite().Rendezvous().Mailbox
+	if err := c.core.Reconnect(); err != nil {
 		return err
 	}
 	var state *account.State
@@ -154,45 +124,45 @@ func (c *Client) meet(ctx context.Context, old *keyring, o JoinOptions) error {
 		if err != nil {
 			return err
 		}
-		if old != nil && old.account() != a.Account {
-			if err := c.p.joiner().Remove(); err != nil { // the invitation is spent
+		if old != nil && old.Account() != a.Account {
+			if err := c.core.Profile.Joiner().Remove(); err != nil { // the invitation is spent
 				return err
 			}
-			return fault.New(fault.Denied, "join account", "who read the invitation is account %s, and this profile belongs to %s", short(a.Account), short(old.account()))
+			return fault.New(fault.Denied, "join account", "who read the invitation is account %s, and this profile belongs to %s", core.Short(a.Account), core.Short(old.Account()))
 		}
-		if c.mailbox, err = account.MailboxOf(a.Account, c.cluster.ID); err != nil {
+		if c.core.Mailbox, err = account.MailboxOf(a.Account, c.core.Cluster.ID); err != nil {
 			return err
 		}
-		c.me = a.Account
+		c.core.Me = a.Account
 		state, err = c.joinLog(ctx, j, a)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := c.equip(state); err != nil {
+	if err := c.core.Equip(state); err != nil {
 		return err
 	}
-	if err := c.p.setStage(stageLink); err != nil {
+	if err := c.core.Profile.SetStage(core.StageLink); err != nil {
 		return err
 	}
-	return c.become(state.Account())
+	return c.core.Become(state.Account())
 }
 
 // newJoiner makes the keys of the new device, or finds those of an earlier call.
 func (c *Client) newJoiner() (*account.Joiner, error) {
-	b, err := c.p.joiner().Load()
+	b, err := c.core.Profile.Joiner().Load()
 	if err == nil {
 		return account.UnmarshalJoiner(b)
 	}
 	if !errors.Is(err, fault.NotFound) {
 		return nil, err
 	}
-	j, err := account.NewJoiner(rand.Reader, c.cluster.ID, deviceLabel(c.cfg.Label), time.Now())
+	j, err := account.NewJoiner(rand.Reader, c.core.Cluster.ID, c.core.Label, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	return j, c.p.joiner().Replace(j.Marshal())
+	return j, c.core.Profile.Joiner().Replace(j.Marshal())
 }
 
 // errAnswered ends a subscription whose purpose is fulfilled.
@@ -209,13 +179,13 @@ func (c *Client) awaitAnswer(ctx context.Context, j *account.Joiner, o JoinOptio
 			}
 			shown = true
 			sub := envelope.Subscribe{Mailbox: r.Mailbox, Authority: r.Authority.Public(), Namespaces: []envelope.Namespace{envelope.Blobs}}
-			err = c.net.Subscribe(ctx, r.Mailbox, sub.Encode, signWith(r.Authority), func(e envelope.Envelope) error {
+			err = c.core.Net.Subscribe(ctx, r.Mailbox, sub.Encode, core.SignWith(r.Authority), func(e envelope.Envelope) error {
 				if e.Key != account.AnswerKey {
 					return nil
 				}
 				var aerr error
 				if answer, aerr = j.OpenAnswer(e.Body); aerr != nil {
-					c.log.Debug("answer not opened", "error", aerr)
+					c.core.Log.Debug("answer not opened", "error", aerr)
 					return nil // not for this device: somebody disturbs
 				}
 				return errAnswered
@@ -229,26 +199,26 @@ func (c *Client) awaitAnswer(ctx context.Context, j *account.Joiner, o JoinOptio
 		case !shown && !errors.Is(err, fault.Unavailable):
 			return nil, err
 		}
-		delay = min(nextDelay(delay, err), 5*time.Second)
-		c.sleep(ctx, delay)
+		delay = min(core.NextDelay(delay, err), 5*time.Second)
+		c.core.Sleep(ctx, delay)
 	}
 }
 
 // openRendezvous makes the one-time mailbox and stores the offer. Doing so again changes nothing but the time it has.
 func (c *Client) openRendezvous(ctx context.Context, r account.Rendezvous, j *account.Joiner) error {
 	put := envelope.Store{Namespace: envelope.Days, TTL: rendezvousTTL, Body: []byte{0}}
-	c.admit(r.Mailbox, &put)
+	c.core.Admit(r.Mailbox, &put)
 	genesis := &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
 		put, envelope.SetAuthority{Change: envelope.Genesis, Key: r.Authority.Public()},
 	}}
-	if _, _, err := c.request(ctx, PurposeSend, genesis, r.Key); err != nil {
+	if _, _, err := c.core.Request(ctx, core.PurposeSend, genesis, r.Key); err != nil {
 		return err
 	}
 	blob, err := j.SealOffer(rand.Reader)
 	if err != nil {
 		return err
 	}
-	_, _, err = c.request(ctx, PurposeSend, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
+	_, _, err = c.core.Request(ctx, core.PurposeSend, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
 		envelope.Store{Namespace: envelope.Blobs, Key: account.OfferKey, TTL: rendezvousTTL, Body: blob},
 	}}, r.Authority)
 	return err
@@ -257,7 +227,7 @@ func (c *Client) openRendezvous(ctx context.Context, r account.Rendezvous, j *ac
 // joinLog reads the account's certificates up to the one that the answer names.
 func (c *Client) joinLog(ctx context.Context, j *account.Joiner, a *account.Answer) (*account.State, error) {
 	for delay := time.Duration(0); ; {
-		certs, err := c.readCerts(ctx, 0, 0)
+		certs, err := c.core.ReadCerts(ctx, 0, 0)
 		if err == nil {
 			var s *account.State
 			if s, err = j.Join(a, certs); err == nil {
@@ -267,34 +237,34 @@ func (c *Client) joinLog(ctx context.Context, j *account.Joiner, a *account.Answ
 		if !errors.Is(err, fault.Stale) && !errors.Is(err, fault.Unavailable) || ctx.Err() != nil {
 			return nil, err
 		}
-		delay = min(nextDelay(delay, err), 5*time.Second)
-		c.sleep(ctx, delay)
+		delay = min(core.NextDelay(delay, err), 5*time.Second)
+		c.core.Sleep(ctx, delay)
 	}
 }
 
 // settleJoined takes part in the account and reads what its devices share; then the rendezvous mailbox can go.
 func (c *Client) settleJoined(ctx context.Context) error {
 	for delay := time.Duration(0); ; {
-		err := c.catchUpOwn(ctx, 0)
-		if _, g, _ := c.keys.summary(); g > 0 {
+		err := c.core.CatchUpOwn(ctx, 0)
+		if _, g, _ := c.core.Keys.Summary(); g > 0 {
 			break
 		}
 		if err != nil && !errors.Is(err, fault.Unavailable) || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
-		delay = min(nextDelay(delay, err), 5*time.Second)
-		c.sleep(ctx, delay)
+		delay = min(core.NextDelay(delay, err), 5*time.Second)
+		c.core.Sleep(ctx, delay)
 	}
 	if err := c.settleIn(ctx, nil, ""); err != nil {
 		return err
 	}
-	if b, err := c.p.joiner().Load(); err == nil {
+	if b, err := c.core.Profile.Joiner().Load(); err == nil {
 		if j, err := account.UnmarshalJoiner(b); err == nil {
 			r := j.Invite().Rendezvous()
 			all := envelope.DeleteBefore{Before: math.MaxInt64}
 			// It expires by itself within the hour: not worth failing for.
-			_, _, err := c.request(ctx, PurposeSend, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{all}}, r.Authority)
-			c.log.Debug("rendezvous closed", "error", err)
+			_, _, err := c.core.Request(ctx, core.PurposeSend, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{all}}, r.Authority)
+			c.core.Log.Debug("rendezvous closed", "error", err)
 		}
 	}
 	return nil
@@ -312,8 +282,8 @@ func (c *Client) LinkDevice(ctx context.Context, invite string) (Device, error) 
 	if err != nil {
 		return Device{}, err
 	}
-	if !i.For(c.cluster.ID) {
-		return Device{}, fault.New(fault.Denied, "link device", "the new device is in another cluster than %q (%s)", c.cluster.Name, c.cluster.ID.String()[:8])
+	if !i.For(c.core.Cluster.ID) {
+		return Device{}, fault.New(fault.Denied, "link device", "the new device is in another cluster than %q (%s)", c.core.Cluster.Name, c.core.Cluster.ID.String()[:8])
 	}
 	if err := c.SyncToHeads(ctx); err != nil {
 		return Device{}, err
@@ -324,11 +294,11 @@ func (c *Client) LinkDevice(ctx context.Context, invite string) (Device, error) 
 		return Device{}, err
 	}
 	// The new device begins with what is in the mailbox: what this one has not shared yet goes first.
-	if err := c.shareDocuments(ctx); err != nil {
+	if err := c.ShareDocuments(ctx); err != nil {
 		return Device{}, err
 	}
 	in := func(s *account.State) bool {
-		_, ok := findDevice(s, offer.Device)
+		_, ok := core.FindDevice(s, offer.Device)
 		return ok
 	}
 	if err := c.rotate(ctx, account.Rotation{Invite: []*account.Offer{offer}}, in); err != nil {
@@ -348,7 +318,7 @@ func (c *Client) readOffer(ctx context.Context, i account.Invite, r account.Rend
 			envelope.DeleteBefore{Namespace: envelope.Blobs, Before: 0},
 			envelope.RetrieveKey{Namespace: envelope.Blobs, Key: account.OfferKey},
 		}}
-		resp, _, err := c.request(ctx, PurposeFetch, req, r.Authority)
+		resp, _, err := c.core.Request(ctx, core.PurposeFetch, req, r.Authority)
 		if err != nil || len(resp.Results[1].Envelopes) == 0 {
 			return nil, err
 		}
@@ -367,12 +337,12 @@ func (c *Client) readOffer(ctx context.Context, i account.Invite, r account.Rend
 // answer stores the sealed answer.
 func (c *Client) answer(ctx context.Context, i account.Invite, r account.Rendezvous, o *account.Offer) (err error) {
 	var blob []byte
-	c.keys.read(func(s *account.State) { blob, err = i.SealAnswer(rand.Reader, o, s) })
+	c.core.Keys.Read(func(s *account.State) { blob, err = i.SealAnswer(rand.Reader, o, s) })
 	if err != nil {
 		return err
 	}
 	none := uint64(0)
-	_, _, err = c.request(ctx, PurposeFetch, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
+	_, _, err = c.core.Request(ctx, core.PurposeFetch, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
 		envelope.Store{Namespace: envelope.Blobs, Key: account.AnswerKey, TTL: rendezvousTTL, IfHead: &none, Body: blob},
 	}}, r.Authority)
 	if errors.Is(err, fault.Stale) {
@@ -384,6 +354,6 @@ func (c *Client) answer(ctx context.Context, i account.Invite, r account.Rendezv
 // deviceNow is a device of the account as this one knows it now.
 func (c *Client) deviceNow(id ident.DeviceID) Device {
 	var d account.Device
-	c.keys.read(func(s *account.State) { d, _ = findDevice(s, id) })
-	return Device{ID: id, Label: d.Label, This: id == c.keys.device(), AddedAt: fromMS(d.AddedAt), LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: "active"}
+	c.core.Keys.Read(func(s *account.State) { d, _ = core.FindDevice(s, id) })
+	return Device{ID: id, Label: d.Label, This: id == c.core.Keys.Device(), AddedAt: core.FromMS(d.AddedAt), LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: "active"}
 }

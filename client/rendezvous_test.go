@@ -170,13 +170,13 @@ func TestRevokedDeviceIsOutAndSaysSo(t *testing.T) {
 	text, joined := invite(t, config(t, cluster, "late"))
 	go func() { <-joined }()
 
-	if err := alice1.RevokeDevice(patient(t), alice1.Account().Device); !errors.Is(err, fault.Invalid) {
+	if err := alice1.Device(alice1.Account().Device).Revoke(patient(t)); !errors.Is(err, fault.Invalid) {
 		t.Errorf("revoke itself: got %v, want invalid", err)
 	}
-	if err := alice1.RevokeDevice(patient(t), ident.DeviceID{1}); !errors.Is(err, fault.NotFound) {
+	if err := alice1.Device(ident.DeviceID{1}).Revoke(patient(t)); !errors.Is(err, fault.NotFound) {
 		t.Errorf("revoke nobody: got %v, want not found", err)
 	}
-	if err := alice1.RevokeDevice(patient(t), lost); err != nil {
+	if err := alice1.Device(lost).Revoke(patient(t)); err != nil {
 		t.Fatal(err)
 	}
 	alice2.next(t, "its own end", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })
@@ -185,8 +185,8 @@ func TestRevokedDeviceIsOutAndSaysSo(t *testing.T) {
 		"write":   func() error { _, err := alice2.Send(patient(t), bob.id(), client.Outgoing{Text: "x"}); return err },
 		"approve": func() error { _, err := alice2.Approve(patient(t), "ABCD-EFGH"); return err },
 		"link":    func() error { _, err := alice2.LinkDevice(patient(t), text); return err },
-		"revoke":  func() error { return alice2.RevokeDevice(patient(t), alice1.Account().Device) },
-		"rename":  func() error { _, err := alice2.RenameDevice(patient(t), lost, "mine"); return err },
+		"revoke":  func() error { return alice2.Device(alice1.Account().Device).Revoke(patient(t)) },
+		"rename":  func() error { _, err := alice2.Device(lost).Rename(patient(t), "mine"); return err },
 	} {
 		if err := try(); !errors.Is(err, fault.Denied) {
 			t.Errorf("a revoked device may %s: got %v, want denied", name, err)
@@ -232,7 +232,7 @@ func TestRenamedDeviceHasItsNameEverywhere(t *testing.T) {
 	alice1, _ := create(t, cluster, "Alice")
 	alice2 := linkByInvite(t, cluster, alice1, "alice-2")
 	id := alice1.Account().Device
-	if d, err := alice2.RenameDevice(patient(t), id, "kitchen"); err != nil || d.Label != "kitchen" || d.LastSeen.IsZero() {
+	if d, err := alice2.Device(id).Rename(patient(t), "kitchen"); err != nil || d.Label != "kitchen" || d.LastSeen.IsZero() {
 		t.Fatalf("rename: got %+v, %v, want kitchen", d, err)
 	}
 	if err := alice1.SyncToHeads(patient(t)); err != nil {
@@ -249,7 +249,7 @@ func TestRenamedDeviceHasItsNameEverywhere(t *testing.T) {
 	if _, err := alice1.ResolveDevice(t.Context(), "attic"); !errors.Is(err, fault.NotFound) {
 		t.Errorf("find attic: got %v, want not found", err)
 	}
-	if _, err := alice1.RenameDevice(patient(t), id, " "); !errors.Is(err, fault.Invalid) {
+	if _, err := alice1.Device(id).Rename(patient(t), " "); !errors.Is(err, fault.Invalid) {
 		t.Errorf("an empty label: got %v, want invalid", err)
 	}
 }
@@ -263,7 +263,7 @@ func TestTwoDevicesActAtOnce(t *testing.T) {
 	text, joined := invite(t, cfg)
 	renamed := make(chan error, 1)
 	go func() {
-		_, err := alice2.RenameDevice(patient(t), alice2.Account().Device, "pocket")
+		_, err := alice2.Device(alice2.Account().Device).Rename(patient(t), "pocket")
 		renamed <- err
 	}()
 	if _, err := alice1.LinkDevice(patient(t), text); err != nil {

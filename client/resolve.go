@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/starling-swarm/starling/client/internal/closed"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
@@ -67,7 +68,7 @@ func pick(s string, all []namedPeer, what string) (ident.Peer, error) {
 func (c *Client) ResolveConversation(ctx context.Context, s string) (ident.Peer, error) {
 	s = strings.TrimSpace(s)
 	if s == "me" {
-		return c.me, nil
+		return c.core.Me, nil
 	}
 	if len(s) == 2*len(ident.GroupID{}) && strings.HasPrefix(s, "03") {
 		id, err := ident.ParseGroupID(strings.ToLower(s))
@@ -84,9 +85,9 @@ func (c *Client) ResolveConversation(ctx context.Context, s string) (ident.Peer,
 		return nil, err
 	}
 	all := named(contacts)
-	err = c.p.db.View(func(tx *store.Tx) error {
+	err = c.core.View(func(tx *store.Tx) error {
 		for _, id := range tx.GroupIDs() {
-			if g, ok := tx.Group(id); ok && g.Status != groupDeclined {
+			if g, ok := tx.Group(id); ok && g.Status != closed.Declined {
 				all = append(all, namedPeer{id, []string{g.Name}})
 			}
 		}

@@ -17,7 +17,7 @@ func TestDocumentsMoveToTheNewKeyAfterRevocation(t *testing.T) {
 	_, err := alice1.AddContact(ctx, bob.id(), "bob")
 	must(t, err)
 	same(t, alice1, alice2, alice3)
-	must(t, alice1.RevokeDevice(ctx, alice3.Account().Device))
+	must(t, alice1.Device(alice3.Account().Device).Revoke(ctx))
 	alice3.next(t, "revocation", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })
 	must(t, alice2.SyncToHeads(ctx))
 	for range 3 { // two devices that write at once: one of them looks again
@@ -30,7 +30,7 @@ func TestDocumentsMoveToTheNewKeyAfterRevocation(t *testing.T) {
 			t.Errorf("documents lie under the key of generation %d, the newest is of %d", lies, key)
 		}
 	}
-	must(t, alice2.SetNick(ctx, bob.id(), "bobby"))
+	must(t, alice2.Contact(bob.id()).SetNick(ctx, "bobby"))
 	alice1.until(t, "petname", func() bool { return alice1.contact(t, bob.id()).Nick == "bobby" })
 	same(t, alice1, alice2)
 	alice4 := link(t, cluster, alice2, words, "alice-4")

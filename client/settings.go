@@ -7,6 +7,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/starling-swarm/starling/client/internal/content"
+	"github.com/starling-swarm/starling/client/internal/core"
+	"github.com/starling-swarm/starling/client/internal/inbox"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync"
 	"github.com/starling-swarm/starling/internal/fault"
@@ -32,9 +35,9 @@ var settings = []struct {
 
 // Settings returns the settings of the account.
 func (c *Client) Settings(ctx context.Context) (out []Setting, err error) {
-	err = c.p.db.View(func(*store.Tx) error {
+	err = c.core.View(func(*store.Tx) error {
 		for _, s := range settings {
-			out = append(out, Setting{Name: s.name, About: s.about, On: c.setting(s.field)})
+			out = append(out, Setting{Name: s.name, About: s.about, On: c.core.Setting(s.field)})
 		}
 		return nil
 	})
@@ -45,8 +48,8 @@ func (c *Client) Settings(ctx context.Context) (out []Setting, err error) {
 func (c *Client) Set(ctx context.Context, name string, on bool) error {
 	for _, s := range settings {
 		if s.name == name {
-			return c.changeDocuments("change setting", c.me, func(_ *store.Tx, now int64) error {
-				return c.docs.Set(now, s.field, "", devicesync.Bool(on))
+			return c.changeDocuments(ctx, "change setting", c.core.Me, func(_ *store.Tx, _ *core.Batch, now int64) error {
+				return c.core.Docs.Set(now, s.field, "", devicesync.Bool(on))
 			})
 		}
 	}
@@ -61,18 +64,12 @@ func SettingNames() (out []string) {
 	return slices.Clip(out)
 }
 
-// setting reports whether a setting is on, as it is unless somebody switched it off. Only inside a transaction.
-func (c *Client) setting(f devicesync.Field) bool {
-	b, ok := c.docs.Get(f, "")
-	return !ok || devicesync.IsTrue(b)
-}
-
 // Rename gives the account another name. Contacts learn of it with the next message to them.
 func (c *Client) Rename(ctx context.Context, name string) error {
-	if len(name) > maxName || !utf8.ValidString(name) || strings.TrimSpace(name) == "" {
-		return fault.New(fault.Invalid, "rename account", "want a name of 1 to %d bytes", maxName)
+	if len(name) > content.MaxName || !utf8.ValidString(name) || strings.TrimSpace(name) == "" {
+		return fault.New(fault.Invalid, "rename account", "want a name of 1 to %d bytes", content.MaxName)
 	}
-	return c.changeDocuments("rename account", c.me, func(tx *store.Tx, now int64) error {
+	return c.changeDocuments(ctx, "rename account", c.core.Me, func(tx *store.Tx, _ *core.Batch, now int64) error {
 		return c.setName(tx, name, now)
 	})
 }
@@ -80,25 +77,51 @@ func (c *Client) Rename(ctx context.Context, name string) error {
 // typingFor is how long it counts that somebody types.
 const typingFor = time.Minute
 
-// Typing tells an approved contact that a message is being written, or not any more; own devices are not told. It does
-// nothing if the account's setting says so. Errors: Unavailable (it is of no use later, so it is not queued while the
-// cluster is out of reach).
-func (c *Client) Typing(ctx context.Context, peer ident.AccountID, stopped bool) error {
+// takeTyping takes in that a contact types, or not any more.
+func (c *Client) takeTyping(tx *store.Tx, a *core.Batch, m *inbox.Mail) error {
+	id, text := m.Sender, ""
+	if m.Body.GetTyping().GetStopped() {
+		text = "stopped"
+	}
+	if fresh := a.Now.UnixMilli()-m.SentAt < typingFor.Milliseconds(); m.From.Approved && fresh {
+		a.Tell(core.Fact{Kind: core.FactTyping, Contact: &id, Text: text})
+	}
+	return tx.Err()
+}
+
+// Typing tells an approved contact that a message is being written; own devices are not told. It does nothing if the
+// account's setting says so. Errors: Invalid (a group), Denied (somebody blocked), Unavailable (it is of no use later, so it
+// is not queued while the cluster is out of reach).
+func (h ConversationHandle) Typing(ctx context.Context) error {
+	return h.typing(ctx, &bodyv1.Typing{})
+}
+
+// StoppedTyping takes Typing back. Errors: as for Typing.
+func (h ConversationHandle) StoppedTyping(ctx context.Context) error {
+	return h.typing(ctx, &bodyv1.Typing{Stopped: true})
+}
+
+func (h ConversationHandle) typing(ctx context.Context, t *bodyv1.Typing) error {
+	c := h.c
+	peer, direct := h.peer.(ident.AccountID)
+	if !direct {
+		return fault.New(fault.Invalid, "tell that we type", "a group is not told")
+	}
 	if err := c.checkWrite("tell that we type", peer); err != nil {
 		return err
 	}
-	if err := c.WaitOnline(ctx); err != nil {
+	if err := c.core.WaitOnline(ctx); err != nil {
 		return err
 	}
-	err := c.update(func(tx *store.Tx) error {
-		p, err := c.person(tx, peer)
-		if err != nil || !p.Approved || c.isContested(&p.Peer) || !c.setting(devicesync.SettingTyping) {
+	err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
+		p, err := c.people.Get(tx, peer)
+		if err != nil || !p.Approved || c.people.Contested(&p.Peer) || !c.core.Setting(devicesync.SettingTyping) {
 			return err
 		}
-		return c.queueQuiet(tx, peer, &bodyv1.Body{Kind: &bodyv1.Body_Typing{Typing: &bodyv1.Typing{Stopped: stopped}}}, c.net.Now())
+		return c.queueQuiet(tx, peer, &bodyv1.Body{Kind: &bodyv1.Body_Typing{Typing: t}}, c.core.Net.Now())
 	})
 	if err == nil {
-		c.out.kick(peer)
+		c.core.Kick(peer)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync"
 	"github.com/starling-swarm/starling/internal/account"
@@ -19,7 +20,7 @@ import (
 
 // catchUpShared takes in a snapshot that another device wrote while this one was away.
 func (c *Client) catchUpShared(ctx context.Context) error {
-	if !c.keys.manyDevices() {
+	if !c.core.Keys.ManyDevices() {
 		return nil
 	}
 	_, err := c.mergeSnapshot(ctx, nil)
@@ -30,13 +31,13 @@ func (c *Client) catchUpShared(ctx context.Context) error {
 func (c *Client) snapshotIfDue(ctx context.Context) error {
 	n, size, gen := 0, 0, uint64(0)
 	var vaultGen uint32
-	c.keys.read(func(s *account.State) { vaultGen = s.VaultGen() })
-	err := c.p.db.View(func(tx *store.Tx) error {
+	c.core.Keys.Read(func(s *account.State) { vaultGen = s.VaultGen() })
+	err := c.core.View(func(tx *store.Tx) error {
 		n, size = tx.CountDeltas()
 		gen = tx.Number("snapshot_gen")
 		return nil
 	})
-	if err != nil || n < c.pace.snapshotDeltas && size < c.pace.snapshotBytes && max(gen, 1) >= uint64(vaultGen) {
+	if err != nil || n < c.core.Pace.SnapshotDeltas && size < c.core.Pace.SnapshotBytes && max(gen, 1) >= uint64(vaultGen) {
 		return err
 	}
 	return c.writeSnapshot(ctx)
@@ -56,9 +57,9 @@ func (c *Client) writeSnapshot(ctx context.Context) error {
 	var deltas []store.Delta
 	m := &devicesync.Manifest{}
 	rand.Read(m.ID[:])
-	err = c.p.db.View(func(tx *store.Tx) error {
-		parts = c.docs.Snapshot()
-		m.UpTo = tx.Number(cursorKey)
+	err = c.core.View(func(tx *store.Tx) error {
+		parts = c.core.Docs.Snapshot()
+		m.UpTo = tx.Number(core.CursorKey)
 		deltas = tx.Deltas(m.UpTo)
 		return nil
 	})
@@ -73,10 +74,10 @@ func (c *Client) writeSnapshot(ctx context.Context) error {
 		m.Parts = append(m.Parts, hash)
 	}
 	var vaultGen uint32
-	_, err = c.ownRequestRetry(ctx, func() (*envelope.Request, error) {
+	_, err = c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
 		var body []byte
 		var err error
-		c.keys.read(func(s *account.State) {
+		c.core.Keys.Read(func(s *account.State) {
 			vaultGen = s.VaultGen()
 			body, err = s.SealDocument(rand.Reader, m.Encode())
 		})
@@ -89,7 +90,7 @@ func (c *Client) writeSnapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.update(func(tx *store.Tx) error {
+	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		for _, d := range deltas {
 			tx.DropDelta(d.Seq)
 		}
@@ -121,11 +122,11 @@ func deletes(deltas []store.Delta, old *devicesync.Manifest) (ops []envelope.Op)
 }
 
 func (c *Client) stagePart(ctx context.Context, key [envelope.KeySize]byte, part []byte) (hash [32]byte, err error) {
-	_, err = c.ownRequestRetry(ctx, func() (*envelope.Request, error) {
+	_, err = c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
 		var body []byte
 		var err error
-		c.keys.read(func(s *account.State) { body, err = s.SealDocument(rand.Reader, part) })
-		hash = envelope.HashOf(c.mailbox, envelope.Vault, key, body)
+		c.core.Keys.Read(func(s *account.State) { body, err = s.SealDocument(rand.Reader, part) })
+		hash = envelope.HashOf(c.core.Mailbox, envelope.Vault, key, body)
 		return &envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: envelope.Vault, Key: key, Body: body}}}, err
 	})
 	return hash, err
@@ -148,7 +149,7 @@ func (c *Client) readManifest(ctx context.Context, root *account.Root) (*devices
 
 // readVault returns the envelope under a key of the vault, nil if there is none.
 func (c *Client) readVault(ctx context.Context, key [envelope.KeySize]byte) (*envelope.Envelope, error) {
-	resp, err := c.ownRequestRetry(ctx, func() (*envelope.Request, error) {
+	resp, err := c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
 		return &envelope.Request{Ops: []envelope.Op{envelope.RetrieveKey{Namespace: envelope.Vault, Key: key}}}, nil
 	})
 	if errors.Is(err, fault.NotFound) || err == nil && len(resp.Results[0].Envelopes) == 0 {
@@ -163,7 +164,7 @@ func (c *Client) readVault(ctx context.Context, key [envelope.KeySize]byte) (*en
 // openDocument opens a document. With the phrase it also finds data keys that only their wraps in the vault still
 // hold.
 func (c *Client) openDocument(ctx context.Context, root *account.Root, blob []byte) (plain []byte, err error) {
-	c.keys.read(func(s *account.State) { plain, err = s.OpenDocument(blob) })
+	c.core.Keys.Read(func(s *account.State) { plain, err = s.OpenDocument(blob) })
 	if !errors.Is(err, fault.NotFound) || root == nil {
 		return plain, err
 	}
@@ -175,7 +176,7 @@ func (c *Client) openDocument(ctx context.Context, root *account.Root, blob []by
 	if werr != nil || wrap == nil {
 		return nil, errors.Join(err, werr)
 	}
-	err = c.keys.change(func(s *account.State) (err error) {
+	err = c.core.Keys.Change(func(s *account.State) (err error) {
 		if err = s.LearnVault(root, wrap.Body); err == nil {
 			plain, err = s.OpenDocument(blob)
 		}
@@ -190,17 +191,22 @@ func (c *Client) loadShared(ctx context.Context, root *account.Root) error {
 	if err != nil {
 		return err
 	}
-	a := c.newApplied()
-	if oldest, err = c.loadDeltas(ctx, root, a, oldest); err != nil {
+	if oldest, err = c.loadDeltas(ctx, root, oldest); err != nil {
 		return err
 	}
 	if oldest == math.MaxUint32 { // nothing is there
-		c.keys.read(func(s *account.State) { oldest = uint64(s.VaultGen()) })
+		c.core.Keys.Read(func(s *account.State) { oldest = uint64(s.VaultGen()) })
 	}
-	return c.update(func(tx *store.Tx) error {
+	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		tx.SetNumber("snapshot_gen", oldest)
 		return nil
 	})
+}
+
+// takeSnapshot takes in the newest snapshot: it may contain deltas that were deleted while this device was away.
+func (c *Client) takeSnapshot(ctx context.Context) error {
+	_, err := c.mergeSnapshot(ctx, nil)
+	return err
 }
 
 // mergeSnapshot takes in the newest snapshot unless it was taken in before: it may contain deltas that were deleted
@@ -210,7 +216,7 @@ func (c *Client) mergeSnapshot(ctx context.Context, root *account.Root) (oldest 
 		var m *devicesync.Manifest
 		m, _, err = c.readManifest(ctx, root)
 		if errors.Is(err, fault.NotFound) {
-			c.log.Debug("snapshot not opened", "error", err) // under a data key from before a recovery
+			c.core.Log.Debug("snapshot not opened", "error", err) // under a data key from before a recovery
 			return math.MaxUint32, nil
 		}
 		if err != nil || m == nil {
@@ -229,7 +235,7 @@ func (c *Client) mergeSnapshot(ctx context.Context, root *account.Root) (oldest 
 
 // hasSnapshot reports whether the snapshot that m names was taken in.
 func (c *Client) hasSnapshot(m *devicesync.Manifest) (has bool) {
-	c.p.db.View(func(tx *store.Tx) error {
+	c.core.View(func(tx *store.Tx) error {
 		has = string(tx.Meta("snapshot")) == string(m.ID[:])
 		return nil
 	})
@@ -245,7 +251,7 @@ func (c *Client) mergeParts(ctx context.Context, root *account.Root, m *devicesy
 		if err != nil {
 			return oldest, err
 		}
-		if e == nil || envelope.HashOf(c.mailbox, envelope.Vault, key, e.Body) != want {
+		if e == nil || envelope.HashOf(c.core.Mailbox, envelope.Vault, key, e.Body) != want {
 			return oldest, fault.New(fault.Stale, "read snapshot", "part %d is not the one that the manifest names", i)
 		}
 		oldest = olderGen(oldest, e.Body)
@@ -255,14 +261,13 @@ func (c *Client) mergeParts(ctx context.Context, root *account.Root, m *devicesy
 		}
 		parts = append(parts, plain)
 	}
-	a := c.newApplied()
-	err := c.update(func(tx *store.Tx) error {
+	err := c.core.Update(func(tx *store.Tx, a *core.Batch) error {
 		for _, part := range parts {
-			touched, err := c.docs.MergeSnapshot(part)
+			touched, err := c.core.Docs.MergeSnapshot(part)
 			if err != nil {
 				return err
 			}
-			if err := a.merged(tx, touched); err != nil {
+			if err := c.merged(tx, a, touched); err != nil {
 				return err
 			}
 		}
@@ -274,7 +279,6 @@ func (c *Client) mergeParts(ctx context.Context, root *account.Root, m *devicesy
 		return nil
 	})
 	if err == nil {
-		a.publish()
 	}
 	return oldest, err
 }
@@ -288,9 +292,9 @@ func olderGen(g uint64, blob []byte) uint64 {
 }
 
 // loadDeltas merges every delta that lies in the mailbox.
-func (c *Client) loadDeltas(ctx context.Context, root *account.Root, a *applied, oldest uint64) (uint64, error) {
+func (c *Client) loadDeltas(ctx context.Context, root *account.Root, oldest uint64) (uint64, error) {
 	for after := uint64(0); ; {
-		resp, err := c.ownRequestRetry(ctx, func() (*envelope.Request, error) {
+		resp, err := c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
 			return &envelope.Request{Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Sync}, After: after}}}, nil
 		})
 		if err != nil {
@@ -303,10 +307,10 @@ func (c *Client) loadDeltas(ctx context.Context, root *account.Root, a *applied,
 			oldest = olderGen(oldest, e.Body)
 			plain, err := c.openDocument(ctx, root, e.Body)
 			if err != nil {
-				c.log.Debug("delta not opened", "error", err)
+				c.core.Log.Debug("delta not opened", "error", err)
 				continue
 			}
-			err = c.update(func(tx *store.Tx) error { return a.delta(tx, &opened{env: e, doc: plain}) })
+			err = c.core.Update(func(tx *store.Tx, a *core.Batch) error { return c.delta(tx, a, plain, e) })
 			if err != nil {
 				return oldest, err
 			}

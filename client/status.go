@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync"
 	"github.com/starling-swarm/starling/internal/account"
@@ -35,12 +36,12 @@ type DeviceStatus struct {
 // SyncStatus returns the state of the documents. It needs no network; SyncToHeads first makes it current.
 func (c *Client) SyncStatus(ctx context.Context) (out SyncStatus, err error) {
 	var devices []account.Device
-	c.keys.read(func(s *account.State) { devices = s.Devices() })
-	me := c.keys.device()
-	err = c.p.db.View(func(tx *store.Tx) error {
+	c.core.Keys.Read(func(s *account.State) { devices = s.Devices() })
+	me := c.core.Keys.Device()
+	err = c.core.View(func(tx *store.Tx) error {
 		for _, d := range devicesync.Docs {
-			out.Documents = append(out.Documents, DocumentStatus{Name: d.String(), Version: c.docs.Version(d), Pending: c.docs.Pending(d),
-				MergedAt: fromMS(int64(tx.Number(mergedKey(d))))})
+			out.Documents = append(out.Documents, DocumentStatus{Name: d.String(), Version: c.core.Docs.Version(d), Pending: c.core.Docs.Pending(d),
+				MergedAt: core.FromMS(int64(tx.Number(mergedKey(d))))})
 		}
 		for _, d := range devices {
 			s := DeviceStatus{ID: d.ID, This: d.ID == me}
@@ -61,29 +62,29 @@ func mergedKey(d devicesync.Doc) string { return "merged_" + d.String() }
 // Push returns once every change of the documents is stored. Errors: Unavailable as soon as the cluster proves to be
 // out of reach, ctx's. It needs Run.
 func (c *Client) Push(ctx context.Context) error {
-	if err := c.WaitOnline(ctx); err != nil {
+	if err := c.core.WaitOnline(ctx); err != nil {
 		return err
 	}
-	return c.shareDocuments(ctx)
+	return c.ShareDocuments(ctx)
 }
 
 // Flush returns once everything that is due has left: messages, changes of messages, documents, what is wanted of groups. Copies and receipts that
 // wait for their time may stay. Errors: as Push.
 func (c *Client) Flush(ctx context.Context) error {
-	if err := c.WaitOnline(ctx); err != nil {
+	if err := c.core.WaitOnline(ctx); err != nil {
 		return err
 	}
 	for {
-		gone, moved, changed := c.out.gone.watch(), c.groups.moved.watch(), c.link.changed.watch()
+		gone, moved, changed := c.out.Gone.Watch(), c.groups.Moved.Watch(), c.core.Link.Changed.Watch()
 		busy := 0
-		err := c.p.db.View(func(tx *store.Tx) error {
-			busy = tx.CountLegs(c.nowMS()) + c.docs.Dirty() + tx.CountGroupChanges()
+		err := c.core.View(func(tx *store.Tx) error {
+			busy = tx.CountLegs(c.core.NowMS()) + c.core.Docs.Dirty() + tx.CountGroupChanges()
 			return nil
 		})
 		if err != nil || busy == 0 {
 			return err
 		}
-		if _, cause := c.link.get(); cause != nil {
+		if _, cause := c.core.Link.Get(); cause != nil {
 			return cause
 		}
 		select {

@@ -5,13 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/envelope"
-	"github.com/starling-swarm/starling/internal/fault"
 )
 
 const (
@@ -23,9 +22,8 @@ const (
 // upkeep is what a device does besides messages: it keeps day records published, moves the day keys on and erases what
 // is over, makes the weekly generation, and writes snapshots.
 type upkeep struct {
-	round   sync.Mutex // one at a time
-	woken   chan struct{}
-	lastDay atomic.Uint32
+	round sync.Mutex // one at a time
+	woken chan struct{}
 }
 
 func (u *upkeep) init() { u.woken = make(chan struct{}, 1) }
@@ -41,7 +39,7 @@ func (u *upkeep) wake() {
 func (c *Client) upkeepLoop(ctx context.Context) error {
 	delay := time.Duration(0)
 	for {
-		if err := c.WaitOnline(ctx); err != nil {
+		if err := c.core.WaitOnline(ctx); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -52,8 +50,8 @@ func (c *Client) upkeepLoop(ctx context.Context) error {
 		}
 		err := c.upkeepRound(ctx)
 		if err != nil {
-			c.log.Debug("upkeep failed", "error", err)
-			delay = nextDelay(delay, err)
+			c.core.Log.Debug("upkeep failed", "error", err)
+			delay = core.NextDelay(delay, err)
 		} else {
 			delay = upkeepEvery
 		}
@@ -75,8 +73,8 @@ func (c *Client) upkeepLoop(ctx context.Context) error {
 
 // awaitChange waits until the cluster comes or goes.
 func (c *Client) awaitChange(ctx context.Context) bool {
-	changed := c.link.changed.watch()
-	if online, _ := c.link.get(); online {
+	changed := c.core.Link.Changed.Watch()
+	if online, _ := c.core.Link.Get(); online {
 		return true
 	}
 	select {
@@ -90,65 +88,52 @@ func (c *Client) awaitChange(ctx context.Context) bool {
 func (c *Client) upkeepRound(ctx context.Context) error {
 	c.records.round.Lock()
 	defer c.records.round.Unlock()
-	if _, _, revoked := c.keys.summary(); revoked {
+	if _, _, revoked := c.core.Keys.Summary(); revoked {
 		return nil
 	}
-	c.keeper.wake() // time may have moved on more than its timers did
+	c.groups.WakeKeeper() // time may have moved on more than its timers did
 	// One task that fails does not keep the others from theirs.
 	var failed error
 	for _, task := range []func(context.Context) error{
-		c.publishRecords, c.lookAtPeers, c.lookForOwnContest, c.verifyKept, c.catchUpShared, c.snapshotIfDue, c.rotateIfDue, c.eraseSeeds,
+		c.publishRecords, c.people.LookAtAll, c.lookForOwnContest, c.in.VerifyKept, c.catchUpShared, c.snapshotIfDue, c.rotateIfDue, c.eraseSeeds,
 	} {
 		if failed = errors.Join(failed, task(ctx)); ctx.Err() != nil {
 			return failed
 		}
 	}
-	return errors.Join(failed, c.updateLazy(func(tx *store.Tx) error {
-		c.noteTime(tx, c.likelyTime())
-		tx.ForgetSeen(c.net.Now().Add(-seenFor).UnixMilli())
-		tx.ForgetChanges(c.net.Now().Add(-seenFor).UnixMilli())
+	return errors.Join(failed, c.core.UpdateLazy(func(tx *store.Tx, a *core.Batch) error {
+		c.core.NoteTime(tx, c.core.LikelyTime())
+		tx.ForgetSeen(c.core.Net.Now().Add(-seenFor).UnixMilli())
+		tx.ForgetChanges(c.core.Net.Now().Add(-seenFor).UnixMilli())
 		if n := tx.Number("unreadable"); n > 0 {
 			tx.SetNumber("unreadable", 0)
-			c.bus.publish(Event{Kind: EventNotice, At: c.net.Now(),
+			a.Tell(core.Fact{Kind: core.FactNotice,
 				Text: "messages from before this device joined are here only as far as another device hands them over"})
 		}
 		return nil
 	}))
 }
 
-// advance moves the day keys to today; a new day is written to disk.
-func (c *Client) advance() {
-	now := c.net.Now()
-	if day := account.Day(now); c.records.lastDay.Swap(day) != day {
-		if err := c.keys.change(func(s *account.State) error {
-			s.Advance(now)
-			return nil
-		}); err != nil {
-			c.log.Error("day keys not written", "error", err)
-		}
-	}
-}
-
 // publishRecords keeps day records published ahead: senders have no other key to seal to.
 func (c *Client) publishRecords(ctx context.Context) error {
-	now := c.net.Now()
+	now := c.core.Net.Now()
 	today := account.Day(now)
-	_, g, _ := c.keys.summary()
+	_, g, _ := c.core.Keys.Summary()
 	var until uint64
-	c.p.db.View(func(tx *store.Tx) error {
+	c.core.View(func(tx *store.Tx) error {
 		until = tx.Number("records_until")
 		return nil
 	})
 	if until>>32 == uint64(g) && uint32(until) >= today+account.RecordsLow {
 		return nil
 	}
-	_, err := c.ownRequestRetry(ctx, func() (*envelope.Request, error) {
+	_, err := c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
 		have, err := c.publishedDays(ctx)
 		if err != nil {
 			return nil, err
 		}
 		var r *envelope.Request
-		c.keys.read(func(s *account.State) {
+		c.core.Keys.Read(func(s *account.State) {
 			g = s.G()
 			r, err = s.Publish(rand.Reader, func(day uint32) bool { return have[day] }, now)
 		})
@@ -157,7 +142,7 @@ func (c *Client) publishRecords(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.p.db.UpdateLazy(func(tx *store.Tx) error {
+	return c.core.UpdateLazy(func(tx *store.Tx, _ *core.Batch) error {
 		tx.SetNumber("records_until", uint64(g)<<32|uint64(today+account.RecordsAhead-1))
 		return nil
 	})
@@ -165,16 +150,16 @@ func (c *Client) publishRecords(ctx context.Context) error {
 
 // publishedDays returns the days that have a record of the generation this device takes part in.
 func (c *Client) publishedDays(ctx context.Context) (map[uint32]bool, error) {
-	_, g, _ := c.keys.summary()
+	_, g, _ := c.core.Keys.Summary()
 	have := map[uint32]bool{}
 	for after := uint64(0); ; {
-		r := &envelope.Request{Mailbox: c.mailbox, Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Days}, After: after}}}
-		resp, _, err := c.request(ctx, PurposeInbox, r, nil)
+		r := &envelope.Request{Mailbox: c.core.Mailbox, Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Days}, After: after}}}
+		resp, _, err := c.core.Request(ctx, core.PurposeInbox, r, nil)
 		if err != nil {
 			return nil, err
 		}
 		for _, e := range resp.Results[0].Envelopes {
-			if rec, err := account.OpenRecord(c.me, e); err == nil && rec.G == g {
+			if rec, err := account.OpenRecord(c.core.Me, e); err == nil && rec.G == g {
 				have[rec.Day] = true
 			}
 		}
@@ -184,59 +169,3 @@ func (c *Client) publishedDays(ctx context.Context) (map[uint32]bool, error) {
 		after = resp.Results[0].Seq
 	}
 }
-
-// verifyKept looks again at messages whose sender was unknown and has been approved since.
-func (c *Client) verifyKept(ctx context.Context) error {
-	var kept []envelope.Envelope
-	err := c.p.db.View(func(tx *store.Tx) error {
-		for _, sender := range tx.UnverifiedSenders() {
-			for _, b := range tx.Unverified(sender) {
-				if e, err := envelope.DecodeEnvelope(b); err == nil {
-					kept = append(kept, e)
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, e := range kept {
-		if err := c.verifyOne(ctx, e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *Client) verifyOne(ctx context.Context, e envelope.Envelope) error {
-	o := c.open(e)
-	if c.worthVerifying(o.in) {
-		if err := c.fetchPerson(ctx, o.in.Sender, 0); err != nil && !isGone(err) {
-			return err
-		}
-		o = c.open(e)
-	}
-	if o.err == nil && o.in != nil && !o.in.Verified {
-		return nil // still not known: it stays as it is
-	}
-	a := c.newApplied()
-	err := c.update(func(tx *store.Tx) error {
-		tx.DropUnverified(e.Seq)
-		if o.err != nil {
-			return nil // forged, or too old to be opened again: the row stays marked as unverified
-		}
-		if err := a.apply(tx, &o); err != nil {
-			return err
-		}
-		a.queueReceipts(tx)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	a.publish()
-	return nil
-}
-
-func isGone(err error) bool { return fault.KindOf(err) == fault.NotFound }

@@ -5,11 +5,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/fault"
-	"github.com/starling-swarm/starling/internal/ident"
 )
 
 // Safety is what two people compare to know that nobody sits between them.
@@ -23,35 +23,36 @@ type Safety struct {
 	Recovered bool      // Since is a recovery
 }
 
-// Safety returns what to compare with a peer. Errors: NotFound (there is no such account, or nothing is known of it
+// Safety returns what to compare with the account's owner. Errors: NotFound (there is no such account, or nothing is known of it
 // yet and it cannot be looked up), Invalid (the own account), Unavailable.
-func (c *Client) Safety(ctx context.Context, id ident.AccountID) (Safety, error) {
-	if id == c.me {
+func (h ContactHandle) Safety(ctx context.Context) (Safety, error) {
+	c, id := h.c, h.id
+	if id == c.core.Me {
 		return Safety{}, fault.New(fault.Invalid, "verify contact", "that is this account")
 	}
 	if err := account.CheckID(id); err != nil {
 		return Safety{}, err
 	}
-	if err := c.fetchPerson(ctx, id, 0); err != nil {
+	if err := c.people.Fetch(ctx, id, 0); err != nil {
 		// What is pinned serves as well.
-		if p, lerr := c.lookup(id); lerr != nil || p.chain == nil {
+		if p, lerr := c.people.Lookup(id); lerr != nil || p.Certs == nil {
 			return Safety{}, err
 		}
 	}
-	out := Safety{Number: account.SafetyNumber(c.me, id)}
-	c.keys.read(func(s *account.State) {
+	out := Safety{Number: account.SafetyNumber(c.core.Me, id)}
+	c.core.Keys.Read(func(s *account.State) {
 		if chain, ok := s.Chain(); ok {
-			out.Mine = account.ChainNumber(c.me, id, ownHead(s, chain))
+			out.Mine = account.ChainNumber(c.core.Me, id, ownHead(s, chain))
 		}
 	})
-	err := c.p.db.View(func(tx *store.Tx) error {
-		p, err := c.person(tx, id)
+	err := c.core.View(func(tx *store.Tx) error {
+		p, err := c.people.Get(tx, id)
 		if err != nil {
 			return err
 		}
-		first := p.chain.Certs()[0]
-		out.Theirs = account.ChainNumber(c.me, id, p.chain.Head())
-		out.Since, out.Recovered = fromMS(first.Created), first.Kind == account.CertRecover
+		first := p.Certs.Certs()[0]
+		out.Theirs = account.ChainNumber(c.core.Me, id, p.Certs.Head())
+		out.Since, out.Recovered = core.FromMS(first.Created), first.Kind == account.CertRecover
 		contact := c.contact(tx, id)
 		out.Verified, out.Contested = contact.Verified, contact.Contested
 		return nil
@@ -68,11 +69,11 @@ func ownHead(s *account.State, chain *account.Chain) *account.Cert {
 	return chain.Head()
 }
 
-// VerifyContact marks a peer as verified, on all devices: a person has compared the numbers. With given it compares
+// Verify marks the account as verified: a person has compared the numbers. With given it compares
 // them itself (digits, spaces do not matter); "" trusts the person. Errors: Denied (given is another number), those of
 // Safety.
-func (c *Client) VerifyContact(ctx context.Context, id ident.AccountID, given string) (Contact, error) {
-	s, err := c.Safety(ctx, id)
+func (h ContactHandle) Verify(ctx context.Context, given string) (Contact, error) {
+	s, err := h.Safety(ctx)
 	if err != nil {
 		return Contact{}, err
 	}
@@ -83,38 +84,38 @@ func (c *Client) VerifyContact(ctx context.Context, id ident.AccountID, given st
 	if given != "" && onlyDigits(given) != onlyDigits(want) {
 		return Contact{}, fault.New(fault.Denied, "verify contact", "the numbers differ: this is not the account that the other side shows")
 	}
-	return c.setVerified(id, c.nowMS())
+	return h.setVerified(ctx, h.c.core.NowMS())
 }
 
-// UnverifyContact takes the mark back.
-func (c *Client) UnverifyContact(id ident.AccountID) (Contact, error) { return c.setVerified(id, 0) }
+// Unverify takes the mark back.
+func (h ContactHandle) Unverify(ctx context.Context) (Contact, error) { return h.setVerified(ctx, 0) }
 
-func (c *Client) setVerified(id ident.AccountID, at int64) (out Contact, err error) {
-	err = c.update(func(tx *store.Tx) error {
-		p, err := c.person(tx, id)
+func (h ContactHandle) setVerified(ctx context.Context, at int64) (out Contact, err error) {
+	if err := ctx.Err(); err != nil {
+		return out, err
+	}
+	c, id := h.c, h.id
+	err = c.core.Update(func(tx *store.Tx, a *core.Batch) error {
+		p, err := c.people.Get(tx, id)
 		if err != nil {
 			return err
 		}
 		if at != 0 {
-			if _, err := c.approve(tx, &p, at); err != nil {
+			if _, err := c.people.Approve(tx, &p, at); err != nil {
 				return err
 			}
-			c.savePerson(tx, p)
+			c.people.Save(tx, p)
 			at = max(at, p.ContestedAt+1) // whatever the clocks say, this came after what it answers
 		}
-		if err := c.docs.Set(c.nowMS(), devicesync.ContactVerified, string(id[:]), devicesync.Uint(uint64(at))); err != nil {
+		if err := c.core.Docs.Set(a.Now.UnixMilli(), devicesync.ContactVerified, string(id[:]), devicesync.Uint(uint64(at))); err != nil {
 			return err
 		}
 		out = c.contact(tx, id)
-		return c.saveDocuments(tx)
+		a.Tell(core.Fact{Kind: core.FactContact, Contact: &id, Text: "verified"})
+		a.Kick(c.core.Me, id) // what waited for this may go now
+		return c.core.SaveDocuments(tx)
 	})
-	if err != nil {
-		return Contact{}, err
-	}
-	c.bus.publish(Event{Kind: EventContact, At: c.net.Now(), Contact: &id, Text: "verified"})
-	c.out.kick(c.me)
-	c.out.kick(id) // what waited for this may go now
-	return out, nil
+	return out, err
 }
 
 func onlyDigits(s string) string {

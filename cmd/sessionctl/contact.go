@@ -90,7 +90,7 @@ func (a *app) contactCommand() *cobra.Command {
 
 // contactAnswer shows a contact as it is after a change.
 func contactAnswer(cmd *cobra.Command, c *client.Client, id ident.AccountID, line string) (answer, error) {
-	p, err := c.Contact(cmd.Context(), id)
+	p, err := c.Contact(id).Get(cmd.Context())
 	return answer{"contact", sessionapi.ContactOf(p), fmt.Sprintf(line, refs.ContactName(p))}, err
 }
 
@@ -99,7 +99,7 @@ func (a *app) contactNickCommand() *cobra.Command {
 		`  sessionctl contact nick bob "Bob from work"
   sessionctl contact nick bob ""`,
 		func(cmd *cobra.Command, c *client.Client, id ident.AccountID, args []string) (answer, error) {
-			if err := c.SetNick(cmd.Context(), id, args[0]); err != nil {
+			if err := c.Contact(id).SetNick(cmd.Context(), args[0]); err != nil {
 				return answer{}, err
 			}
 			return contactAnswer(cmd, c, id, "they are called %s")
@@ -110,7 +110,7 @@ func (a *app) contactRemoveCommand() *cobra.Command {
 	c := a.onAccount("remove PEER", "Forget a contact and clear the conversation, on all your devices",
 		"  sessionctl contact remove bob",
 		func(cmd *cobra.Command, c *client.Client, id ident.AccountID, _ []string) (answer, error) {
-			if err := c.RemoveContact(cmd.Context(), id); err != nil {
+			if err := c.Contact(id).Remove(cmd.Context()); err != nil {
 				return answer{}, err
 			}
 			return answer{"contact.removed", sessionapi.Removed{AccountID: id.String()},
@@ -136,7 +136,7 @@ func (a *app) contactShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := c.Contact(cmd.Context(), id)
+			p, err := c.Contact(id).Get(cmd.Context())
 			if err != nil {
 				return cli.Fail("contact show", err, a.Self()+" contact list")
 			}
@@ -150,7 +150,7 @@ func (a *app) blockCommand() *cobra.Command {
 	c := a.onAccount("block PEER", "Drop what somebody sends from now on, on all your devices",
 		"  sessionctl block 05...",
 		func(cmd *cobra.Command, c *client.Client, id ident.AccountID, _ []string) (answer, error) {
-			if err := c.Block(cmd.Context(), id, true); err != nil {
+			if err := c.Contact(id).Block(cmd.Context()); err != nil {
 				return answer{}, err
 			}
 			return contactAnswer(cmd, c, id, "%s is blocked; they are not told")
@@ -163,7 +163,7 @@ func (a *app) unblockCommand() *cobra.Command {
 	c := a.onAccount("unblock PEER", "Take messages of somebody again",
 		"  sessionctl unblock 05...",
 		func(cmd *cobra.Command, c *client.Client, id ident.AccountID, _ []string) (answer, error) {
-			if err := c.Block(cmd.Context(), id, false); err != nil {
+			if err := c.Contact(id).Unblock(cmd.Context()); err != nil {
 				return answer{}, err
 			}
 			return contactAnswer(cmd, c, id, "%s is not blocked any more")
@@ -198,7 +198,7 @@ While the other side is contested, the number of its chain is compared instead: 
 			if err != nil {
 				return err
 			}
-			s, err := c.Safety(ctx, id)
+			s, err := c.Contact(id).Safety(ctx)
 			if err != nil {
 				return a.Unreachable("contact verify", err)
 			}
@@ -211,10 +211,10 @@ While the other side is contested, the number of its chain is compared instead: 
 			}
 			switch {
 			case undo:
-				_, err = c.UnverifyContact(id)
+				_, err = c.Contact(id).Unverify(ctx)
 				s.Verified = false
 			case yes:
-				_, err = c.VerifyContact(ctx, id, number)
+				_, err = c.Contact(id).Verify(ctx, number)
 				s.Verified, s.Contested = err == nil, s.Contested && err != nil
 			}
 			if errors.Is(err, fault.Denied) {

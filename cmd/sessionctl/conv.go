@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -56,37 +57,24 @@ func (a *app) convCommand() *cobra.Command {
 	return c
 }
 
-// convChange is a verb of conv; --off takes it back where that makes sense.
+// convChange is a verb of conv; --off takes it back if there is an undo.
 type convChange struct {
 	use, short string
-	off        bool
-	do         func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error
+	do, undo   func(client.ConversationHandle, context.Context) error
 	done       string
 }
 
 // convChanges are the verbs of conv that switch one thing.
 func convChanges() []convChange {
 	return []convChange{
-		{"pin", "Keep a conversation on top of the list", true,
-			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
-				return c.PinConversation(cmd.Context(), id, on)
-			}, "pinned"},
-		{"archive", "Put a conversation aside", true,
-			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
-				return c.ArchiveConversation(cmd.Context(), id, on)
-			}, "archived"},
-		{"hide", "Leave a conversation out of the list until the next message", true,
-			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
-				return c.HideConversation(cmd.Context(), id, on)
-			}, "hidden"},
-		{"mark-unread", "Mark a conversation as unread; reading it ends that", true,
-			func(cmd *cobra.Command, c *client.Client, id ident.Peer, on bool) error {
-				return c.MarkUnread(cmd.Context(), id, on)
-			}, "marked as unread"},
-		{"clear", "Remove all messages of a conversation from all your devices", false,
-			func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ bool) error {
-				return c.ClearConversation(cmd.Context(), id)
-			}, "cleared on your devices"},
+		{"pin", "Keep a conversation on top of the list", client.ConversationHandle.Pin, client.ConversationHandle.Unpin, "pinned"},
+		{"archive", "Put a conversation aside", client.ConversationHandle.Archive, client.ConversationHandle.Unarchive, "archived"},
+		{"hide", "Leave a conversation out of the list until the next message",
+			client.ConversationHandle.Hide, client.ConversationHandle.Show, "hidden"},
+		{"mark-unread", "Mark a conversation as unread; reading it ends that",
+			client.ConversationHandle.MarkUnread, client.ConversationHandle.Unmark, "marked as unread"},
+		{"clear", "Remove all messages of a conversation from all your devices",
+			client.ConversationHandle.Clear, nil, "cleared on your devices"},
 	}
 }
 
@@ -95,7 +83,11 @@ func (a *app) convChangeCommands() (out []*cobra.Command) {
 		off := false
 		cmd := a.onPeer(v.use+" PEER", v.short+", on all your devices", "  sessionctl conv "+v.use+" bob",
 			func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ []string) (answer, error) {
-				if err := v.do(cmd, c, id, !off); err != nil {
+				do := v.do
+				if off {
+					do = v.undo
+				}
+				if err := do(c.Conversation(id), cmd.Context()); err != nil {
 					return answer{}, err
 				}
 				if off {
@@ -103,7 +95,7 @@ func (a *app) convChangeCommands() (out []*cobra.Command) {
 				}
 				return convAnswer(cmd, c, id, v.done)
 			})
-		if v.off {
+		if v.undo != nil {
 			cmd.Flags().BoolVar(&off, "off", false, "take it back")
 		}
 		out = append(out, cmd)
@@ -113,7 +105,7 @@ func (a *app) convChangeCommands() (out []*cobra.Command) {
 
 // convAnswer shows a conversation as it is after a change.
 func convAnswer(cmd *cobra.Command, c *client.Client, id ident.Peer, line string) (answer, error) {
-	v, err := c.Conversation(cmd.Context(), id)
+	v, err := c.Conversation(id).Get(cmd.Context())
 	if err != nil {
 		v = client.Conversation{ID: id.String(), Type: "direct"} // nothing of it is left
 		if _, ok := id.(ident.GroupID); ok {
@@ -130,7 +122,7 @@ func (a *app) convMuteCommand() *cobra.Command {
 		`  sessionctl conv mute bob --for 8h
   sessionctl conv mute bob --off`,
 		func(cmd *cobra.Command, c *client.Client, id ident.Peer, _ []string) (answer, error) {
-			until, line := client.Forever, "muted"
+			until, line := client.Forever(), "muted"
 			switch {
 			case off:
 				until, line = time.Time{}, "not muted any more"
@@ -142,7 +134,7 @@ func (a *app) convMuteCommand() *cobra.Command {
 				until = time.Now().Add(length)
 				line = "muted until " + until.Local().Format("2006-01-02 15:04")
 			}
-			if err := c.MuteConversation(cmd.Context(), id, until); err != nil {
+			if err := c.Conversation(id).Mute(cmd.Context(), until); err != nil {
 				return answer{}, err
 			}
 			return convAnswer(cmd, c, id, line)
@@ -163,7 +155,7 @@ func (a *app) convExpireCommand() *cobra.Command {
 			if err != nil {
 				return answer{}, err
 			}
-			if err := c.SetTimer(cmd.Context(), id, t); err != nil {
+			if err := c.Conversation(id).SetTimer(cmd.Context(), t); err != nil {
 				return answer{}, err
 			}
 			return convAnswer(cmd, c, id, "new messages disappear: "+sessionapi.FormatTimer(t))
@@ -186,7 +178,7 @@ func (a *app) convShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := c.Conversation(cmd.Context(), id)
+			v, err := c.Conversation(id).Get(cmd.Context())
 			if err != nil {
 				return cli.Fail("conv show", err, a.Self()+" conv list")
 			}
@@ -208,7 +200,7 @@ func (a *app) readCommand() *cobra.Command {
 			if err := a.CatchUp(cmd.Context(), c); err != nil {
 				return answer{}, err
 			}
-			n, err := c.MarkRead(cmd.Context(), id)
+			n, err := c.Conversation(id).MarkRead(cmd.Context())
 			return answer{"read", sessionapi.Read{Conversation: id.String(), Messages: n},
 				fmt.Sprintf("%d messages read", n)}, err
 		})

@@ -127,7 +127,7 @@ func (a *app) deviceRenameCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.changeDevice(cmd, args[0], "renaming",
 				func(ctx context.Context, c *client.Client, d client.Device) (client.Device, string, error) {
-					d, err := c.RenameDevice(ctx, d.ID, args[1])
+					d, err := c.Device(d.ID).Rename(ctx, args[1])
 					return d, "renamed", err
 				})
 		},
@@ -161,7 +161,7 @@ the account back to this device alone. Contacts see that the account was restore
 					if err := a.Agree("Remove " + render.Printable(d.Label) + " from the account?"); err != nil {
 						return d, "", err
 					}
-					err := c.RevokeDevice(ctx, d.ID)
+					err := c.Device(d.ID).Revoke(ctx)
 					d.Status = "revoked"
 					return d, "removed", err
 				})
@@ -197,7 +197,7 @@ func (a *app) expel(cmd *cobra.Command, name, wordsFile string) error {
 		return err
 	}
 	stop := a.Waiting("removing the device")
-	err = c.ExpelDevice(ctx, words, d.ID)
+	err = c.Device(d.ID).Expel(ctx, words)
 	stop()
 	if err != nil {
 		return a.Unreachable("device revoke", err)

@@ -49,7 +49,7 @@ it goes on with the next command or the daemon.`,
 			if err != nil {
 				return err
 			}
-			if err := c.SendHistory(cmd.Context(), d.ID); err != nil {
+			if err := c.Device(d.ID).SendHistory(cmd.Context()); err != nil {
 				return a.Unreachable("device history-send", err)
 			}
 			t, err := a.seeHistoryOff(cmd, c, d.ID)
@@ -110,7 +110,7 @@ func (a *app) seeHistoryOff(cmd *cobra.Command, c *client.Client,
 	}
 	stop := a.Progress("handing the history over", "messages",
 		func() (int, int) { t := find(); return t.Messages, t.Total })
-	err := c.WaitHistory(ctx, true)
+	err := c.WaitHistoriesSent(ctx)
 	stop()
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil
@@ -161,7 +161,7 @@ func (a *app) awaitHistory(cmd *cobra.Command, c *client.Client) {
 	}
 	stop = a.Progress("fetching the history", "messages",
 		func() (int, int) { t := find(); return t.Messages, t.Total })
-	err := c.WaitHistory(ctx, false)
+	err := c.WaitHistories(ctx)
 	stop()
 	if t := find(); err == nil {
 		a.Say("%d messages of before are here", t.Messages)

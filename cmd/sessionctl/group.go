@@ -171,7 +171,7 @@ func (a *app) onGroup(v groupVerb) *cobra.Command {
 
 // answerGroup prints a group as it is after a change.
 func (a *app) answerGroup(cmd *cobra.Command, c *client.Client, id ident.GroupID, line string) error {
-	g, err := c.Group(cmd.Context(), id)
+	g, err := c.Group(id).Get(cmd.Context())
 	if err != nil {
 		return err
 	}

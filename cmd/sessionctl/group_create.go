@@ -93,7 +93,7 @@ func (a *app) createGroup(cmd *cobra.Command, info client.GroupInfo, form client
 	line := refs.GroupLabel(g) + " is there, with you as its admin"
 	if len(ids) > 0 {
 		stop := a.Waiting("inviting")
-		err = c.GroupAdd(ctx, g.ID, 0, ids...)
+		err = c.Group(g.ID).Add(ctx, 0, ids...)
 		stop()
 		line = fmt.Sprintf("%s is there; %s", refs.GroupLabel(g), invitedWords(len(ids)))
 	}

@@ -19,7 +19,7 @@ import (
 func (a *app) groupInfoCommands() []*cobra.Command {
 	set := func(ctx context.Context, c *client.Client, g client.Group, info client.GroupInfo,
 		line string) (string, error) {
-		return line, c.GroupSetInfo(ctx, g.ID, info)
+		return line, c.Group(g.ID).SetInfo(ctx, info)
 	}
 	return []*cobra.Command{
 		a.onGroup(groupVerb{
@@ -70,7 +70,7 @@ func (a *app) groupInfoCommands() []*cobra.Command {
 			example: "  sessionctl group rekey team",
 			args:    exactly("G"),
 			do: func(ctx context.Context, c *client.Client, g client.Group, _ []string) (string, error) {
-				return refs.GroupLabel(g) + " has new keys", c.GroupRekey(ctx, g.ID)
+				return refs.GroupLabel(g) + " has new keys", c.Group(g.ID).Rekey(ctx)
 			},
 		}),
 	}
@@ -101,7 +101,7 @@ func (a *app) groupPictureCommand() *cobra.Command {
 				}
 				line = refs.GroupLabel(g) + " has a picture"
 			}
-			return line, c.GroupSetInfo(ctx, g.ID, client.GroupInfo{Picture: &picture})
+			return line, c.Group(g.ID).SetInfo(ctx, client.GroupInfo{Picture: &picture})
 		},
 	})
 	c.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -91,7 +91,7 @@ func (a *app) joinGroup(cmd *cobra.Command, what string, joined bool) error {
 func (a *app) askToJoin(ctx context.Context, c *client.Client, what string) (client.Group, error) {
 	if refs.IsGroupLink(what) {
 		stop := a.Waiting("looking the link up")
-		g, err := c.GroupJoinLink(ctx, what)
+		g, err := c.JoinGroup(ctx, what)
 		stop()
 		return g, a.linkRefused(c, g, err)
 	}
@@ -101,10 +101,10 @@ func (a *app) askToJoin(ctx context.Context, c *client.Client, what string) (cli
 	}
 	switch g.Status {
 	case client.GroupInvited:
-		if err := c.GroupAccept(ctx, g.ID); err != nil {
+		if err := c.Group(g.ID).Accept(ctx); err != nil {
 			return g, a.refused("group join", err)
 		}
-		return c.Group(ctx, g.ID)
+		return c.Group(g.ID).Get(ctx)
 	case client.GroupJoined, client.GroupWaiting, client.GroupReturning:
 		return g, nil
 	}
@@ -131,8 +131,7 @@ func (a *app) awaitJoin(ctx context.Context, c *client.Client, g client.Group,
 	}
 	stop := a.Waiting("waiting for an admin")
 	defer stop()
-	now, err := c.WaitGroup(ctx, g.ID,
-		func(g client.Group) bool { return g.Status != client.GroupWaiting && g.Status != client.GroupReturning })
+	now, err := c.Group(g.ID).Wait(ctx, func(g client.Group) bool { return g.Status != client.GroupWaiting && g.Status != client.GroupReturning })
 	if now.ID == (ident.GroupID{}) {
 		now = g
 	}
@@ -188,7 +187,7 @@ func (a *app) groupDeclineCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.GroupDecline(cmd.Context(), g.ID); err != nil {
+			if err := c.Group(g.ID).Decline(cmd.Context()); err != nil {
 				if g.Status == client.GroupJoined {
 					return cli.Fail("group decline", err, a.Self()+" group leave "+render.Quote(refs.GroupArg(g)))
 				}
@@ -211,7 +210,7 @@ func (a *app) groupLeaveCommand() *cobra.Command {
 		example: "  sessionctl group leave team",
 		args:    exactly("G"),
 		do: func(ctx context.Context, c *client.Client, g client.Group, _ []string) (string, error) {
-			err := c.GroupLeave(ctx, g.ID)
+			err := c.Group(g.ID).Leave(ctx)
 			if errors.Is(err, fault.Denied) && g.Role == client.RoleAdmin {
 				group := a.Self() + " group "
 				return "", cli.Fail("group leave", err, group+"promote "+render.Quote(refs.GroupArg(g))+" MEMBER",
@@ -229,7 +228,7 @@ func (a *app) groupDisbandCommand() *cobra.Command {
   sessionctl --yes group disband team`,
 		args: exactly("G"),
 		do: func(ctx context.Context, c *client.Client, g client.Group, _ []string) (string, error) {
-			return refs.GroupLabel(g) + " is disbanded", c.GroupDisband(ctx, g.ID)
+			return refs.GroupLabel(g) + " is disbanded", c.Group(g.ID).Disband(ctx)
 		},
 		confirm: func(g client.Group) (string, string) {
 			return fmt.Sprintf("This ends %s for its %s. Type %q to go on", render.Printable(refs.GroupLabel(g)),

@@ -62,7 +62,7 @@ which it does not open. At most 8 links of a public group are open at once.`,
 			ctx, cancel := a.Deadline(cmd.Context(), session.DefaultTimeout)
 			defer cancel()
 			stop := a.Waiting("making the link")
-			l, err := c.GroupLink(ctx, g.ID, time.Now().Add(life), uses, history)
+			l, err := c.Group(g.ID).CreateLink(ctx, time.Now().Add(life), uses, history)
 			stop()
 			if err != nil {
 				return a.groupError("group link", g, err)
@@ -163,7 +163,7 @@ members get new keys, since whoever has the link holds the present ones.`,
 func closeLinks(ctx context.Context, c *client.Client, g client.Group,
 	links []client.GroupLink) (string, error) {
 	for _, l := range links {
-		if err := c.GroupRevokeLink(ctx, g.ID, l.Serial); err != nil && !errors.Is(err, fault.NotFound) {
+		if err := c.Group(g.ID).RevokeLink(ctx, l.Serial); err != nil && !errors.Is(err, fault.NotFound) {
 			return "", err
 		}
 	}

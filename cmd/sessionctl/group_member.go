@@ -41,7 +41,7 @@ written in the last days, as far as the admin who lets them in can still read it
 			if err != nil {
 				return "", err
 			}
-			if err := c.GroupAdd(ctx, g.ID, history, ids...); err != nil &&
+			if err := c.Group(g.ID).Add(ctx, history, ids...); err != nil &&
 				(wait != "joined" || !errors.Is(err, fault.Exists)) {
 				return "", err
 			}
@@ -61,7 +61,7 @@ written in the last days, as far as the admin who lets them in can still read it
 // awaitMembers returns once all of them are in the group.
 func (a *app) awaitMembers(ctx context.Context, c *client.Client, g client.Group,
 	ids []ident.AccountID) (string, error) {
-	_, err := c.WaitGroup(ctx, g.ID, func(g client.Group) bool {
+	_, err := c.Group(g.ID).Wait(ctx, func(g client.Group) bool {
 		in := map[ident.AccountID]bool{}
 		for _, m := range g.Members {
 			in[m.Account] = m.Status == "member"
@@ -97,9 +97,9 @@ revoke G --all).`,
 			if err != nil {
 				return "", err
 			}
-			words := "out of"
+			words, remove := "out of", client.GroupHandle.Remove
 			if ban {
-				words = "banned from"
+				words, remove = "banned from", client.GroupHandle.Ban
 			}
 			line := fmt.Sprintf("%d people are %s %s", len(ids), words, refs.GroupLabel(g))
 			if len(ids) == 1 {
@@ -109,7 +109,7 @@ revoke G --all).`,
 				line += "; they can read on until you close the group's links: " + a.Self() + " group link revoke " +
 					render.Quote(refs.GroupArg(g)) + " --all"
 			}
-			return line, c.GroupRemove(ctx, g.ID, ban, ids...)
+			return line, remove(c.Group(g.ID), ctx, ids...)
 		},
 	})
 	c.Aliases = []string{"rm"}
@@ -141,7 +141,7 @@ func (a *app) setRole(ctx context.Context, c *client.Client, g client.Group, who
 		}
 	}
 	line := fmt.Sprintf("%s is %s of %s", who, view.Article(role), refs.GroupLabel(g))
-	return line, c.GroupSetRole(ctx, g.ID, id, role)
+	return line, c.Group(g.ID).SetRole(ctx, id, role)
 }
 
 func (a *app) groupPromoteCommand() *cobra.Command {
@@ -198,7 +198,7 @@ contact verify MEMBER.`,
 			if err != nil {
 				return "", err
 			}
-			return args[0] + " is approved", c.GroupApprove(ctx, g.ID, id)
+			return args[0] + " is approved", c.Group(g.ID).Approve(ctx, id)
 		},
 	})
 }

@@ -9,26 +9,21 @@ import (
 
 	"github.com/starling-swarm/starling/client"
 	"github.com/starling-swarm/starling/cmd/sessionctl/internal/render"
-	"github.com/starling-swarm/starling/internal/ident"
 )
 
 func (a *app) groupPinCommands() []*cobra.Command {
-	pin := func(use, short, example string, on bool) *cobra.Command {
+	pin := func(use, short, example string, do func(client.MessageHandle, context.Context) (client.Message, error)) *cobra.Command {
 		c := a.onMessage(use, short, example,
 			func(ctx context.Context, c *client.Client, m client.Message, _ []string) (client.Message, error) {
-				peer, err := ident.ParsePeer(m.Conversation)
-				if err != nil {
-					return m, err
-				}
-				return c.PinMessage(ctx, peer, m.Ref(), on)
+				return do(c.Message(m.Ref()), ctx)
 			})
 		c.GroupID = ""
 		return c
 	}
 	return []*cobra.Command{
 		pin("pin MESSAGE", "Keep a message at hand for all members; moderators and admins do",
-			"  sessionctl group pin last:team", true),
-		pin("unpin MESSAGE", "Let a pinned message go", "  sessionctl group unpin 3f9a2c1b", false),
+			"  sessionctl group pin last:team", client.MessageHandle.Pin),
+		pin("unpin MESSAGE", "Let a pinned message go", "  sessionctl group unpin 3f9a2c1b", client.MessageHandle.Unpin),
 		a.groupPinnedCommand(),
 	}
 }
@@ -46,7 +41,7 @@ func (a *app) groupPinnedCommand() *cobra.Command {
 				return err
 			}
 			a.oneGroup = true
-			pinned, err := c.Pinned(cmd.Context(), g.ID)
+			pinned, err := c.Conversation(g.ID).Pinned(cmd.Context())
 			if err != nil {
 				return err
 			}

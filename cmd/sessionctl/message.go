@@ -43,7 +43,7 @@ func (a *app) onMessage(use, short, example string,
 func (a *app) reactCommand() *cobra.Command {
 	return a.onMessage("react MESSAGE EMOJI", "Put an emoji on a message", "  sessionctl react last:bob 👍",
 		func(ctx context.Context, c *client.Client, m client.Message, args []string) (client.Message, error) {
-			return c.React(ctx, m.Ref(), args[0], false)
+			return c.Message(m.Ref()).React(ctx, args[0])
 		}, "EMOJI")
 }
 
@@ -51,7 +51,7 @@ func (a *app) unreactCommand() *cobra.Command {
 	return a.onMessage("unreact MESSAGE EMOJI", "Take your emoji off a message",
 		"  sessionctl unreact last:bob 👍",
 		func(ctx context.Context, c *client.Client, m client.Message, args []string) (client.Message, error) {
-			return c.React(ctx, m.Ref(), args[0], true)
+			return c.Message(m.Ref()).Unreact(ctx, args[0])
 		}, "EMOJI")
 }
 
@@ -59,7 +59,7 @@ func (a *app) editCommand() *cobra.Command {
 	return a.onMessage("edit MESSAGE TEXT", "Replace the text of a message of yours, for everyone",
 		`  sessionctl edit last:bob "lunch at one?"`,
 		func(ctx context.Context, c *client.Client, m client.Message, args []string) (client.Message, error) {
-			return c.Edit(ctx, m.Ref(), args[0])
+			return c.Message(m.Ref()).Edit(ctx, args[0])
 		}, "TEXT")
 }
 
@@ -70,7 +70,10 @@ func (a *app) deleteCommand() *cobra.Command {
 		`  sessionctl delete 3f9a2c1b
   sessionctl delete last:bob --for-everyone`,
 		func(ctx context.Context, c *client.Client, m client.Message, _ []string) (client.Message, error) {
-			return c.Delete(ctx, m.Ref(), everyone)
+			if everyone {
+				return c.Message(m.Ref()).DeleteForEveryone(ctx)
+			}
+			return c.Message(m.Ref()).Delete(ctx)
 		})
 	cmd.Flags().BoolVar(&everyone, "for-everyone", false,
 		"a mark stays with its readers; whoever has read it may remember")
@@ -97,7 +100,11 @@ func (a *app) typingCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.Typing(ctx, id, stopped); err != nil {
+			tell := client.ConversationHandle.Typing
+			if stopped {
+				tell = client.ConversationHandle.StoppedTyping
+			}
+			if err := tell(c.Conversation(id), ctx); err != nil {
 				return a.Unreachable("typing", err)
 			}
 			if err := c.Flush(ctx); err != nil {

@@ -54,7 +54,7 @@ func (a *app) requestCommand() *cobra.Command {
 			if err := a.CatchUp(cmd.Context(), c); err != nil {
 				return answer{}, err
 			}
-			p, err := c.AcceptRequest(cmd.Context(), id)
+			p, err := c.Contact(id).Accept(cmd.Context())
 			return answer{"contact", sessionapi.ContactOf(p), refs.ContactName(p) + " is a contact"}, err
 		}))
 	block := false
@@ -66,7 +66,11 @@ func (a *app) requestCommand() *cobra.Command {
 			if err := a.CatchUp(cmd.Context(), c); err != nil {
 				return answer{}, err
 			}
-			if err := c.DeclineRequest(cmd.Context(), id, block); err != nil {
+			decline := client.ContactHandle.Decline
+			if block {
+				decline = client.ContactHandle.DeclineAndBlock
+			}
+			if err := decline(c.Contact(id), cmd.Context()); err != nil {
 				return answer{}, err
 			}
 			return answer{"request.declined", sessionapi.Removed{AccountID: id.String()},

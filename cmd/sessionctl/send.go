@@ -213,7 +213,7 @@ func (a *app) deliver(ctx context.Context, cmd *cobra.Command, c *client.Client,
 func (a *app) awaitSent(ctx context.Context, c *client.Client, to ident.Peer, s client.Sent,
 	state client.State) (client.Receipt, error) {
 	if id, ok := to.(ident.GroupID); ok {
-		if g, err := c.Group(ctx, id); err == nil &&
+		if g, err := c.Group(id).Get(ctx); err == nil &&
 			(g.Status == client.GroupWaiting || g.Status == client.GroupReturning) {
 			return client.Receipt{}, cli.Fail("send to "+refs.GroupLabel(g)+
 				": queued until an admin lets this account in",

@@ -67,13 +67,13 @@ func playBothOffline(s *stage) error {
 	var last string
 	for i, d := range s.devices {
 		last = fmt.Sprintf("bob %d", i)
-		if err := d.SetNick(s.ctx, bob.id(), last); err != nil {
+		if err := d.Contact(bob.id()).SetNick(s.ctx, last); err != nil {
 			return err
 		}
 	}
 	own := []func(*device) error{
-		func(d *device) error { return d.PinConversation(s.ctx, bob.id(), true) },
-		func(d *device) error { return d.MarkUnread(s.ctx, bob.id(), true) },
+		func(d *device) error { return d.Conversation(bob.id()).Pin(s.ctx) },
+		func(d *device) error { return d.Conversation(bob.id()).MarkUnread(s.ctx) },
 		func(d *device) error { return d.Set(s.ctx, "typing", false) },
 	}
 	for i, d := range s.devices {
@@ -114,7 +114,7 @@ const manyChanges = 70
 // changeOften makes so many changes, each acknowledged, that a snapshot takes their place.
 func (s *stage) changeOften(d *device, bob ident.AccountID, n int) error {
 	for i := range n {
-		if err := d.SetNick(s.ctx, bob, fmt.Sprintf("bob %d", i)); err != nil {
+		if err := d.Contact(bob).SetNick(s.ctx, fmt.Sprintf("bob %d", i)); err != nil {
 			return err
 		}
 		if err := d.Push(s.ctx); err != nil {
@@ -182,7 +182,7 @@ func playKillInPush(s *stage) error {
 	}
 	for i, d := range s.devices {
 		nick := fmt.Sprintf("bob %d", i)
-		if err := d.SetNick(s.ctx, bob.id(), nick); err != nil {
+		if err := d.Contact(bob.id()).SetNick(s.ctx, nick); err != nil {
 			return err
 		}
 		if err := d.crash(); err != nil {
@@ -238,7 +238,7 @@ func playKillInSnapshot(s *stage) error {
 	}
 	for i := range 8 {
 		d := s.devices[i%len(s.devices)]
-		if err := d.SetNick(s.ctx, bob.id(), fmt.Sprintf("bobby %d", i)); err != nil {
+		if err := d.Contact(bob.id()).SetNick(s.ctx, fmt.Sprintf("bobby %d", i)); err != nil {
 			return err
 		}
 		if err := d.Push(s.ctx); err != nil {
@@ -261,7 +261,7 @@ func playKillInSnapshot(s *stage) error {
 		return err
 	}
 	s.devices = append(s.devices, d)
-	c, err := d.Contact(s.ctx, bob.id())
+	c, err := d.Contact(bob.id()).Get(s.ctx)
 	if err := check(err == nil && c.Nick == "bobby 7", "the new device knows the friend as %+v, %v", c, err); err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func playClock(off time.Duration) func(*stage) error {
 		for round := range 2 {
 			for i := range s.devices {
 				nick := fmt.Sprintf("bob %d.%d", round, i)
-				err := s.change("petname", i, func(d *device) error { return d.SetNick(s.ctx, bob.id(), nick) },
+				err := s.change("petname", i, func(d *device) error { return d.Contact(bob.id()).SetNick(s.ctx, nick) },
 					contactIs(bob.id(), func(c client.Contact) bool { return c.Nick == nick }))
 				if err != nil {
 					return err

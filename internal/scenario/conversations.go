@@ -16,9 +16,9 @@ import (
 var conversations = []Scenario{
 	{Name: "delete-conversation", About: "a conversation is deleted, and comes back with the next message", play: playDeleteConversation},
 	{Name: "hide-note-to-self", About: "the notes to self are hidden", play: playHideNotes},
-	{Name: "pin", About: "a conversation is pinned", play: onConversation("pin", (*client.Client).PinConversation, func(v client.Conversation) bool { return v.Pinned })},
-	{Name: "archive", About: "a conversation is archived", play: onConversation("archive", (*client.Client).ArchiveConversation, func(v client.Conversation) bool { return v.Archived })},
-	{Name: "mark-unread", About: "a conversation is marked unread", play: onConversation("mark unread", (*client.Client).MarkUnread, func(v client.Conversation) bool { return v.Marked })},
+	{Name: "pin", About: "a conversation is pinned", play: onConversation("pin", pinMark, func(v client.Conversation) bool { return v.Pinned })},
+	{Name: "archive", About: "a conversation is archived", play: onConversation("archive", archiveMark, func(v client.Conversation) bool { return v.Archived })},
+	{Name: "mark-unread", About: "a conversation is marked unread", play: onConversation("mark unread", unreadMark, func(v client.Conversation) bool { return v.Marked })},
 	{Name: "mute", About: "a conversation is muted for an hour", play: playMute},
 	{Name: "read", About: "what is read on one device is read on all", play: playRead},
 	{Name: "timer", About: "messages disappear from all devices", Heavy: true, play: playTimer},
@@ -28,7 +28,7 @@ var conversations = []Scenario{
 // conversationIs is a view of a conversation that must hold; one that is not there is the zero conversation.
 func conversationIs(id ident.AccountID, want func(client.Conversation) bool) shows {
 	return func(d *device) (bool, error) {
-		v, err := d.Conversation(d.stage.ctx, id)
+		v, err := d.Conversation(id).Get(d.stage.ctx)
 		if errors.Is(err, fault.NotFound) {
 			err = nil
 		}
@@ -36,15 +36,35 @@ func conversationIs(id ident.AccountID, want func(client.Conversation) bool) sho
 	}
 }
 
+// mark is what a conversation has or has not.
+type mark struct {
+	put, take func(client.ConversationHandle, context.Context) error
+}
+
+var (
+	pinMark     = mark{client.ConversationHandle.Pin, client.ConversationHandle.Unpin}
+	archiveMark = mark{client.ConversationHandle.Archive, client.ConversationHandle.Unarchive}
+	unreadMark  = mark{client.ConversationHandle.MarkUnread, client.ConversationHandle.Unmark}
+	hiddenMark  = mark{client.ConversationHandle.Hide, client.ConversationHandle.Show}
+)
+
+// on puts the mark on the conversation with somebody, or takes it away.
+func (m mark) on(d *device, peer ident.Peer, on bool) error {
+	if on {
+		return m.put(d.Conversation(peer), d.stage.ctx)
+	}
+	return m.take(d.Conversation(peer), d.stage.ctx)
+}
+
 // onConversation switches a mark of the conversation with a friend on, on one device, and off on another.
-func onConversation(what string, do func(*client.Client, context.Context, ident.Peer, bool) error, is func(client.Conversation) bool) func(*stage) error {
+func onConversation(what string, m mark, is func(client.Conversation) bool) func(*stage) error {
 	return func(s *stage) error {
 		bob, err := s.familyAndFriend()
 		if err != nil {
 			return err
 		}
 		for i, on := range []bool{true, false, true} {
-			err := s.change(what, i%len(s.devices), func(d *device) error { return do(d.Client, s.ctx, bob.id(), on) },
+			err := s.change(what, i%len(s.devices), func(d *device) error { return m.on(d, bob.id(), on) },
 				conversationIs(bob.id(), func(v client.Conversation) bool { return is(v) == on }))
 			if err != nil {
 				return err
@@ -61,7 +81,7 @@ func playMute(s *stage) error {
 	}
 	until := time.Now().Add(time.Hour).Truncate(time.Second)
 	for i, t := range []time.Time{until, {}} {
-		err := s.change("mute", i, func(d *device) error { return d.MuteConversation(s.ctx, bob.id(), t) },
+		err := s.change("mute", i, func(d *device) error { return d.Conversation(bob.id()).Mute(s.ctx, t) },
 			conversationIs(bob.id(), func(v client.Conversation) bool { return v.MutedUntil.Equal(t) }))
 		if err != nil {
 			return err
@@ -78,7 +98,7 @@ func playDeleteConversation(s *stage) error {
 	if _, err := s.hear(bob, "forget this"); err != nil {
 		return err
 	}
-	err = s.change("delete conversation", 0, func(d *device) error { return d.DeleteConversation(s.ctx, bob.id()) }, func(d *device) (bool, error) {
+	err = s.change("delete conversation", 0, func(d *device) error { return d.Conversation(bob.id()).Delete(s.ctx) }, func(d *device) (bool, error) {
 		m, err := d.Messages(s.ctx, client.Filter{Conversation: bob.id().String()})
 		return len(m) == 0, err
 	})
@@ -114,11 +134,11 @@ func playHideNotes(s *stage) error {
 	if err := s.change("note to self", 0, note, listed(me, true)); err != nil {
 		return err
 	}
-	err := s.change("hide notes", 1, func(d *device) error { return d.HideConversation(s.ctx, me, true) }, listed(me, false))
+	err := s.change("hide notes", 1, func(d *device) error { return d.Conversation(me).Hide(s.ctx) }, listed(me, false))
 	if err != nil {
 		return err
 	}
-	return s.change("show notes", 0, func(d *device) error { return d.HideConversation(s.ctx, me, false) }, listed(me, true))
+	return s.change("show notes", 0, func(d *device) error { return d.Conversation(me).Show(s.ctx) }, listed(me, true))
 }
 
 func playRead(s *stage) error {
@@ -133,7 +153,7 @@ func playRead(s *stage) error {
 			}
 		}
 		err := s.change("read", i, func(d *device) error {
-			n, err := d.MarkRead(s.ctx, bob.id())
+			n, err := d.Conversation(bob.id()).MarkRead(s.ctx)
 			if err == nil {
 				err = check(n == 2, "%d messages were unread, want 2", n)
 			}
@@ -153,7 +173,7 @@ func playTimer(s *stage) error {
 	}
 	const life = 2 * time.Second
 	timer := conversationIs(bob.id(), func(v client.Conversation) bool { return v.Timer.After == life })
-	err = s.change("set timer", 0, func(d *device) error { return d.SetTimer(s.ctx, bob.id(), client.Timer{After: life}) }, timer)
+	err = s.change("set timer", 0, func(d *device) error { return d.Conversation(bob.id()).SetTimer(s.ctx, client.Timer{After: life}) }, timer)
 	if err != nil {
 		return err
 	}
@@ -182,11 +202,11 @@ func playDraft(s *stage) error {
 	draft := func(text string) shows {
 		return conversationIs(bob.id(), func(v client.Conversation) bool { return v.Draft == text })
 	}
-	err = s.change("draft", 0, func(d *device) error { return d.SetDraft(s.ctx, bob.id(), "dear Bo") }, draft("dear Bo"))
+	err = s.change("draft", 0, func(d *device) error { return d.Conversation(bob.id()).SetDraft(s.ctx, "dear Bo") }, draft("dear Bo"))
 	if err != nil {
 		return err
 	}
-	err = s.change("draft goes on", 1, func(d *device) error { return d.SetDraft(s.ctx, bob.id(), "dear Bob") }, draft("dear Bob"))
+	err = s.change("draft goes on", 1, func(d *device) error { return d.Conversation(bob.id()).SetDraft(s.ctx, "dear Bob") }, draft("dear Bob"))
 	if err != nil {
 		return err
 	}

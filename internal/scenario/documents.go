@@ -40,7 +40,7 @@ func playName(s *stage) error {
 // contactIs is a view of a contact that must hold; who is not known is the zero contact.
 func contactIs(id ident.AccountID, want func(client.Contact) bool) shows {
 	return func(d *device) (bool, error) {
-		c, err := d.Contact(d.stage.ctx, id)
+		c, err := d.Contact(id).Get(d.stage.ctx)
 		if errors.Is(err, fault.NotFound) {
 			err = nil
 		}
@@ -61,7 +61,7 @@ func playContact(s *stage) error {
 	if err != nil {
 		return err
 	}
-	return s.change("remove contact", 1, func(d *device) error { return d.RemoveContact(s.ctx, bob.id()) },
+	return s.change("remove contact", 1, func(d *device) error { return d.Contact(bob.id()).Remove(s.ctx) },
 		contactIs(bob.id(), func(c client.Contact) bool { return !c.Approved && c.Nick == "" }))
 }
 
@@ -73,7 +73,7 @@ func playPetname(s *stage) error {
 	for round := range 3 {
 		for i := range s.devices {
 			nick := fmt.Sprintf("bob %d.%d", round, i)
-			err := s.change("petname", i, func(d *device) error { return d.SetNick(s.ctx, bob.id(), nick) },
+			err := s.change("petname", i, func(d *device) error { return d.Contact(bob.id()).SetNick(s.ctx, nick) },
 				contactIs(bob.id(), func(c client.Contact) bool { return c.Nick == nick }))
 			if err != nil {
 				return err
@@ -88,7 +88,7 @@ func playBlock(s *stage) error {
 	if err != nil {
 		return err
 	}
-	err = s.change("block", 0, func(d *device) error { return d.Block(s.ctx, bob.id(), true) },
+	err = s.change("block", 0, func(d *device) error { return d.Contact(bob.id()).Block(s.ctx) },
 		contactIs(bob.id(), func(c client.Contact) bool { return c.Blocked }))
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func playBlock(s *stage) error {
 		}
 	}
 	last := len(s.devices) - 1
-	err = s.change("unblock", last, func(d *device) error { return d.Block(s.ctx, bob.id(), false) },
+	err = s.change("unblock", last, func(d *device) error { return d.Contact(bob.id()).Unblock(s.ctx) },
 		contactIs(bob.id(), func(c client.Contact) bool { return !c.Blocked }))
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func playAccept(s *stage) error {
 	if err != nil {
 		return err
 	}
-	err = s.change("accept", 1, func(d *device) error { _, err := d.AcceptRequest(s.ctx, carol.id()); return err }, requests(0))
+	err = s.change("accept", 1, func(d *device) error { _, err := d.Contact(carol.id()).Accept(s.ctx); return err }, requests(0))
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func playDecline(s *stage) error {
 	if err != nil {
 		return err
 	}
-	err = s.change("decline", 0, func(d *device) error { return d.DeclineRequest(s.ctx, carol.id(), false) }, func(d *device) (bool, error) {
+	err = s.change("decline", 0, func(d *device) error { return d.Contact(carol.id()).Decline(s.ctx) }, func(d *device) (bool, error) {
 		m, err := d.Messages(s.ctx, client.Filter{Conversation: carol.id().String()})
 		return len(m) == 0, err
 	})
@@ -183,12 +183,12 @@ func playVerify(s *stage) error {
 	if err != nil {
 		return err
 	}
-	theirs, err := bob.Safety(s.ctx, s.devices[0].id())
+	theirs, err := bob.Contact(s.devices[0].id()).Safety(s.ctx)
 	if err != nil {
 		return err
 	}
 	return s.change("verify", 0, func(d *device) error {
-		_, err := d.VerifyContact(s.ctx, bob.id(), theirs.Number)
+		_, err := d.Contact(bob.id()).Verify(s.ctx, theirs.Number)
 		return err
 	}, contactIs(bob.id(), func(c client.Contact) bool { return c.Verified }))
 }
@@ -223,7 +223,7 @@ func playRenameDevice(s *stage) error {
 	id := s.devices[0].Account().Device
 	err := s.middle()
 	if err == nil {
-		_, err = s.devices[1].RenameDevice(s.ctx, id, "kitchen")
+		_, err = s.devices[1].Device(id).Rename(s.ctx, "kitchen")
 	}
 	if err == nil {
 		err = s.settle()

@@ -28,7 +28,7 @@ func playGroupAway(s *stage) error {
 		if err := p.tell(p.carol[i%2], fmt.Sprintf("while you were away %d", i)); err != nil {
 			return err
 		}
-		if err := p.alice[i%2].GroupRekey(p.ctx, p.group); err != nil {
+		if err := p.alice[i%2].Group(p.group).Rekey(p.ctx); err != nil {
 			return fmt.Errorf("rekey: %w", err)
 		}
 		if err := p.tell(p.bob[0], fmt.Sprintf("and again %d", i)); err != nil {
@@ -89,7 +89,7 @@ func playGroupRestored(s *stage) error {
 	if err := p.await("the request to return", asks, p.alice[0]); err != nil {
 		return err
 	}
-	if err := p.alice[0].GroupApprove(p.ctx, p.group, bob); err != nil {
+	if err := p.alice[0].Group(p.group).Approve(p.ctx, bob); err != nil {
 		return fmt.Errorf("approve: %w", err)
 	}
 	back := p.is(func(g client.Group) bool { return g.Status == client.GroupJoined })
@@ -118,7 +118,7 @@ func playGroupOwnDevices(s *stage) error {
 	other := p.carol[1]
 	conversation := func(want func(client.Conversation) bool) shows {
 		return func(d *device) (bool, error) {
-			v, err := d.Conversation(p.ctx, p.group)
+			v, err := d.Conversation(p.group).Get(p.ctx)
 			if errors.Is(err, fault.NotFound) {
 				return false, nil
 			}
@@ -131,12 +131,12 @@ func playGroupOwnDevices(s *stage) error {
 	if err := p.await("unread", conversation(func(v client.Conversation) bool { return v.Unread > 0 }), p.carol...); err != nil {
 		return err
 	}
-	read := func() error { _, err := p.carol[0].MarkRead(p.ctx, p.group); return err }
+	read := func() error { _, err := p.carol[0].Conversation(p.group).MarkRead(p.ctx); return err }
 	if err := p.watch("reading", read, conversation(func(v client.Conversation) bool { return v.Unread == 0 }), other); err != nil {
 		return err
 	}
 	until := time.Now().Add(time.Hour)
-	mute := func() error { return p.carol[0].MuteConversation(p.ctx, p.group, until) }
+	mute := func() error { return p.carol[0].Conversation(p.group).Mute(p.ctx, until) }
 	if err := p.watch("muting", mute, conversation(func(v client.Conversation) bool { return v.MutedUntil.After(time.Now()) }), other); err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func playGroupOwnDevices(s *stage) error {
 	if err := p.hears(third, "from my third device", p.everybody()...); err != nil {
 		return err
 	}
-	leave := func() error { return third.GroupLeave(p.ctx, p.group) }
+	leave := func() error { return third.Group(p.group).Leave(p.ctx) }
 	left := p.is(func(g client.Group) bool { return g.Status == client.GroupLeft })
 	if err := p.watch("leaving", leave, left, p.carol[:2]...); err != nil {
 		return err

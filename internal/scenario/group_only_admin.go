@@ -14,14 +14,14 @@ func playGroupOnlyAdmin(s *stage) error {
 		return err
 	}
 	bob, alice := p.bob.id(), p.alice.id()
-	if err := p.alice[0].GroupSetRole(p.ctx, p.group, bob, client.RoleAdmin); err != nil {
+	if err := p.alice[0].Group(p.group).SetRole(p.ctx, bob, client.RoleAdmin); err != nil {
 		return fmt.Errorf("promote: %w", err)
 	}
 	admin := p.is(func(g client.Group) bool { return g.Status == client.GroupJoined && g.Role == client.RoleAdmin })
 	if err := p.await("bob is an admin", admin, p.bob...); err != nil {
 		return err
 	}
-	if err := p.bob[0].GroupSetRole(p.ctx, p.group, alice, client.RoleMember); err != nil {
+	if err := p.bob[0].Group(p.group).SetRole(p.ctx, alice, client.RoleMember); err != nil {
 		return fmt.Errorf("demote: %w", err)
 	}
 	only := p.is(func(g client.Group) bool { return memberOf(g, alice).Role == client.RoleMember })

@@ -18,7 +18,7 @@ func playGroupPublic(s *stage) error {
 	if err != nil {
 		return err
 	}
-	l, err := p.alice[0].GroupLink(p.ctx, p.group, time.Now().Add(time.Hour), 10, 0)
+	l, err := p.alice[0].Group(p.group).CreateLink(p.ctx, time.Now().Add(time.Hour), 10, 0)
 	if err != nil {
 		return fmt.Errorf("make link: %w", err)
 	}
@@ -60,7 +60,7 @@ func (p *party) comeBy(link string, all ...household) error {
 	g := new(errgroup.Group)
 	for _, h := range all {
 		g.Go(func() error {
-			got, err := h[0].GroupJoinLink(p.ctx, link)
+			got, err := h[0].JoinGroup(p.ctx, link)
 			if err != nil && !errors.Is(err, fault.Unavailable) {
 				return fmt.Errorf("%s follows the link: %w", h[0].cfg.Label, err)
 			}
@@ -125,11 +125,11 @@ func (p *party) shutsOut(l client.GroupLink, before []line) error {
 	if err := p.refusedLink(l.Link); err != nil {
 		return fmt.Errorf("open link: %w", err)
 	}
-	g, err := p.alice[1].Group(p.ctx, p.group)
+	g, err := p.alice[1].Group(p.group).Get(p.ctx)
 	if err != nil {
 		return err
 	}
-	if err := p.alice[1].GroupRevokeLink(p.ctx, p.group, l.Serial); err != nil {
+	if err := p.alice[1].Group(p.group).RevokeLink(p.ctx, l.Serial); err != nil {
 		return fmt.Errorf("close link: %w", err)
 	}
 	closed := p.is(func(now client.Group) bool { return now.Generation > g.Generation && len(now.Links) == 0 })
@@ -152,10 +152,10 @@ func (p *party) shutsOut(l client.GroupLink, before []line) error {
 // refusedLink checks that no device of Carol's comes in by a link, nor does what she stores.
 func (p *party) refusedLink(link string) error {
 	for _, d := range p.carol {
-		if _, err := d.GroupJoinLink(p.ctx, link); !errors.Is(err, fault.Denied) && !errors.Is(err, fault.NotFound) {
+		if _, err := d.JoinGroup(p.ctx, link); !errors.Is(err, fault.Denied) && !errors.Is(err, fault.NotFound) {
 			return fmt.Errorf("%s follows it after her removal: got %v, want it to be refused", d.cfg.Label, err)
 		}
-		g, err := d.Group(p.ctx, p.group)
+		g, err := d.Group(p.group).Get(p.ctx)
 		if err := check(err == nil && g.Status == client.GroupRemoved, "%s is %q, %v, want removed", d.cfg.Label, g.Status, err); err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ func (s *stage) withAdmin() (*party, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.alice[0].GroupSetRole(p.ctx, p.group, p.bob.id(), client.RoleAdmin); err != nil {
+	if err := p.alice[0].Group(p.group).SetRole(p.ctx, p.bob.id(), client.RoleAdmin); err != nil {
 		return nil, fmt.Errorf("promote: %w", err)
 	}
 	admin := p.is(func(g client.Group) bool { return g.Role == client.RoleAdmin })
@@ -37,7 +37,7 @@ func playGroupStaleRemoval(s *stage) error {
 		return err
 	}
 	ctx, stop := context.WithTimeout(p.ctx, time.Second)
-	err = away.GroupRemove(ctx, p.group, false, p.carol.id())
+	err = away.Group(p.group).Remove(ctx, p.carol.id())
 	stop()
 	if err := check(errors.Is(err, context.DeadlineExceeded) || errors.Is(err, fault.Unavailable), "remove without a network: got %v, want it to wait", err); err != nil {
 		return err
@@ -56,7 +56,7 @@ func playGroupStaleRemoval(s *stage) error {
 	if err := p.converged(p.alice, p.bob, p.carol); err != nil {
 		return err
 	}
-	g, err := p.carol[1].Group(p.ctx, p.group)
+	g, err := p.carol[1].Group(p.group).Get(p.ctx)
 	return check(err == nil && g.Status == client.GroupJoined, "Carol is %q, %v, want a member", g.Status, err)
 }
 
@@ -74,7 +74,7 @@ func playGroupTwoAdmins(s *stage) error {
 	g.Go(func() error {
 		for i := range rounds {
 			name = fmt.Sprintf("name %d", i)
-			if err := p.alice[i%2].GroupSetInfo(ctx, p.group, client.GroupInfo{Name: &name}); err != nil {
+			if err := p.alice[i%2].Group(p.group).SetInfo(ctx, client.GroupInfo{Name: &name}); err != nil {
 				return fmt.Errorf("name: %w", err)
 			}
 		}
@@ -83,10 +83,10 @@ func playGroupTwoAdmins(s *stage) error {
 	g.Go(func() error {
 		for i := range rounds {
 			about = fmt.Sprintf("about %d", i)
-			if err := p.bob[i%2].GroupSetInfo(ctx, p.group, client.GroupInfo{Description: &about}); err != nil {
+			if err := p.bob[i%2].Group(p.group).SetInfo(ctx, client.GroupInfo{Description: &about}); err != nil {
 				return fmt.Errorf("description: %w", err)
 			}
-			if err := p.bob[i%2].GroupRekey(ctx, p.group); err != nil {
+			if err := p.bob[i%2].Group(p.group).Rekey(ctx); err != nil {
 				return fmt.Errorf("rekey: %w", err)
 			}
 		}
@@ -97,7 +97,7 @@ func playGroupTwoAdmins(s *stage) error {
 	for _, by := range []household{p.alice, p.bob} {
 		g.Go(func() error {
 			for _, r := range roles {
-				if err := by[1].GroupSetRole(ctx, p.group, p.carol.id(), r); err != nil && !errors.Is(err, fault.Exists) {
+				if err := by[1].Group(p.group).SetRole(ctx, p.carol.id(), r); err != nil && !errors.Is(err, fault.Exists) {
 					return fmt.Errorf("role: %w", err)
 				}
 			}
@@ -110,7 +110,7 @@ func playGroupTwoAdmins(s *stage) error {
 	if err := p.converged(p.alice, p.bob, p.carol); err != nil {
 		return err
 	}
-	got, err := p.carol[0].Group(p.ctx, p.group)
+	got, err := p.carol[0].Group(p.group).Get(p.ctx)
 	return check(err == nil && got.Name == name && got.Description == about, "the group is %q, %q, %v, want %q, %q", got.Name, got.Description, err, name, about)
 }
 
@@ -125,7 +125,7 @@ func (p *party) changeUntilDenied(by *device) error {
 			return p.ctx.Err()
 		}
 		about := fmt.Sprintf("%s was here %d times", by.cfg.Label, n)
-		err := by.GroupSetInfo(p.ctx, p.group, client.GroupInfo{Description: &about})
+		err := by.Group(p.group).SetInfo(p.ctx, client.GroupInfo{Description: &about})
 		if errors.Is(err, fault.Denied) || errors.Is(err, fault.NotFound) {
 			return nil
 		}
@@ -165,7 +165,7 @@ func playGroupFallenAdmin(s *stage) error {
 		return err
 	}
 	err = p.endsChanges(func() error {
-		return p.alice[0].GroupSetRole(p.ctx, p.group, p.bob.id(), client.RoleMember)
+		return p.alice[0].Group(p.group).SetRole(p.ctx, p.bob.id(), client.RoleMember)
 	})
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func playGroupRemovedAdmin(s *stage) error {
 	if err != nil {
 		return err
 	}
-	err = p.endsChanges(func() error { return p.alice[0].GroupRemove(p.ctx, p.group, false, p.bob.id()) })
+	err = p.endsChanges(func() error { return p.alice[0].Group(p.group).Remove(p.ctx, p.bob.id()) })
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func playGroupKillInRekey(s *stage) error {
 		by := p.alice[round%2]
 		ctx, die := context.WithCancel(p.ctx)
 		tried := make(chan error, 1)
-		go func() { tried <- by.GroupRemove(ctx, p.group, false, p.carol.id()) }()
+		go func() { tried <- by.Group(p.group).Remove(ctx, p.carol.id()) }()
 		// Somewhere in the middle; the seed says where.
 		timer := time.NewTimer(time.Duration(s.rng.IntN(40*(round+1))) * time.Millisecond)
 		select {
@@ -217,7 +217,7 @@ func playGroupKillInRekey(s *stage) error {
 		}
 		by.run()
 		// The call may have died before its change was on the disk: the user would do it again.
-		if err := by.GroupRemove(p.ctx, p.group, false, p.carol.id()); err != nil && !errors.Is(err, fault.Exists) && !errors.Is(err, fault.NotFound) {
+		if err := by.Group(p.group).Remove(p.ctx, p.carol.id()); err != nil && !errors.Is(err, fault.Exists) && !errors.Is(err, fault.NotFound) {
 			return fmt.Errorf("remove again: %w", err)
 		}
 		if err := p.startRepair(); err != nil {

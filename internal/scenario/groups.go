@@ -90,13 +90,13 @@ func (p *party) comeAndGo(c *chorus, insiders []*device) error {
 			return p.is(func(g client.Group) bool { return memberOf(g, p.bob.id()).Role == role })
 		}
 		promote := func() error {
-			return p.alice[1].GroupSetRole(p.ctx, p.group, p.bob.id(), client.RoleAdmin)
+			return p.alice[1].Group(p.group).SetRole(p.ctx, p.bob.id(), client.RoleAdmin)
 		}
 		if err := p.watch("promotion", promote, bobIs(client.RoleAdmin), p.everybody()...); err != nil {
 			return err
 		}
 		name := "Good friends"
-		rename := func() error { return p.bob[1].GroupSetInfo(p.ctx, p.group, client.GroupInfo{Name: &name}) }
+		rename := func() error { return p.bob[1].Group(p.group).SetInfo(p.ctx, client.GroupInfo{Name: &name}) }
 		if err := p.watch("new name", rename, p.is(func(g client.Group) bool { return g.Name == name }), p.everybody()...); err != nil {
 			return err
 		}
@@ -107,7 +107,7 @@ func (p *party) comeAndGo(c *chorus, insiders []*device) error {
 		p.carolIn = append(p.carolIn, span{in, leaves})
 		out := time.Now()
 		demote := func() error {
-			return p.alice[0].GroupSetRole(p.ctx, p.group, p.bob.id(), client.RoleModerator)
+			return p.alice[0].Group(p.group).SetRole(p.ctx, p.bob.id(), client.RoleModerator)
 		}
 		if err := p.watch("demotion", demote, bobIs(client.RoleModerator), insiders...); err != nil {
 			return err
@@ -125,7 +125,7 @@ func (p *party) comeAndGo(c *chorus, insiders []*device) error {
 
 // kick removes an account, and returns once all its devices know.
 func (p *party) kick(by *device, h household) error {
-	do := func() error { return by.GroupRemove(p.ctx, p.group, false, h.id()) }
+	do := func() error { return by.Group(p.group).Remove(p.ctx, h.id()) }
 	return p.watch("removal", do, p.is(func(g client.Group) bool { return g.Status == client.GroupRemoved }), h...)
 }
 
@@ -180,7 +180,7 @@ func playGroupLeave(s *stage) error {
 	if err := p.middle(); err != nil {
 		return err
 	}
-	if err := p.carol[0].GroupLeave(p.ctx, p.group); err != nil {
+	if err := p.carol[0].Group(p.group).Leave(p.ctx); err != nil {
 		return fmt.Errorf("leave: %w", err)
 	}
 	gone := p.is(func(g client.Group) bool { return g.Status == client.GroupLeft })
@@ -216,13 +216,13 @@ func playGroupLink(s *stage) error {
 	if err != nil {
 		return err
 	}
-	l, err := p.alice[0].GroupLink(p.ctx, p.group, time.Now().Add(time.Hour), 1, 0)
+	l, err := p.alice[0].Group(p.group).CreateLink(p.ctx, time.Now().Add(time.Hour), 1, 0)
 	if err != nil {
 		return fmt.Errorf("make link: %w", err)
 	}
 	joined := p.is(func(g client.Group) bool { return g.Status == client.GroupJoined })
 	join := func() error {
-		_, err := p.bob[0].GroupJoinLink(p.ctx, l.Link)
+		_, err := p.bob[0].JoinGroup(p.ctx, l.Link)
 		return err
 	}
 	if err := p.watch("joining by link", join, joined, p.bob...); err != nil {
@@ -232,8 +232,8 @@ func playGroupLink(s *stage) error {
 	if err := p.await("the link is used up", used, p.alice...); err != nil {
 		return err
 	}
-	if _, err := p.carol[0].GroupJoinLink(p.ctx, l.Link); err == nil {
-		g, err := p.carol[0].Group(p.ctx, p.group)
+	if _, err := p.carol[0].JoinGroup(p.ctx, l.Link); err == nil {
+		g, err := p.carol[0].Group(p.group).Get(p.ctx)
 		if err := check(err == nil && g.Status != client.GroupJoined, "a second account joined by a link for one: %v, %v", g.Status, err); err != nil {
 			return err
 		}
@@ -241,6 +241,6 @@ func playGroupLink(s *stage) error {
 	if err := p.converged(p.alice, p.bob); err != nil {
 		return err
 	}
-	g, err := p.alice[0].Group(p.ctx, p.group)
+	g, err := p.alice[0].Group(p.group).Get(p.ctx)
 	return check(err == nil && count(g) == 2, "%d members, %v, want 2", count(g), err)
 }

@@ -73,7 +73,7 @@ func (s *stage) inStep(bob *device) error {
 		return err
 	}
 	for _, d := range s.devices {
-		c, err := d.Contact(s.ctx, bob.id())
+		c, err := d.Contact(bob.id()).Get(s.ctx)
 		if err := check(err == nil && c.Nick == "bobby", "%s knows the friend as %+v, %v", d.cfg.Label, c, err); err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func (s *stage) smallFamily() (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.devices[0].SetNick(s.ctx, bob.id(), "bobby"); err != nil {
+	if err := s.devices[0].Contact(bob.id()).SetNick(s.ctx, "bobby"); err != nil {
 		return nil, err
 	}
 	return bob, s.settle()
@@ -200,11 +200,11 @@ func (s *stage) restored() (bob *device, lost []*device, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	mine, err := s.devices[0].Safety(s.ctx, bob.id())
+	mine, err := s.devices[0].Contact(bob.id()).Safety(s.ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := bob.VerifyContact(s.ctx, s.devices[0].id(), mine.Number); err != nil {
+	if _, err := bob.Contact(s.devices[0].id()).Verify(s.ctx, mine.Number); err != nil {
 		return nil, nil, err
 	}
 	id := s.devices[0].id()
@@ -286,7 +286,7 @@ func (s *stage) outside(d, bob *device) error {
 	_, err := d.Send(s.ctx, bob.id(), client.Outgoing{Text: "x"})
 	err = errors.Join(refused("read", d.SyncToHeads(s.ctx), fault.Denied), refused("write", err, fault.Denied))
 	_, aerr := d.Approve(s.ctx, "ABCD-EFGH")
-	_, lerr := d.RenameDevice(s.ctx, d.Account().Device, "mine")
+	_, lerr := d.Device(d.Account().Device).Rename(s.ctx, "mine")
 	return errors.Join(err, refused("approve", aerr, fault.Denied), refused("rename", lerr, fault.Denied),
 		check(d.Account().Revoked, "%s does not say that it is out", d.cfg.Label))
 }
@@ -330,11 +330,11 @@ func playContest(s *stage) error {
 	if err != nil {
 		return err
 	}
-	mine, err := back.Safety(s.ctx, bob.id())
+	mine, err := back.Contact(bob.id()).Safety(s.ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := bob.VerifyContact(s.ctx, id, mine.Mine); err != nil {
+	if _, err := bob.Contact(id).Verify(s.ctx, mine.Mine); err != nil {
 		return fmt.Errorf("verify again: %w", err)
 	}
 	s.devices = []*device{back}
@@ -347,7 +347,7 @@ func playRevoke(s *stage) error {
 	if err != nil {
 		return err
 	}
-	if err := s.devices[0].SetNick(s.ctx, bob.id(), "bobby"); err != nil {
+	if err := s.devices[0].Contact(bob.id()).SetNick(s.ctx, "bobby"); err != nil {
 		return err
 	}
 	if err := s.settle(); err != nil {
@@ -356,7 +356,7 @@ func playRevoke(s *stage) error {
 	last := len(s.devices) - 1
 	out := s.devices[last]
 	err = s.told("revoked", func() (time.Time, *device, error) {
-		return time.Now(), out, s.devices[0].RevokeDevice(s.ctx, out.Account().Device)
+		return time.Now(), out, s.devices[0].Device(out.Account().Device).Revoke(s.ctx)
 	}, s.devices[1:]...)
 	if err != nil {
 		return err
@@ -373,7 +373,7 @@ func playRevoke(s *stage) error {
 	if err := check(err == nil && len(all) == 0, "the revoked device has %d messages, %v", len(all), err); err != nil {
 		return err
 	}
-	c, err := bob.Contact(s.ctx, s.devices[0].id())
+	c, err := bob.Contact(s.devices[0].id()).Get(s.ctx)
 	return check(err == nil && len(c.Events) == 0, "the friend notices a revocation: %+v, %v", c.Events, err)
 }
 
@@ -385,7 +385,7 @@ func playLostDevice(s *stage) error {
 	last := len(s.devices) - 1
 	stolen := s.devices[last]
 	err = s.told("revoked", func() (time.Time, *device, error) {
-		err := s.devices[0].ExpelDevice(s.ctx, s.words, stolen.Account().Device)
+		err := s.devices[0].Device(stolen.Account().Device).Expel(s.ctx, s.words)
 		return time.Now(), nil, err
 	}, stolen)
 	if err != nil {

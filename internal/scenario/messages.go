@@ -103,7 +103,7 @@ func playReaction(s *stage) error {
 			m, ok, err := d.find("shall we?")
 			return ok && (len(m.Reactions) == 0) == remove, err
 		}
-		err := s.change("reaction", i, func(d *device) error { _, err := d.React(s.ctx, m.Ref(), "👍", remove); return err }, reacted)
+		err := s.change("reaction", i, func(d *device) error { return react(d, m.Ref(), "👍", !remove) }, reacted)
 		if err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func playEdit(s *stage) error {
 	err = s.change("edit", 1, func(d *device) error {
 		ref, err := d.refOf("see you at sevn")
 		if err == nil {
-			_, err = d.Edit(s.ctx, ref, "see you at seven")
+			_, err = d.Message(ref).Edit(s.ctx, "see you at seven")
 		}
 		return err
 	}, has("see you at seven"))
@@ -145,7 +145,7 @@ func playDeleteForMe(s *stage) error {
 	if err != nil {
 		return err
 	}
-	err = s.change("delete for me", 0, func(d *device) error { _, err := d.Delete(s.ctx, m.Ref(), false); return err }, func(d *device) (bool, error) {
+	err = s.change("delete for me", 0, func(d *device) error { _, err := d.Message(m.Ref()).Delete(s.ctx); return err }, func(d *device) (bool, error) {
 		ok, err := has("not for the record")(d)
 		return !ok, err
 	})
@@ -172,9 +172,19 @@ func playDeleteForEveryone(s *stage) error {
 		all, err := d.Messages(s.ctx, client.Filter{ID: &ref.ID})
 		return len(all) == 1 && all[0].Deleted && all[0].Text == "", err
 	}
-	err = s.change("delete for everyone", 1, func(d *device) error { _, err := d.Delete(s.ctx, ref, true); return err }, gone)
+	err = s.change("delete for everyone", 1, func(d *device) error { _, err := d.Message(ref).DeleteForEveryone(s.ctx); return err }, gone)
 	if err != nil {
 		return err
 	}
 	return s.await("deletion", gone, bob)
+}
+
+// react puts an emoji on a message, or takes it off.
+func react(d *device, ref client.Ref, emoji string, on bool) error {
+	do := client.MessageHandle.React
+	if !on {
+		do = client.MessageHandle.Unreact
+	}
+	_, err := do(d.Message(ref), d.stage.ctx, emoji)
+	return err
 }

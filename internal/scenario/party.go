@@ -97,7 +97,7 @@ func (p *party) theCarol() household { return p.carol }
 
 // letIn has an admin invite an account, and returns once all its devices are in.
 func (p *party) letIn(by *device, h household) error {
-	if err := by.GroupAdd(p.ctx, p.group, 0, h.id()); err != nil {
+	if err := by.Group(p.group).Add(p.ctx, 0, h.id()); err != nil {
 		return fmt.Errorf("add %s: %w", h[0].cfg.Label, err)
 	}
 	return p.await(h[0].cfg.Label+" is a member", p.is(func(g client.Group) bool { return g.Status == client.GroupJoined }), h...)
@@ -106,7 +106,7 @@ func (p *party) letIn(by *device, h household) error {
 // is reports whether a device knows the group, and as want says.
 func (p *party) is(want func(client.Group) bool) shows {
 	return func(d *device) (bool, error) {
-		g, err := d.Group(p.ctx, p.group)
+		g, err := d.Group(p.group).Get(p.ctx)
 		if errors.Is(err, fault.NotFound) {
 			return false, nil
 		}
@@ -176,7 +176,7 @@ func (p *party) converged(in ...household) error {
 	g := new(errgroup.Group)
 	for _, d := range devices {
 		g.Go(func() error {
-			if g, err := d.WaitGroup(p.ctx, p.group, func(g client.Group) bool { return len(changesOf(g)) == 0 }); err != nil {
+			if g, err := d.Group(p.group).Wait(p.ctx, func(g client.Group) bool { return len(changesOf(g)) == 0 }); err != nil {
 				return fmt.Errorf("%s still wants %v: %w", d.cfg.Label, changesOf(g), err)
 			}
 			if err := d.Idle(p.ctx); err != nil {
@@ -213,7 +213,7 @@ func (p *party) same(devices []*device) error {
 	var state string
 	var said []client.Message
 	for i, d := range devices {
-		g, err := d.Group(p.ctx, p.group)
+		g, err := d.Group(p.group).Get(p.ctx)
 		if err != nil {
 			return err
 		}

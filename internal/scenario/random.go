@@ -34,35 +34,37 @@ var verbs = []struct {
 	do   func(s *stage, d, bob *device, draw uint64) error
 }{
 	{"petname", func(s *stage, d, bob *device, n uint64) error {
-		return d.SetNick(s.ctx, bob.id(), fmt.Sprintf("bob %d", n%10))
+		return d.Contact(bob.id()).SetNick(s.ctx, fmt.Sprintf("bob %d", n%10))
 	}},
-	{"pin", func(s *stage, d, bob *device, n uint64) error { return d.PinConversation(s.ctx, bob.id(), n%2 == 0) }},
+	{"pin", func(s *stage, d, bob *device, n uint64) error { return pinMark.on(d, bob.id(), n%2 == 0) }},
 	{"archive", func(s *stage, d, bob *device, n uint64) error {
-		return d.ArchiveConversation(s.ctx, bob.id(), n%2 == 0)
+		return archiveMark.on(d, bob.id(), n%2 == 0)
 	}},
-	{"mark-unread", func(s *stage, d, bob *device, n uint64) error { return d.MarkUnread(s.ctx, bob.id(), n%2 == 0) }},
+	{"mark-unread", func(s *stage, d, bob *device, n uint64) error { return unreadMark.on(d, bob.id(), n%2 == 0) }},
 	{"mute", func(s *stage, d, bob *device, n uint64) error {
-		return d.MuteConversation(s.ctx, bob.id(), time.UnixMilli(4_000_000_000_000+int64(n%10)))
+		return d.Conversation(bob.id()).Mute(s.ctx, time.UnixMilli(4_000_000_000_000+int64(n%10)))
 	}},
 	{"setting", func(s *stage, d, _ *device, n uint64) error {
 		names := client.SettingNames()
 		return d.Set(s.ctx, names[n%uint64(len(names))], n%2 == 0)
 	}},
 	{"rename", func(s *stage, d, _ *device, n uint64) error { return d.Rename(s.ctx, fmt.Sprintf("Alice %d", n%10)) }},
-	{"read", func(s *stage, d, bob *device, _ uint64) error { _, err := d.MarkRead(s.ctx, bob.id()); return err }},
-	{"hide", func(s *stage, d, bob *device, n uint64) error { return d.HideConversation(s.ctx, bob.id(), n%2 == 0) }},
+	{"read", func(s *stage, d, bob *device, _ uint64) error {
+		_, err := d.Conversation(bob.id()).MarkRead(s.ctx)
+		return err
+	}},
+	{"hide", func(s *stage, d, bob *device, n uint64) error { return hiddenMark.on(d, bob.id(), n%2 == 0) }},
 	{"friend writes", func(s *stage, _, bob *device, n uint64) error {
 		_, err := bob.Send(s.ctx, s.devices[0].id(), client.Outgoing{Text: fmt.Sprintf("message %d", n%1_000_000)})
 		return err
 	}},
 	{"react", func(s *stage, d, bob *device, n uint64) error {
 		return onSome(d, bob.id(), n, func(m client.Message) error {
-			_, err := d.React(s.ctx, m.Ref(), []string{"👍", "👎"}[n%2], n%3 == 0)
-			return err
+			return react(d, m.Ref(), []string{"👍", "👎"}[n%2], n%3 != 0)
 		})
 	}},
 	{"delete for me", func(s *stage, d, bob *device, n uint64) error {
-		return onSome(d, bob.id(), n, func(m client.Message) error { _, err := d.Delete(s.ctx, m.Ref(), false); return err })
+		return onSome(d, bob.id(), n, func(m client.Message) error { _, err := d.Message(m.Ref()).Delete(s.ctx); return err })
 	}},
 	{"go offline", func(s *stage, d, _ *device, _ uint64) error {
 		if d.cancel == nil {

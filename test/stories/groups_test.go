@@ -13,7 +13,7 @@ import (
 // sees waits until a group looks as f says.
 func (d *device) sees(t *testing.T, id ident.GroupID, what string, f func(client.Group) bool) {
 	t.Helper()
-	if g, err := d.WaitGroup(patient(t), id, f); err != nil {
+	if g, err := d.Group(id).Wait(patient(t), f); err != nil {
 		t.Fatalf("%s waits until %s: %v; has %+v", d.cfg.Label, what, err, g)
 	}
 }
@@ -37,9 +37,9 @@ func TestLifeOfAClosedGroup(t *testing.T) {
 		name := "band"
 		g, err := alice.CreateGroup(patient(t), client.GroupInfo{Name: &name}, client.GroupShared)
 		must(t, "create group", err)
-		must(t, "add", alice.GroupAdd(patient(t), g.ID, 0, bob.id(), carol.id()))
+		must(t, "add", alice.Group(g.ID).Add(patient(t), 0, bob.id(), carol.id()))
 		carol.sees(t, g.ID, "she is invited by a stranger", is(client.GroupInvited))
-		must(t, "accept", carol.GroupAccept(patient(t), g.ID))
+		must(t, "accept", carol.Group(g.ID).Accept(patient(t)))
 		for _, d := range []*device{alice, bob, carol} {
 			d.sees(t, g.ID, "all three are members", joined(3))
 		}
@@ -54,7 +54,7 @@ func TestLifeOfAClosedGroup(t *testing.T) {
 			}
 		}
 
-		must(t, "remove", alice.GroupRemove(patient(t), g.ID, false, carol.id()))
+		must(t, "remove", alice.Group(g.ID).Remove(patient(t), carol.id()))
 		carol.sees(t, g.ID, "she is out", is(client.GroupRemoved))
 		bob.sees(t, g.ID, "two are left", joined(2))
 		bob.writes(t, g.ID, "among ourselves")

@@ -9,6 +9,19 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
+// State is how far a message of ours has come. The numbers are on disk.
+type State uint8
+
+// The states of messages.
+const (
+	StateReceived  State = 0 // a message of somebody else
+	StateQueued    State = 1
+	StateStored    State = 2
+	StateDelivered State = 3
+	StateRead      State = 4
+	StateFailed    State = 5
+)
+
 // Message is one row of the messages. Times are Unix milliseconds, 0: not yet.
 type Message struct {
 	Seq          int64
@@ -26,7 +39,7 @@ type Message struct {
 	Deleted      bool
 	ReplyTo      *ident.MessageID
 	HandedOut    bool
-	State        uint8
+	State        State
 	Cause        string
 	StoredAt     int64
 	DeliveredAt  int64
@@ -54,7 +67,7 @@ func scanMessage(s *sqlite3.Stmt) (m Message) {
 	if b := s.ColumnRawBlob(13); len(b) == 16 {
 		m.ReplyTo = (*ident.MessageID)(append([]byte(nil), b...))
 	}
-	m.HandedOut, m.State, m.Cause = s.ColumnBool(14), uint8(s.ColumnInt(15)), s.ColumnText(16)
+	m.HandedOut, m.State, m.Cause = s.ColumnBool(14), State(s.ColumnInt(15)), s.ColumnText(16)
 	m.StoredAt, m.DeliveredAt, m.ReadAt = s.ColumnInt64(17), s.ColumnInt64(18), s.ColumnInt64(19)
 	if b := s.ColumnRawBlob(20); len(b) == 96 {
 		for i := range m.Path {
@@ -258,13 +271,30 @@ func (tx *Tx) Conversations(readUpTo func(conversation string) uint64) (out []Co
 			return true
 		})
 	for i := range out {
-		tx.Query("SELECT count(*), coalesce(sum(mentioned), 0) FROM messages WHERE conversation = ? AND mine = 0 AND mailbox_seq > ? AND deleted = 0 AND notice = 0", []any{out[i].ID, readUpTo(out[i].ID)},
-			func(s *sqlite3.Stmt) bool {
-				out[i].Unread, out[i].Mentions = s.ColumnInt(0), s.ColumnInt(1)
-				return false
-			})
+		tx.countUnread(&out[i], readUpTo(out[i].ID))
 	}
 	return out
+}
+
+// Conversation is the row of one conversation; false: it has no messages.
+func (tx *Tx) Conversation(id string, readUpTo uint64) (out ConversationRow, ok bool) {
+	tx.Query("SELECT "+messageColumns+" FROM messages WHERE seq = (SELECT max(seq) FROM messages WHERE conversation = ?)", []any{id},
+		func(s *sqlite3.Stmt) bool {
+			out, ok = ConversationRow{ID: id, Last: scanMessage(s)}, true
+			return false
+		})
+	if ok {
+		tx.countUnread(&out, readUpTo)
+	}
+	return out, ok
+}
+
+func (tx *Tx) countUnread(r *ConversationRow, readUpTo uint64) {
+	tx.Query("SELECT count(*), coalesce(sum(mentioned), 0) FROM messages WHERE conversation = ? AND mine = 0 AND mailbox_seq > ? AND deleted = 0 AND notice = 0",
+		[]any{r.ID, readUpTo}, func(s *sqlite3.Stmt) bool {
+			r.Unread, r.Mentions = s.ColumnInt(0), s.ColumnInt(1)
+			return false
+		})
 }
 
 // Search returns the newest messages whose text matches an FTS5 query.

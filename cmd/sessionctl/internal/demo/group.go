@@ -47,16 +47,16 @@ func (s *story) makeGroup() (id ident.GroupID, err error) {
 	if err != nil {
 		return id, fmt.Errorf("create group: %w", err)
 	}
-	if err := s.phone.GroupAdd(s.ctx, g.ID, 0, s.bob.Account().ID); err != nil {
+	if err := s.phone.Group(g.ID).Add(s.ctx, 0, s.bob.Account().ID); err != nil {
 		return id, fmt.Errorf("add Bob: %w", err)
 	}
 	asked := func(g client.Group) bool {
 		return g.Status == client.GroupInvited ||
 			g.Status == client.GroupJoined
 	}
-	at, err := s.bob.WaitGroup(s.ctx, g.ID, asked)
+	at, err := s.bob.Group(g.ID).Wait(s.ctx, asked)
 	if err == nil && at.Status == client.GroupInvited {
-		err = s.bob.GroupAccept(s.ctx, g.ID)
+		err = s.bob.Group(g.ID).Accept(s.ctx)
 	}
 	if err != nil {
 		return id, fmt.Errorf("invitation of Bob: %w", err)
@@ -73,7 +73,7 @@ func (s *story) makeGroup() (id ident.GroupID, err error) {
 // or a later one.
 func (s *story) inGroup(id ident.GroupID, n int, generation uint32, people ...*testuser.User) error {
 	for _, p := range people {
-		g, err := p.WaitGroup(s.ctx, id, func(g client.Group) bool {
+		g, err := p.Group(id).Wait(s.ctx, func(g client.Group) bool {
 			return g.Status == client.GroupJoined && view.MembersInside(g.Members) == n && g.Generation >= generation
 		})
 		if err != nil {
@@ -88,7 +88,7 @@ func (s *story) inGroup(id ident.GroupID, n int, generation uint32, people ...*t
 // comeByLink makes Carol's account and has her follow a link of Alice's, which lets her in without Alice's
 // devices.
 func (s *story) comeByLink(id ident.GroupID) (client.GroupLink, error) {
-	l, err := s.phone.GroupLink(s.ctx, id, time.Now().Add(time.Hour), 5, 0)
+	l, err := s.phone.Group(id).CreateLink(s.ctx, time.Now().Add(time.Hour), 5, 0)
 	if err != nil {
 		return l, fmt.Errorf("make link: %w", err)
 	}
@@ -96,7 +96,7 @@ func (s *story) comeByLink(id ident.GroupID) (client.GroupLink, error) {
 		return l, fmt.Errorf("make account of Carol: %w", err)
 	}
 	t := time.Now()
-	g, err := s.carol.GroupJoinLink(s.ctx, l.Link)
+	g, err := s.carol.JoinGroup(s.ctx, l.Link)
 	if err != nil {
 		return l, fmt.Errorf("follow the link as Carol: %w", err)
 	}
@@ -133,15 +133,15 @@ func (s *story) shutOut(id ident.GroupID, l client.GroupLink) (secret ident.Mess
 	s.leave(s.bob)
 	s.bob = nil
 	// Who has an open link reads by it, and every member has it.
-	if err := s.phone.GroupRevokeLink(s.ctx, id, l.Serial); err != nil {
+	if err := s.phone.Group(id).RevokeLink(s.ctx, l.Serial); err != nil {
 		return secret, fmt.Errorf("close link: %w", err)
 	}
-	g, err := s.phone.Group(s.ctx, id)
+	g, err := s.phone.Group(id).Get(s.ctx)
 	if err != nil {
 		return secret, err
 	}
 	t := time.Now()
-	if err := s.phone.GroupRemove(s.ctx, id, false, bob); err != nil {
+	if err := s.phone.Group(id).Remove(s.ctx, bob); err != nil {
 		return secret, fmt.Errorf("remove Bob: %w", err)
 	}
 	if err := s.inGroup(id, 2, g.Generation+1, s.phone, s.laptop, s.tablet, s.carol); err != nil {
@@ -168,14 +168,14 @@ func (s *story) tryFetch(id ident.GroupID, link string, heard, secret ident.Mess
 	if err := s.bob.SyncToHeads(s.ctx); err != nil {
 		return fmt.Errorf("fetch what Bob can: %w", err)
 	}
-	g, err := s.bob.WaitGroup(s.ctx, id, func(g client.Group) bool { return g.Status != client.GroupJoined })
+	g, err := s.bob.Group(id).Wait(s.ctx, func(g client.Group) bool { return g.Status != client.GroupJoined })
 	if err != nil {
 		return fmt.Errorf("wait until Bob's device learns that he was removed: %w", err)
 	}
 	if g.Status != client.GroupRemoved {
 		return fmt.Errorf("in the group Bob's device is %q, want removed", g.Status)
 	}
-	if _, err := s.bob.GroupJoinLink(s.ctx, link); !errors.Is(err, fault.Denied) &&
+	if _, err := s.bob.JoinGroup(s.ctx, link); !errors.Is(err, fault.Denied) &&
 		!errors.Is(err, fault.NotFound) {
 		return fmt.Errorf("follow the closed link as Bob: got %v, want it to be refused", err)
 	}

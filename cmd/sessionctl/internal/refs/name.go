@@ -39,7 +39,7 @@ func Called(ctx context.Context, c *client.Client, id ident.AccountID) string {
 	if acc := c.Account(); acc.ID == id && acc.Name != "" {
 		return acc.Name
 	}
-	if p, err := c.Contact(ctx, id); err == nil {
+	if p, err := c.Contact(id).Get(ctx); err == nil {
 		return ContactName(p)
 	}
 	return ShortAccount(id)

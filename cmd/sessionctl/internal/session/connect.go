@@ -162,7 +162,7 @@ func (s *Session) seeToGroups(ctx context.Context, c *client.Client) {
 			_ = c.Flush(ctx) // the request to join leaves
 		}
 		if !settled(g) {
-			_, _ = c.WaitGroup(ctx, g.ID, settled)
+			_, _ = c.Group(g.ID).Wait(ctx, settled)
 		}
 	}
 }

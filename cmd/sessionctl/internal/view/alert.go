@@ -31,7 +31,7 @@ type groupTold struct {
 // groupWarning says what of a group waits for this user's word: an invitation, somebody who can come back
 // only with an admin's approval.
 func (a *Alerts) groupWarning(ctx context.Context, c *client.Client, id ident.GroupID) string {
-	g, err := c.Group(ctx, id)
+	g, err := c.Group(id).Get(ctx)
 	if err != nil {
 		return ""
 	}

@@ -43,7 +43,7 @@ func (p *Places) Of(ctx context.Context, c *client.Client, id ident.GroupID) Pla
 		return at
 	}
 	at := Place{Group: "#" + id.Short()}
-	if g, err := c.Group(ctx, id); err == nil {
+	if g, err := c.Group(id).Get(ctx); err == nil {
 		at = Place{Group: refs.GroupLabel(g), People: refs.PeopleOf(ctx, c, g)}
 	}
 	if p.known == nil {
