@@ -30,10 +30,10 @@ func patient(t testing.TB) context.Context {
 var one struct {
 	sync.Mutex
 	*swarmtest.Cluster
-	err error
 }
 
 func TestMain(m *testing.M) {
+	swarmtest.SideBySide(4)
 	code := m.Run()
 	if one.Cluster != nil {
 		if err := one.Close(); err != nil {
@@ -44,8 +44,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// parallel holds the tests that run side by side.
+var parallel sync.Map
+
+// shared returns the cluster of the tests that make accounts of their own and break nothing. They run side by side from
+// the first call on, since most of their time they wait. It is not for use in a synctest bubble.
 func shared(t testing.TB) *swarmtest.Cluster {
 	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		if _, already := parallel.LoadOrStore(t, true); !already {
+			t.Parallel()
+		}
+	}
 	one.Lock()
 	defer one.Unlock()
 	if one.Cluster == nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"time"
 
 	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
@@ -16,9 +15,6 @@ import (
 
 // The sync documents (contacts, profile, settings) live in c.docs, which is only touched inside a transaction of the
 // store: the store's lock serialises it, and saveDocuments writes what changed in the same transaction.
-
-// coalesce is how long changes after a delta wait for each other: the first leaves at once.
-const coalesce = 300 * time.Millisecond
 
 // setName names the account. Only inside a transaction.
 func (c *Client) setName(tx *store.Tx, name string, now int64) error {
@@ -63,7 +59,7 @@ func (c *Client) pushDocuments(ctx context.Context) (pushed bool, err error) {
 	})
 	c.out.Gone.Fire()
 	if err == nil {
-		c.core.Sleep(ctx, coalesce)
+		c.core.Sleep(ctx, c.core.Pace.Coalesce)
 	}
 	return true, err
 }

@@ -272,8 +272,9 @@ func TestDeviceThatWasAwayMissesNothing(t *testing.T) {
 
 // TestBurstOfChangesMakesFewDeltas: the first leaves at once, the others go together.
 func TestBurstOfChangesMakesFewDeltas(t *testing.T) {
-	cluster := shared(t)
-	alice1, _ := create(t, cluster, "Alice")
+	cfg := config(t, shared(t), "Alice-1")
+	cfg.Gather(300 * time.Millisecond)
+	alice1, _ := createWith(t, cfg, "Alice")
 	ctx := patient(t)
 	must(t, alice1.Push(ctx))
 	before := alice1.CountDeltas()

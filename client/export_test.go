@@ -34,6 +34,7 @@ func (cfg *Config) Hurry() {
 	p.CopyMin, p.CopyMax = time.Millisecond, 5*time.Millisecond
 	p.ReceiptMin, p.ReceiptMax = time.Millisecond, 5*time.Millisecond
 	p.GroupAsk, p.GroupAnswer, p.GroupAlone, p.GroupPatience = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, 2*time.Second
+	p.Coalesce = 10 * time.Millisecond
 	p.Turn, p.Race = 200*time.Millisecond, 20*time.Millisecond
 	p.Rest, p.Shut = 50*time.Millisecond, 2*time.Second
 	cfg.pace = &p
@@ -50,6 +51,9 @@ func (cfg *Config) Impatient() { cfg.pace.Unreachable = 100 * time.Millisecond }
 
 // LongestLog bounds the logs of groups that cfg's clients read, in bytes.
 func (cfg *Config) LongestLog(n int) { cfg.pace.GroupLog = n }
+
+// Gather makes changes of cfg's clients' documents wait for each other so long.
+func (cfg *Config) Gather(d time.Duration) { cfg.pace.Coalesce = d }
 
 // SnapshotEvery makes cfg's clients write a snapshot when there are n deltas.
 func (cfg *Config) SnapshotEvery(n int) { cfg.pace.SnapshotDeltas = n }

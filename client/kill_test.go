@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -303,33 +304,49 @@ func TestDeathAtEveryWriteOfTheStoreLosesNothing(t *testing.T) {
 	if testing.Short() {
 		stride = 17
 	}
-	for n := 0; ; n += stride {
-		alive := false
-		t.Run(fmt.Sprint("write ", n), func(t *testing.T) {
-			dir, s := copyDir(t, st.dir), st.swarm()
-			disk := watch(dir, n)
-			defer unwatch(dir)
-			acknowledged := map[string]bool{}
-			if c, err := st.open(dir, s); err == nil {
-				c.SetSecretsHook(func(string) error { return disk.write() })
-				live(c, disk.died, func(ctx context.Context) { st.work(ctx, c, func(what string) { acknowledged[what] = true }) })
-				c.Close() // writes nothing any more
-			}
-			select {
-			case <-disk.died:
-			default:
-				alive = true
-			}
-			unwatch(dir)
-			for _, w := range st.check(t, dir, s, acknowledged) {
-				t.Error(w)
+	// A process waits more than it works, so several of them live and die at a time.
+	const batch = 16
+	for n := 0; ; n += batch * stride {
+		var alive atomic.Bool
+		t.Run(fmt.Sprint("from write ", n), func(t *testing.T) {
+			for i := range batch {
+				at := n + i*stride
+				t.Run(fmt.Sprint("write ", at), func(t *testing.T) {
+					t.Parallel()
+					if st.dieAt(t, at) {
+						alive.Store(true)
+					}
+				})
 			}
 		})
-		if alive || t.Failed() {
-			t.Logf("%d writes", n)
+		if alive.Load() || t.Failed() {
+			t.Logf("fewer than %d writes", n+batch*stride)
 			return
 		}
 	}
+}
+
+// dieAt lets a process die at its write n and looks at what is left. It reports whether there were fewer writes.
+func (st *stage) dieAt(t *testing.T, n int) (alive bool) {
+	dir, s := copyDir(t, st.dir), st.swarm()
+	disk := watch(dir, n)
+	defer unwatch(dir)
+	acknowledged := map[string]bool{}
+	if c, err := st.open(dir, s); err == nil {
+		c.SetSecretsHook(func(string) error { return disk.write() })
+		live(c, disk.died, func(ctx context.Context) { st.work(ctx, c, func(what string) { acknowledged[what] = true }) })
+		c.Close() // writes nothing any more
+	}
+	select {
+	case <-disk.died:
+	default:
+		alive = true
+	}
+	unwatch(dir)
+	for _, w := range st.check(t, dir, s, acknowledged) {
+		t.Error(w)
+	}
+	return alive
 }
 
 // TestLossesAndDoublesAreNoticed is the control: a disk that forgot what was acknowledged, and a message sealed twice.

@@ -42,13 +42,27 @@ package swarmtest
 import (
 	"bytes"
 	"context"
+	"flag"
 	"log/slog"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/starling-swarm/starling/internal/node"
 )
+
+// SideBySide lets a package run n parallel tests for each processor, unless -parallel says how many run at a time: tests
+// on a cluster wait most of their time. TestMain calls it before it runs the tests.
+func SideBySide(n int) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		_ = flag.Set("test.parallel", strconv.Itoa(n*runtime.GOMAXPROCS(0))) // fails for no number
+	}
+}
 
 // patience bounds every wait of this package. It is long because machines stall, not because clusters do.
 const patience = time.Minute

@@ -33,6 +33,7 @@ type Pace struct {
 	GroupLog               int                                     // the most bytes of a group's log that are read at once
 	Followed               int                                     // groups that are followed at once
 	Quiet                  time.Duration                           // how long a group stays silent before it makes room for another
+	Coalesce               time.Duration                           // how long changes of documents after a delta wait for each other: the first leaves at once
 	SnapshotDeltas         int
 	SnapshotBytes          int
 }
@@ -43,7 +44,7 @@ var UsualPace = Pace{
 	Unreachable: 4 * time.Second,
 	Turn:        5 * time.Second, Race: 250 * time.Millisecond, Rest: time.Minute, Shut: 30 * time.Second,
 	GroupAsk: 5 * time.Second, GroupAnswer: 5 * time.Second, GroupAlone: time.Minute, GroupPatience: 10 * time.Minute, GroupLog: 256 << 20,
-	Followed: 32, Quiet: 30 * time.Second,
+	Followed: 32, Quiet: 30 * time.Second, Coalesce: 300 * time.Millisecond,
 	SnapshotDeltas: 64, SnapshotBytes: 256 << 10,
 }
 
