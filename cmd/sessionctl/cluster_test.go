@@ -52,9 +52,11 @@ func startShared() {
 	shared.err = err
 }
 
-// testCluster returns the path of the shared cluster's file.
+// testCluster returns the path of the shared cluster's file. Tests on it make accounts of their own and run side by side,
+// since most of their time they wait. A test calls it once, first of all.
 func testCluster(t *testing.T) string {
 	t.Helper()
+	t.Parallel()
 	shared.once.Do(startShared)
 	if shared.err != nil {
 		t.Fatalf("start cluster: %v", shared.err)
@@ -290,6 +292,7 @@ func TestSendWithoutClusterQueuesAndLeavesLater(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a cluster of its own; run without -short")
 	}
+	t.Parallel()
 	const id = "00112233445566778899aabbccddeeff"
 	c, err := node.StartEmbedded(t.Context(),
 		node.EmbeddedConfig{Name: "dark", Nodes: 3, Dir: t.TempDir(), NoOps: true})
@@ -368,6 +371,7 @@ func TestDemoLosesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a cluster of its own; run without -short")
 	}
+	t.Parallel()
 	var out, errs bytes.Buffer
 	if code := run(t.Context(), []string{"--json", "--home", t.TempDir(), "demo"}, strings.NewReader(""), &out,
 		&errs); code != 0 {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/starling-swarm/starling/internal/swarmtest"
 )
 
 func TestMain(m *testing.M) {
@@ -18,6 +20,7 @@ type tests struct{ *testing.M }
 
 func (t tests) Run() int {
 	defer stopShared()
+	swarmtest.SideBySide(4)
 	return t.M.Run()
 }
 
