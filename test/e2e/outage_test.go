@@ -11,6 +11,7 @@ func TestSendOutlastsAnOutageInProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts five processes; run without -short")
 	}
+	t.Parallel()
 	s := new(procs)
 	s.Start(t)
 	home := t.TempDir()

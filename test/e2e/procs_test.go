@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -125,11 +126,16 @@ func (p *procs) Heal(t *testing.T, i int) {
 	p.ready(t, i)
 }
 
-// freePorts finds n ports in a row that nobody listens on.
+// nextPort keeps the ranges of tests that run side by side apart.
+var nextPort atomic.Int32
+
+func init() { nextPort.Store(rand.Int32N(10_000)) }
+
+// freePorts finds n ports in a row that nobody listens on, and that no other test gets.
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
 	for range 100 {
-		base := 20_000 + rand.IntN(10_000)
+		base := 20_000 + int(nextPort.Add(int32(n)))%10_000
 		if allFree(base, n) {
 			return base
 		}

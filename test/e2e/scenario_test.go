@@ -7,12 +7,18 @@ import (
 	"testing"
 )
 
-func TestDevicesStayInStepInOneProcess(t *testing.T) { devicesStayInStep(t, new(embedded)) }
+// The tests of this package have clusters of their own. They run side by side, since all of them wait a lot.
+
+func TestDevicesStayInStepInOneProcess(t *testing.T) {
+	t.Parallel()
+	devicesStayInStep(t, new(embedded))
+}
 
 func TestDevicesStayInStepInProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts five processes; run without -short")
 	}
+	t.Parallel()
 	devicesStayInStep(t, new(procs))
 }
 

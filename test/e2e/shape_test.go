@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/starling-swarm/starling/internal/swarmtest"
 )
 
 // nodes is the size of every cluster here.
@@ -45,6 +47,7 @@ var binaries struct {
 }
 
 func TestMain(m *testing.M) {
+	swarmtest.SideBySide(2)
 	code := m.Run()
 	if binaries.dir != "" {
 		_ = os.RemoveAll(binaries.dir)
