@@ -54,8 +54,12 @@ import (
 )
 
 // SideBySide lets a package run n parallel tests for each processor, unless -parallel says how many run at a time: tests
-// on a cluster wait most of their time. TestMain calls it before it runs the tests.
+// on a cluster wait most of their time. Under the race detector they do not, and it is one for each: what takes so long
+// that it is given up and tried again costs more than it saves. TestMain calls it before it runs the tests.
 func SideBySide(n int) {
+	if slowed {
+		n = 1
+	}
 	flag.Parse()
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
