@@ -146,7 +146,7 @@ func makeClient(cfg Config, p *core.Profile, id ident.AccountID, keys *core.Keyr
 		return nil, err
 	}
 	k, err := core.New(core.Config{Profile: p, Cluster: cluster, Account: id, Keys: keys, Label: deviceLabel(cfg.Label), Logger: cfg.Logger,
-		Pace: cfg.pace, Patience: cfg.Patience, Clock: cfg.Clock, Wall: cfg.wall, Dial: cfg.network})
+		Pace: cfg.pace, Patience: cfg.Patience, Clock: cfg.Clock, Wall: cfg.wall, Dial: cfg.Dial, Network: cfg.network})
 	if err != nil {
 		return nil, err
 	}

@@ -144,8 +144,8 @@ func TestModeratorsDeleteAndPin(t *testing.T) {
 	good := carol.send(t, id, "rules: be kind")
 	bob.message(t, "rules: be kind")
 	ref = client.Ref{Author: carol.id(), ID: good.ID}
-	if _, err := bob.Message(ref).Pin(ctx); !errors.Is(err, fault.NotFound) {
-		t.Errorf("pin in another conversation: got %v, want not found", err)
+	if _, err := bob.Message(client.Ref{Author: carol.id()}).Pin(ctx); !errors.Is(err, fault.NotFound) {
+		t.Errorf("pin a message that is not there: got %v, want not found", err)
 	}
 	_, err = bob.Message(ref).Pin(ctx)
 	must(t, err)

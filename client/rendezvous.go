@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"math"
 	"time"
 
 	"github.com/starling-swarm/starling/client/internal/core"
+	"github.com/starling-swarm/starling/client/internal/onetime"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
@@ -170,16 +170,15 @@ var errAnswered = errors.New("answered")
 
 // awaitAnswer puts the offer where the invitation leads and waits for who answers it.
 func (c *Client) awaitAnswer(ctx context.Context, j *account.Joiner, o JoinOptions) (answer *account.Answer, err error) {
-	r := j.Invite().Rendezvous()
+	box := boxOf(j.Invite())
 	shown := false
 	for delay := time.Duration(0); ; {
-		if err = c.openRendezvous(ctx, r, j); err == nil {
+		if err = c.putOffer(ctx, box, j); err == nil {
 			if !shown {
 				o.OnInvite(j.Invite().String(), j.Device())
 			}
 			shown = true
-			sub := envelope.Subscribe{Mailbox: r.Mailbox, Authority: r.Authority.Public(), Namespaces: []envelope.Namespace{envelope.Blobs}}
-			err = c.core.Net.Subscribe(ctx, r.Mailbox, sub.Encode, core.SignWith(r.Authority), func(e envelope.Envelope) error {
+			err = box.Subscribe(ctx, c.core, 0, func(e envelope.Envelope) error {
 				if e.Key != account.AnswerKey {
 					return nil
 				}
@@ -204,24 +203,22 @@ func (c *Client) awaitAnswer(ctx context.Context, j *account.Joiner, o JoinOptio
 	}
 }
 
-// openRendezvous makes the one-time mailbox and stores the offer. Doing so again changes nothing but the time it has.
-func (c *Client) openRendezvous(ctx context.Context, r account.Rendezvous, j *account.Joiner) error {
-	put := envelope.Store{Namespace: envelope.Days, TTL: rendezvousTTL, Body: []byte{0}}
-	c.core.Admit(r.Mailbox, &put)
-	genesis := &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
-		put, envelope.SetAuthority{Change: envelope.Genesis, Key: r.Authority.Public()},
-	}}
-	if _, _, err := c.core.Request(ctx, core.PurposeSend, genesis, r.Key); err != nil {
+// boxOf is the one-time mailbox of an invitation: the new device reaches it by its own circuits, so does who answers.
+func boxOf(i account.Invite) onetime.Box {
+	r := i.Rendezvous()
+	return onetime.Box{Mailbox: r.Mailbox, Key: r.Key, Authority: r.Authority, Purpose: core.PurposeFetch, TTL: rendezvousTTL}
+}
+
+// putOffer makes the one-time mailbox and stores the offer. Doing so again changes nothing but the time it has.
+func (c *Client) putOffer(ctx context.Context, box onetime.Box, j *account.Joiner) error {
+	if err := box.Open(ctx, c.core); err != nil {
 		return err
 	}
 	blob, err := j.SealOffer(rand.Reader)
 	if err != nil {
 		return err
 	}
-	_, _, err = c.core.Request(ctx, core.PurposeSend, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
-		envelope.Store{Namespace: envelope.Blobs, Key: account.OfferKey, TTL: rendezvousTTL, Body: blob},
-	}}, r.Authority)
-	return err
+	return box.Put(ctx, c.core, account.OfferKey, blob)
 }
 
 // joinLog reads the account's certificates up to the one that the answer names.
@@ -260,11 +257,8 @@ func (c *Client) settleJoined(ctx context.Context) error {
 	}
 	if b, err := c.core.Profile.Joiner().Load(); err == nil {
 		if j, err := account.UnmarshalJoiner(b); err == nil {
-			r := j.Invite().Rendezvous()
-			all := envelope.DeleteBefore{Before: math.MaxInt64}
 			// It expires by itself within the hour: not worth failing for.
-			_, _, err := c.core.Request(ctx, core.PurposeSend, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{all}}, r.Authority)
-			c.core.Log.Debug("rendezvous closed", "error", err)
+			c.core.Log.Debug("rendezvous closed", "error", boxOf(j.Invite()).Empty(ctx, c.core))
 		}
 	}
 	return nil
@@ -288,8 +282,7 @@ func (c *Client) LinkDevice(ctx context.Context, invite string) (Device, error) 
 	if err := c.SyncToHeads(ctx); err != nil {
 		return Device{}, err
 	}
-	r := i.Rendezvous()
-	offer, err := c.readOffer(ctx, i, r)
+	offer, err := c.readOffer(ctx, i)
 	if err != nil {
 		return Device{}, err
 	}
@@ -304,47 +297,32 @@ func (c *Client) LinkDevice(ctx context.Context, invite string) (Device, error) 
 	if err := c.rotate(ctx, account.Rotation{Invite: []*account.Offer{offer}}, in); err != nil {
 		return Device{}, err
 	}
-	if err := c.answer(ctx, i, r, offer); err != nil {
+	if err := c.answer(ctx, i, offer); err != nil {
 		return Device{}, err
 	}
 	return c.deviceNow(offer.Device), nil
 }
 
-// readOffer reads the offer of an invitation. Another replica than the one that took it may lag behind.
-func (c *Client) readOffer(ctx context.Context, i account.Invite, r account.Rendezvous) (*account.Offer, error) {
-	read := func() (*envelope.Envelope, error) {
-		// The delete removes nothing, but as a write it goes through the swarm's leader, which knows the newest.
-		req := &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
-			envelope.DeleteBefore{Namespace: envelope.Blobs, Before: 0},
-			envelope.RetrieveKey{Namespace: envelope.Blobs, Key: account.OfferKey},
-		}}
-		resp, _, err := c.core.Request(ctx, core.PurposeFetch, req, r.Authority)
-		if err != nil || len(resp.Results[1].Envelopes) == 0 {
-			return nil, err
-		}
-		return &resp.Results[1].Envelopes[0], nil
-	}
-	e, err := read()
-	if errors.Is(err, fault.NotFound) || err == nil && e == nil {
+// readOffer reads the offer of an invitation.
+func (c *Client) readOffer(ctx context.Context, i account.Invite) (*account.Offer, error) {
+	blob, err := boxOf(i).Get(ctx, c.core, account.OfferKey)
+	if errors.Is(err, fault.NotFound) {
 		return nil, fault.New(fault.NotFound, "link device", "no device waits with this invitation: it is used, or the new device was never online with it")
 	}
 	if err != nil {
 		return nil, err
 	}
-	return i.OpenOffer(e.Body)
+	return i.OpenOffer(blob)
 }
 
 // answer stores the sealed answer.
-func (c *Client) answer(ctx context.Context, i account.Invite, r account.Rendezvous, o *account.Offer) (err error) {
+func (c *Client) answer(ctx context.Context, i account.Invite, o *account.Offer) (err error) {
 	var blob []byte
 	c.core.Keys.Read(func(s *account.State) { blob, err = i.SealAnswer(rand.Reader, o, s) })
 	if err != nil {
 		return err
 	}
-	none := uint64(0)
-	_, _, err = c.core.Request(ctx, core.PurposeFetch, &envelope.Request{Mailbox: r.Mailbox, Ops: []envelope.Op{
-		envelope.Store{Namespace: envelope.Blobs, Key: account.AnswerKey, TTL: rendezvousTTL, IfHead: &none, Body: blob},
-	}}, r.Authority)
+	err = boxOf(i).PutFirst(ctx, c.core, account.AnswerKey, blob)
 	if errors.Is(err, fault.Stale) {
 		return fault.New(fault.Exists, "link device", "the invitation has been answered already. If the new device does not show up as yours, revoke %s", o.Device)
 	}

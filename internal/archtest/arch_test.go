@@ -73,7 +73,7 @@ var (
 	leaves = []string{"internal/fault", "internal/ident", "internal/envelope", "internal/directory", "internal/private"}
 	pure   = []string{
 		"internal/account", "cluster/internal/statemachine", "cluster/internal/dirstate", "onionrouter/onion",
-		"onionrouter/paths", "devicesync", "groups",
+		"onionrouter/paths", "devicesync", "groups", "client/internal/content",
 	}
 	clocks = []string{"time.Now", "time.Sleep", "time.After", "time.NewTimer", "time.NewTicker", "time.Tick", "time.Since", "time.Until"}
 )

@@ -18,11 +18,7 @@ const (
 
 // sessionctlParts says, for each package below cmd/sessionctl, which of the others it may import. They lie in
 // the order from the bottom up, so that nothing can point in a circle.
-var sessionctlParts = []struct {
-	part string
-	may  []string
-	why  string
-}{
+var sessionctlParts = []part{
 	{"render", nil, "how text looks depends on nothing but the text"},
 	{"junit", nil, "a report is made of documents alone"},
 	{"testuser", nil, "a client in this process has nobody to talk to"},
@@ -36,30 +32,12 @@ var sessionctlParts = []struct {
 }
 
 func TestSessionctlPartsPointDown(t *testing.T) {
-	may := map[string][]string{}
-	why := map[string]string{}
-	for _, r := range sessionctlParts {
-		for _, below := range r.may {
-			if _, known := may[below]; !known {
-				t.Errorf("%s may import %s, which does not lie below it in the list", r.part, below)
-			}
-		}
-		may[r.part], why[r.part] = r.may, r.why
-	}
+	pointDown(t, parts, sessionctlParts, func(p pkg) []string { return slices.Concat(p.Imports, p.TestImports, p.XTestImports) })
 	for _, p := range load(t) {
-		part, ok := strings.CutPrefix(p.rel(), parts+"/")
-		if !ok {
-			continue
-		}
-		if _, known := may[part]; !known {
-			t.Errorf("%s is in no rule: say in this test what it may import, and why", p.rel())
+		if !under(p.rel(), parts) {
 			continue
 		}
 		for _, imp := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
-			if other, ours := strings.CutPrefix(imp, module+"/"+parts+"/"); ours && other != part &&
-				!slices.Contains(may[part], other) {
-				t.Errorf("%s imports %s: %s", p.rel(), other, why[part])
-			}
 			if strings.HasPrefix(imp, "github.com/spf13/") {
 				t.Errorf("%s imports %s: flags and verbs stay in %s, a daemon and a terminal messenger have none",
 					p.rel(), imp, verbs)
@@ -122,22 +100,6 @@ func TestDocumentsLiveInOnePackage(t *testing.T) {
 				}
 				return true
 			})
-		})
-	}
-}
-
-// TestSessionctlFilesStaySmall keeps a noun's verbs readable at one sitting.
-func TestSessionctlFilesStaySmall(t *testing.T) {
-	const most = 400
-	for _, p := range load(t) {
-		if !under(p.rel(), verbs, shapes) {
-			continue
-		}
-		eachFile(t, p, p.GoFiles, func(_ string, f *ast.File, fset *token.FileSet) {
-			if n := fset.File(f.Pos()).LineCount(); n > most {
-				t.Errorf("%s has %d lines, want %d at most: split it by what it is about",
-					fset.Position(f.Pos()).Filename, n, most)
-			}
 		})
 	}
 }

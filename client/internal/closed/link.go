@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/starling-swarm/starling/client/internal/core"
+	"github.com/starling-swarm/starling/client/internal/onetime"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/groups"
-	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
 	"github.com/starling-swarm/starling/internal/private"
@@ -136,39 +136,30 @@ func (c *Groups) storeLink(ctx context.Context, link *groups.Link, in *groups.In
 	if err != nil {
 		return err
 	}
+	box := boxOf(link)
 	left := min(time.UnixMilli(in.NotAfter).Sub(c.core.Net.Now()), groups.LinkLife)
-	ttl := max(uint32(math.Ceil(left.Seconds())), 10)
-	room := envelope.Store{Namespace: envelope.Days, TTL: ttl, Body: []byte{0}}
-	c.core.Admit(link.Mailbox(), &room)
-	authority := seedKey{link.Authority()}
-	_, err = c.linkRequest(ctx, link, seedKey{link.MailboxKey()}, room, envelope.SetAuthority{Change: envelope.Genesis, Key: authority.Public()})
-	if err != nil {
+	box.TTL = max(uint32(math.Ceil(left.Seconds())), 10)
+	if err := box.Open(ctx, c.core); err != nil {
 		return err
 	}
-	_, err = c.linkRequest(ctx, link, authority, envelope.Store{Namespace: envelope.Blobs, TTL: ttl, Body: blob})
-	return err
+	return box.Put(ctx, c.core, onetime.Key{}, blob)
 }
 
-// linkRequest carries operations to the mailbox of a link, on a circuit that the group's mailbox is not reached by.
-func (c *Groups) linkRequest(ctx context.Context, link *groups.Link, key seedKey, ops ...envelope.Op) (*envelope.Response, error) {
-	ctx, stop := context.WithTimeout(ctx, core.LegTimeout)
-	defer stop()
-	resp, _, err := c.core.Request(ctx, core.PurposeFetch, &envelope.Request{Mailbox: link.Mailbox(), Ops: ops}, key)
-	return resp, err
+// boxOf is the mailbox of a link. It is not reached by the circuits that the group's mailbox is reached by.
+func boxOf(link *groups.Link) onetime.Box {
+	return onetime.Box{Mailbox: link.Mailbox(), Key: seedKey{link.MailboxKey()}, Authority: seedKey{link.Authority()}, Purpose: core.PurposeFetch}
 }
 
 // fetchLink reads the invitation that a link leads to.
 func (c *Groups) fetchLink(ctx context.Context, link *groups.Link) (in *groups.Invitation, raw []byte, err error) {
-	// The delete removes nothing, but as a write it goes through the swarm's leader, which knows the newest.
-	resp, err := c.linkRequest(ctx, link, seedKey{link.Authority()},
-		envelope.DeleteBefore{Namespace: envelope.Blobs}, envelope.RetrieveKey{Namespace: envelope.Blobs})
-	if errors.Is(err, fault.NotFound) || err == nil && len(resp.Results[1].Envelopes) == 0 {
+	blob, err := boxOf(link).Get(ctx, c.core, onetime.Key{})
+	if errors.Is(err, fault.NotFound) {
 		return nil, nil, fault.New(fault.NotFound, "join group", "nothing lies at this link: it was closed, is used up or has expired, or is of another cluster. Ask for a new one")
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	return link.Open(resp.Results[1].Envelopes[0].Body)
+	return link.Open(blob)
 }
 
 // RevokeLink closes an invitation. What its text leads to is deleted, at once if the device that made it can. In a public
@@ -232,9 +223,7 @@ func endedLink(tx *store.Tx, g *group) (store.GroupLink, bool) {
 
 // clearLink deletes what lies at a link, and then its seed. What was never stored is not there, nor what has expired.
 func (w *worker) clearLink(ctx context.Context, l store.GroupLink) error {
-	link := groups.NewLink(l.Seed, [16]byte{})
-	_, err := w.c.linkRequest(ctx, link, seedKey{link.Authority()}, envelope.DeleteBefore{Before: math.MaxInt64})
-	if err != nil && !errors.Is(err, fault.NotFound) {
+	if err := boxOf(groups.NewLink(l.Seed, [16]byte{})).Empty(ctx, w.c.core); err != nil {
 		return err
 	}
 	return w.c.core.Commit(func(tx *store.Tx, _ *core.Batch) error {

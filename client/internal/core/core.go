@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,10 +58,11 @@ type Config struct {
 	Label    string          // what other devices call a device that is made
 	Logger   *slog.Logger
 	Pace     *Pace
-	Patience time.Duration    // how long the cluster may be silent; 0: Pace.Unreachable
-	Clock    func() time.Time // this machine's clock
-	Wall     func() time.Time // Clock, but not the network's idea of it
-	Dial     func(NetworkConfig) (Network, error)
+	Patience time.Duration                                            // how long the cluster may be silent; 0: Pace.Unreachable
+	Clock    func() time.Time                                         // this machine's clock
+	Wall     func() time.Time                                         // Clock, but not the network's idea of it
+	Dial     func(ctx context.Context, addr string) (net.Conn, error) // how nodes are reached; nil: TCP
+	Network  func(NetworkConfig) (Network, error)                     // nil: NewCircuits
 }
 
 // Core is what every room of the client stands on.
@@ -102,8 +104,8 @@ func New(cfg Config) (*Core, error) {
 	if c.Pace == nil {
 		c.Pace = &UsualPace
 	}
-	if c.cfg.Dial == nil {
-		c.cfg.Dial = NewCircuits
+	if c.cfg.Network == nil {
+		c.cfg.Network = NewCircuits
 	}
 	c.hooks.kick = func(ident.PeerKey) {}
 	c.hooks.render = func(*store.Tx, []Fact) func() { return func() {} }
@@ -137,7 +139,7 @@ func (c *Core) Resume() (err error) {
 
 // Reconnect replaces the network by a new one, which has not run yet.
 func (c *Core) Reconnect() (err error) {
-	c.Net, err = c.cfg.Dial(NetworkConfig{Cluster: c.Cluster, Dir: c.Profile.Dir, Mailbox: c.Mailbox, Logger: c.Log, Clock: c.cfg.Clock})
+	c.Net, err = c.cfg.Network(NetworkConfig{Cluster: c.Cluster, Dir: c.Profile.Dir, Mailbox: c.Mailbox, Logger: c.Log, Clock: c.cfg.Clock, Dial: c.cfg.Dial})
 	return err
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/starling-swarm/starling/client/internal/conv"
 	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/inbox"
+	"github.com/starling-swarm/starling/client/internal/onetime"
 	"github.com/starling-swarm/starling/client/internal/people"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/devicesync/history"
@@ -45,6 +46,11 @@ func New(c *core.Core, p *people.People, r *conv.Rows, in *inbox.Inbox) *Histori
 	h := &Histories{core: c, people: p, rows: r, sendWoken: make(chan struct{}, 1), receiveWoken: make(chan struct{}, 1)}
 	in.OnCopy(account.CopyHistory, h.takeOffer)
 	return h
+}
+
+// boxOf is the one-time mailbox of a history.
+func boxOf(m *history.Manifest) onetime.Box {
+	return onetime.Box{Mailbox: m.Mailbox(), Key: m.MailboxKey(), Authority: m.Authority(), Purpose: PurposeHistory, TTL: history.TTL}
 }
 
 // Direction says whose histories are meant.

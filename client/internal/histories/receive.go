@@ -86,15 +86,11 @@ func (r *receiving) run(ctx context.Context) error {
 	if r.c.overAge(r.m) {
 		return r.giveUp()
 	}
-	build := func() []byte {
-		sub := envelope.Subscribe{Mailbox: r.m.Mailbox(), Namespaces: []envelope.Namespace{envelope.Blobs}, Cursor: r.h.Cursor}
-		return sub.Encode()
-	}
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	chunks, taken, ended := make(chan envelope.Envelope), make(chan error), make(chan error, 1)
 	go func() {
-		ended <- r.c.core.Net.Subscribe(watch, r.m.Mailbox(), build, core.Unsigned, func(e envelope.Envelope) error {
+		ended <- boxOf(r.m).Subscribe(watch, r.c.core, r.h.Cursor, func(e envelope.Envelope) error {
 			chunks <- e
 			return <-taken
 		})
@@ -156,7 +152,7 @@ func (r *receiving) tell() { r.c.historyMoved(inTransfer(r.m, &r.h)) }
 
 // finish empties the mailbox of a history that is all here.
 func (r *receiving) finish(ctx context.Context) error {
-	if err := r.c.emptyHistory(ctx, r.m); err != nil {
+	if err := boxOf(r.m).Empty(ctx, r.c.core); err != nil {
 		return err
 	}
 	r.h.Stage = store.HistoryDone
@@ -229,7 +225,7 @@ func (r *receiving) deleteStale(ctx context.Context) error {
 	}
 	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
 	defer stop()
-	if _, err := r.c.historyRequest(ctx, r.m, r.m.Authority(), envelope.Delete{Namespace: envelope.Blobs, Hashes: r.stale}); err != nil {
+	if err := boxOf(r.m).Delete(ctx, r.c.core, r.stale); err != nil {
 		r.c.core.Log.Debug("chunks not deleted", "error", err)
 	}
 	r.stale = nil

@@ -3,7 +3,6 @@ package histories
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"slices"
 	"sync"
 
@@ -140,7 +139,7 @@ func (s *sending) run(ctx context.Context) error {
 		return s.drop(ctx)
 	}
 	if s.h.Stage == stagePlanned {
-		if err := s.open(ctx); err != nil {
+		if err := boxOf(s.m).Open(ctx, s.c.core); err != nil {
 			return err
 		}
 		if err := s.offer(ctx); err != nil {
@@ -180,7 +179,7 @@ func (s *sending) pointless() bool {
 // drop gives a history up; what lies in its mailbox goes.
 func (s *sending) drop(ctx context.Context) error {
 	if s.h.Stage >= stageOffered && !s.c.overAge(s.m) {
-		if err := s.c.emptyHistory(ctx, s.m); err != nil {
+		if err := boxOf(s.m).Empty(ctx, s.c.core); err != nil {
 			return err
 		}
 	}
@@ -222,15 +221,6 @@ func (s *sending) unsent() (unsent []int, all int, err error) {
 	return unsent, all, storeFailure(err)
 }
 
-// open makes the one-time mailbox. One that is there already was made by an attempt that died.
-func (s *sending) open(ctx context.Context) error {
-	key := s.m.MailboxKey()
-	put := envelope.Store{Namespace: envelope.Days, TTL: history.TTL, Body: []byte{0}}
-	s.c.core.Admit(s.m.Mailbox(), &put)
-	_, err := s.c.historyRequest(ctx, s.m, key, put, envelope.SetAuthority{Change: envelope.Genesis, Key: s.m.Authority().Public()})
-	return err
-}
-
 // offer tells the new device where its history will lie.
 func (s *sending) offer(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, core.LegTimeout)
@@ -242,23 +232,6 @@ func (s *sending) offer(ctx context.Context) error {
 		s.c.core.Keys.Read(func(st *account.State) { body, err = st.SealCopy(rand.Reader, account.CopyHistory, s.m.Encode(), now) })
 		return &envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: envelope.Sync, TTL: history.TTL, Body: body}}}, err
 	})
-	return err
-}
-
-// historyRequest carries operations to the one-time mailbox.
-func (c *Histories) historyRequest(ctx context.Context, m *history.Manifest, key account.Signer, ops ...envelope.Op) (*envelope.Response, error) {
-	ctx, stop := context.WithTimeout(ctx, core.LegTimeout)
-	defer stop()
-	resp, _, err := c.core.Request(ctx, PurposeHistory, &envelope.Request{Mailbox: m.Mailbox(), Ops: ops}, key)
-	return resp, err
-}
-
-// emptyHistory deletes everything in the one-time mailbox.
-func (c *Histories) emptyHistory(ctx context.Context, m *history.Manifest) error {
-	_, err := c.historyRequest(ctx, m, m.Authority(), envelope.DeleteBefore{Before: 1<<63 - 1})
-	if errors.Is(err, fault.NotFound) {
-		return nil
-	}
 	return err
 }
 
@@ -291,8 +264,7 @@ func (s *sending) chunk(ctx context.Context, n int, last bool) error {
 	if err != nil {
 		return err
 	}
-	put := envelope.Store{Namespace: envelope.Blobs, Key: history.ChunkKey(uint32(n)), TTL: history.TTL, Body: body}
-	if _, err := s.c.historyRequest(ctx, s.m, s.m.Authority(), put); err != nil {
+	if err := boxOf(s.m).Put(ctx, s.c.core, history.ChunkKey(uint32(n)), body); err != nil {
 		return err
 	}
 	// Losing this in a power cut stores the chunk again, which changes nothing.
