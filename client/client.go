@@ -11,25 +11,20 @@
 //	sent, err := c.Send(ctx, peer, client.Outgoing{Text: "hello"})
 //	receipt, err := c.Wait(ctx, sent.ID, client.StateStored)
 //
-// The network is a small interface that this package declares (network.go) and client/internal/circuit implements.
-// Errors are of package fault. What lies on disk: docs/formats.md, section 10.
+// What there is to act on has a handle, made without asking anybody:
 //
-// How the engine is divided: send.go and outbox.go (what leaves), recipients.go (what must be known of somebody to
-// write to them), inbox.go and apply.go (what comes), own.go (the account's certificates, generations and day
-// records), upkeep.go and erasure.go (what time brings), link.go, rendezvous.go, devices.go and revoke.go (devices that
-// join and go), contest.go and verify.go (whether an account is still its owner's), documents.go and snapshot.go (what
-// all devices share), conversations.go, people.go and settings.go (what people change of it), changes.go, timers.go and
-// drafts.go (what messages do to others, in any order), history_send.go and history_receive.go (messages for a device
-// that joins).
+//	c.Conversation(peer).MarkRead(ctx)
+//	c.Message(m.Ref()).React(ctx, "👍")
+//	c.Contact(id).SetNick(ctx, "bob")
+//	c.Group(id).Add(ctx, 0, id)
+//	c.Device(id).Revoke(ctx)
 //
-// Closed groups: group_engine.go (what is held of a group, and its worker), group_follow.go, group_log.go, group_mail.go,
-// group_catchup.go and group_running.go (what a group's mailbox gives, in its order), group_send.go (what leaves),
-// group_messages.go and group_notices.go (what becomes rows of the conversation), group_changes.go, group_commit.go and
-// group_work.go (what this device wants changed, durable until it is in the log), group_admin.go (what others ask the
-// admins for), group_invite.go, group_link.go, group_join.go and group_door.go (coming in), groups.go, group_api.go and group_view.go (what
-// programs see); group_keeper.go (errands), group_devices.go (keys among own devices), group_return.go (an account without
-// keys), group_schedule.go and group_urgent.go (new keys, by the clock and when a device was shut out) and
-// group_credential.go (for whose keys their accounts answer).
+// What happens is told as events, after it is on disk. The examples are a bot, a group and a second device.
+//
+// Errors match ErrNotFound and its like with errors.Is; where a doc says NotFound, it means ErrNotFound. A call whose
+// context has ended returns the context's error; what it wrote before stays.
+//
+// What the package is made of lies below internal: ARCHITECTURE.md has the map, docs/formats.md what lies on disk.
 package client
 
 import (

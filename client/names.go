@@ -15,6 +15,7 @@ type (
 	MessageID = ident.MessageID // 16 bytes; counts for its author only
 	NodeID    = ident.NodeID    // 32 bytes
 	ClusterID = ident.ClusterID // 32 bytes
+	Path      = ident.Path      // guard, middle and exit of a circuit
 
 	// ClusterFile says which cluster a profile belongs to and whom to trust about it.
 	ClusterFile = directory.ClusterFile
