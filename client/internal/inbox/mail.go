@@ -9,9 +9,9 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// ignored are bodies that say nothing in a direct conversation: an answer to a request tells nothing but the profile; drafts and
-// removals come from own devices only, and notices from the logs of groups.
-var ignored = []any{(*bodyv1.Body_RequestResponse)(nil), (*bodyv1.Body_Draft)(nil), (*bodyv1.Body_Removal)(nil), (*bodyv1.Body_Notice)(nil)}
+// ignored are bodies that say nothing in a direct conversation: an answer to a request tells nothing but the profile; drafts come
+// from own devices only, and notices from the logs of groups.
+var ignored = []any{(*bodyv1.Body_RequestResponse)(nil), (*bodyv1.Body_Draft)(nil), (*bodyv1.Body_Notice)(nil)}
 
 // ignore takes in a body that says nothing.
 func ignore(tx *store.Tx, _ *core.Batch, _ *Mail) error { return tx.Err() }
