@@ -1,13 +1,16 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/onetime"
+	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
@@ -283,6 +286,9 @@ func (c *Client) LinkDevice(ctx context.Context, invite string) (Device, error) 
 		return Device{}, err
 	}
 	offer, err := c.readOffer(ctx, i)
+	if d, ok := c.answered(i); ok && errors.Is(err, fault.NotFound) {
+		return c.deviceNow(d), nil // and the new device has emptied the mailbox since
+	}
 	if err != nil {
 		return Device{}, err
 	}
@@ -315,10 +321,10 @@ func (c *Client) readOffer(ctx context.Context, i account.Invite) (*account.Offe
 	return i.OpenOffer(blob)
 }
 
-// answer stores the sealed answer.
-func (c *Client) answer(ctx context.Context, i account.Invite, o *account.Offer) (err error) {
-	var blob []byte
-	c.core.Keys.Read(func(s *account.State) { blob, err = i.SealAnswer(rand.Reader, o, s) })
+// answer stores the sealed answer. It is on disk before: a device that dies after the answer is stored, and before it knows,
+// stores the same bytes again, which changes nothing.
+func (c *Client) answer(ctx context.Context, i account.Invite, o *account.Offer) error {
+	blob, err := c.sealAnswer(i, o)
 	if err != nil {
 		return err
 	}
@@ -326,7 +332,44 @@ func (c *Client) answer(ctx context.Context, i account.Invite, o *account.Offer)
 	if errors.Is(err, fault.Stale) {
 		return fault.New(fault.Exists, "link device", "the invitation has been answered already. If the new device does not show up as yours, revoke %s", o.Device)
 	}
+	if errors.Is(err, fault.NotFound) {
+		return nil // the new device has emptied the mailbox: it has the answer
+	}
 	return err
+}
+
+// answerKey is where the newest answer to an invitation is kept: the mailbox, the device, the sealed bytes.
+const answerKey = "link_answer"
+
+// sealAnswer seals the answer to an invitation, once.
+func (c *Client) sealAnswer(i account.Invite, o *account.Offer) (blob []byte, err error) {
+	mailbox := i.Rendezvous().Mailbox
+	err = c.core.Update(func(tx *store.Tx, _ *core.Batch) (err error) {
+		if kept, ok := bytes.CutPrefix(tx.Meta(answerKey), append(mailbox[:], o.Device[:]...)); ok {
+			blob = kept
+			return nil
+		}
+		c.core.Keys.Read(func(s *account.State) { blob, err = i.SealAnswer(rand.Reader, o, s) })
+		if err != nil {
+			return err
+		}
+		tx.SetMeta(answerKey, slices.Concat(mailbox[:], o.Device[:], blob))
+		return tx.Err()
+	})
+	return blob, err
+}
+
+// answered returns the device that this one has let in by an invitation before.
+func (c *Client) answered(i account.Invite) (d ident.DeviceID, ok bool) {
+	mailbox := i.Rendezvous().Mailbox
+	c.core.View(func(tx *store.Tx) error {
+		var rest []byte
+		if rest, ok = bytes.CutPrefix(tx.Meta(answerKey), mailbox[:]); ok && len(rest) >= len(d) {
+			copy(d[:], rest)
+		}
+		return nil
+	})
+	return d, ok
 }
 
 // deviceNow is a device of the account as this one knows it now.

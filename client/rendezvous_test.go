@@ -392,3 +392,33 @@ func (n lastWord) Do(ctx context.Context, purpose string, mailbox ident.MailboxI
 	}
 	return n.Network.Do(ctx, purpose, mailbox, request, sign)
 }
+
+// TestDeathAfterTheAnswerGoesOn loses the acknowledgement of the answer to an invitation: reading the invitation again goes on where
+// it was.
+func TestDeathAfterTheAnswerGoesOn(t *testing.T) {
+	cluster := shared(t)
+	net := &tapped{}
+	alice := createTapped(t, cluster, "Alice", net)
+	text, joined := invite(t, config(t, cluster, "alice-2"))
+	lost := false
+	net.tap(func(_ string, r *envelope.Request, _ *envelope.Response) error {
+		if put, ok := r.Ops[0].(envelope.Store); ok && put.Namespace == envelope.Blobs && put.IfHead != nil && !lost {
+			lost = true
+			return errLost
+		}
+		return nil
+	})
+	if _, err := alice.LinkDevice(patient(t), text); !errors.Is(err, fault.Unavailable) {
+		t.Fatalf("first time: got %v, want that the answer was lost", err)
+	}
+	alice = alice.reopen(t)
+	d, err := alice.LinkDevice(patient(t), text)
+	if err != nil || d.Label != "alice-2" {
+		t.Errorf("second time: got %+v, %v, want the device", d, err)
+	}
+	c := <-joined
+	if c.Account().ID != alice.id() {
+		t.Errorf("got a device of %s, want of Alice", c.Account().ID)
+	}
+	c.Close()
+}
