@@ -2,14 +2,12 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/starling-swarm/starling/client"
-	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
@@ -313,8 +311,7 @@ func playKillInGeneration(s *stage) error {
 	by.run()
 	if first != nil {
 		// Doing it again goes on where it was, which may be the end: the answer is there, or the new device has it already.
-		_, err := by.LinkDevice(s.ctx, text)
-		if err != nil && !errors.Is(err, fault.Exists) && !errors.Is(err, fault.NotFound) {
+		if _, err := by.LinkDevice(s.ctx, text); err != nil {
 			return fmt.Errorf("link again after %v: %w", first, err)
 		}
 	}
