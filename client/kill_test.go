@@ -302,7 +302,7 @@ func TestDeathAtEveryWriteOfTheStoreLosesNothing(t *testing.T) {
 	st := setStage(t)
 	stride := 1
 	if testing.Short() {
-		stride = 17
+		stride = 101
 	}
 	// A process waits more than it works, so several of them live and die at a time.
 	const batch = 16

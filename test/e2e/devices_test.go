@@ -11,11 +11,12 @@ import (
 	"github.com/starling-swarm/starling/internal/scenario"
 )
 
-// TestScenarios plays the list of sessionctl e2e on one cluster: with two devices, and with time also with three.
+// TestScenarios plays the list of sessionctl e2e on one cluster: with two devices, and with time also with three; in short only those
+// that are quickly over.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	c := scenarioCluster(t)
-	all := slices.DeleteFunc(scenario.All(), func(s scenario.Scenario) bool { return s.Fixed })
+	all := slices.DeleteFunc(scenario.All(), func(s scenario.Scenario) bool { return s.Fixed || testing.Short() && s.Heavy })
 	t.Run("two devices", func(t *testing.T) { playTogether(t, c, all, 2) })
 	t.Run("three devices", func(t *testing.T) {
 		if testing.Short() {

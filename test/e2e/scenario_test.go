@@ -10,6 +10,9 @@ import (
 // The tests of this package have clusters of their own. They run side by side, since all of them wait a lot.
 
 func TestDevicesStayInStepInOneProcess(t *testing.T) {
+	if testing.Short() {
+		t.Skip("test/stories plays the like in fake time; run without -short")
+	}
 	t.Parallel()
 	devicesStayInStep(t, new(embedded))
 }
