@@ -43,6 +43,9 @@ func LinkOf(id ident.AccountID) string { return linkPrefix + id.String() }
 
 // Contacts returns the people this account knows, by name.
 func (c *Client) Contacts(ctx context.Context) (out []Contact, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	err = c.core.View(func(tx *store.Tx) error {
 		for _, subject := range c.core.Docs.Subjects(devicesync.Contacts) {
 			if len(subject) != len(ident.AccountID{}) {
@@ -96,6 +99,9 @@ func (c *Client) contact(tx *store.Tx, id ident.AccountID) Contact {
 // exists. Errors: NotFound (there is no such account), Invalid (the own account, or a petname that another contact
 // has), Unavailable (the account could not be looked up; nothing was changed).
 func (c *Client) AddContact(ctx context.Context, id ident.AccountID, nick string) (Contact, error) {
+	if err := ctx.Err(); err != nil {
+		return Contact{}, err
+	}
 	if err := c.checkNick(ctx, id, nick); err != nil {
 		return Contact{}, err
 	}

@@ -61,6 +61,9 @@ func (c *Client) Conversations(ctx context.Context) ([]Conversation, error) {
 
 // AllConversations is Conversations with the hidden ones.
 func (c *Client) AllConversations(ctx context.Context) (out []Conversation, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	err = c.core.View(func(tx *store.Tx) error {
 		listed := map[string]bool{}
 		for _, r := range tx.Conversations(c.rows.ReadUpTo) {
@@ -220,6 +223,9 @@ func (h ConversationHandle) Unmark(ctx context.Context) error {
 
 // Hide leaves the conversation (notes to self, too) out of the list until a later message.
 func (h ConversationHandle) Hide(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	var hidden devicesync.Hidden
 	err := h.c.core.View(func(tx *store.Tx) error {
 		_, sentAt := tx.NewestOf(h.peer.String())

@@ -105,7 +105,7 @@ func (c *Client) ready() error {
 		var first uint64
 		c.core.Keys.Read(func(s *account.State) { first = s.FirstSeq() })
 		tx.Advance(core.CursorKey, first)
-		tx.SetMeta("stage", []byte(core.StageReady))
+		tx.SetMeta(store.MetaStage, []byte(core.StageReady))
 		c.recordDevices(tx, a, nil)
 		return nil
 	})

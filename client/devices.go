@@ -55,6 +55,9 @@ const linkLife = people.InboxTTL * time.Second
 // Devices returns the device list, requests to join and what happened. It needs no network; SyncToHeads first makes
 // it current.
 func (c *Client) Devices(ctx context.Context) (Devices, error) {
+	if err := ctx.Err(); err != nil {
+		return Devices{}, err
+	}
 	var out Devices
 	me := c.core.Keys.Device()
 	now := c.core.Net.Now()

@@ -21,7 +21,7 @@ func (c *Client) setName(tx *store.Tx, name string, now int64) error {
 	if err := c.core.Docs.Set(now, devicesync.ProfileName, "", devicesync.Text(name)); err != nil {
 		return err
 	}
-	tx.SetNumber("profile_changed", uint64(c.core.Docs.ChangedAt(devicesync.ProfileName, "")))
+	tx.SetNumber(store.MetaProfileChanged, uint64(c.core.Docs.ChangedAt(devicesync.ProfileName, "")))
 	return c.core.SaveDocuments(tx)
 }
 
@@ -64,7 +64,7 @@ func (c *Client) pushDocuments(ctx context.Context) (pushed bool, err error) {
 	return true, err
 }
 
-// shareDocuments returns once every change of the documents is stored.
+// ShareDocuments returns once every change of the documents is stored.
 func (c *Client) ShareDocuments(ctx context.Context) error {
 	c.core.Kick(c.core.Me)
 	for {
@@ -107,7 +107,7 @@ func (c *Client) merged(tx *store.Tx, a *core.Batch, touched []devicesync.Touche
 		switch {
 		case t.Doc == devicesync.Profile:
 			// The same number on all devices, so that contacts take the newest name whoever tells them.
-			tx.SetNumber("profile_changed", uint64(c.core.Docs.ChangedAt(devicesync.ProfileName, "")))
+			tx.SetNumber(store.MetaProfileChanged, uint64(c.core.Docs.ChangedAt(devicesync.ProfileName, "")))
 			a.Tell(core.Fact{Kind: core.FactAccount, Text: t.Doc.String()})
 		case t.Doc == devicesync.Settings:
 			a.Tell(core.Fact{Kind: core.FactAccount, Text: t.Doc.String()})

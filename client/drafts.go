@@ -16,6 +16,9 @@ import (
 
 // SetDraft keeps the text that is being written ("": none) and tells own devices. The newest counts; what is sent in the conversation ends it. A draft is never restored: it travels under the day's key only.
 func (h ConversationHandle) SetDraft(ctx context.Context, text string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	c, peer := h.c, h.peer
 	if _, _, revoked := c.core.Keys.Summary(); revoked {
 		return core.ErrRevoked("keep draft")

@@ -227,8 +227,11 @@ func (g GroupHandle) Leave(ctx context.Context) error { return g.c.groups.Leave(
 // Disband ends the group for all. It needs Run. Errors: Denied (no admin).
 func (g GroupHandle) Disband(ctx context.Context) error { return g.c.groups.Disband(ctx, g.id) }
 
-// CreateLink makes a link that lets uses accounts ask to join (into a public group: join) until it expires, with history
-// days of earlier messages. It needs Run. Errors: Denied (no admin), Invalid (limits), Unavailable.
+// CreateLink makes a link that lets uses accounts ask to join (into a public group: join) until it expires, in 30 days at
+// most, with history days of earlier messages, as for Add. It returns once the group's log has the invitation and the cluster
+// has what the link leads to. If it is interrupted, an invitation may be open that has no link: RevokeLink closes it. It needs
+// Run. Errors: Denied (no admin), Limited (too many open invitations, or links of a public group), Invalid (limits), NotFound
+// (no such group, or another admin closed the link at once), Unavailable, ctx's.
 func (g GroupHandle) CreateLink(ctx context.Context, expires time.Time, uses, history int) (GroupLink, error) {
 	l, err := g.c.groups.MakeLink(ctx, g.id, expires, uses, history)
 	return GroupLink(l), err

@@ -22,6 +22,9 @@ type ImportedContact struct {
 // up; the first message to somebody does. Petnames that exist already are not looked for. Errors: NotFound (no account
 // can have an ID), Invalid (the own account, a petname that is too long), Denied (this device was revoked).
 func (c *Client) ImportContacts(ctx context.Context, book []ImportedContact) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if _, _, revoked := c.core.Keys.Summary(); revoked {
 		return core.ErrRevoked("import contacts")
 	}

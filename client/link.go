@@ -329,7 +329,7 @@ func (c *Client) settleIn(ctx context.Context, root *account.Root, name string) 
 		return err
 	}
 	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
-		tx.SetNumber("unreadable", early)
+		tx.SetNumber(store.MetaUnreadable, early)
 		if name != "" && c.core.ProfileName() == "" {
 			return c.setName(tx, name, c.core.NowMS())
 		}

@@ -102,6 +102,9 @@ type Filter struct {
 // Messages returns the messages that f selects, oldest first. A group's conversation has the order of the group's mailbox,
 // the same for all members, unless f.After asks for what arrived later.
 func (c *Client) Messages(ctx context.Context, f Filter) (out []Message, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	q := store.Query{Conversation: f.Conversation, After: f.After, Limit: f.Limit, Newest: f.Newest, NotHandedOut: f.NotHandedOut, IDPrefix: f.IDPrefix}
 	if !f.Since.IsZero() {
 		q.Since = f.Since.UnixMilli()
@@ -121,6 +124,9 @@ func (c *Client) Messages(ctx context.Context, f Filter) (out []Message, err err
 
 // Search returns the newest messages whose text has all the words of query, newest first.
 func (c *Client) Search(ctx context.Context, query string, limit int) (out []Message, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	err = c.core.View(func(tx *store.Tx) error {
 		for _, r := range tx.Search(query, limit) {
 			out = append(out, c.message(tx, r))
@@ -132,6 +138,9 @@ func (c *Client) Search(ctx context.Context, query string, limit int) (out []Mes
 
 // MarkHandedOut records that messages were given to the user, for Filter.NotHandedOut. It is on disk when it returns.
 func (c *Client) MarkHandedOut(ctx context.Context, ids ...ident.MessageID) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		for _, id := range ids {
 			tx.MarkHandedOut(id)

@@ -136,6 +136,9 @@ func (h ContactHandle) change(ctx context.Context, op string, f func(tx *store.T
 
 // Requests returns who wrote and is not approved (nor blocked), newest first.
 func (c *Client) Requests(ctx context.Context) (out []Request, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	err = c.core.View(func(tx *store.Tx) error {
 		for _, r := range tx.Conversations(c.rows.ReadUpTo) {
 			id, err := ident.ParseAccountID(r.ID)

@@ -41,6 +41,9 @@ func (h MessageHandle) pin(ctx context.Context, p *bodyv1.Pin) (Message, error) 
 
 // Pinned returns the messages of the conversation that are pinned, the one that was pinned last first.
 func (h ConversationHandle) Pinned(ctx context.Context) (out []Message, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	c, peer := h.c, h.peer
 	if err := c.checkPeer(peer); err != nil {
 		return nil, err

@@ -61,6 +61,9 @@ func (c *Client) Send(ctx context.Context, peer ident.Peer, m Outgoing) (Sent, e
 	if err := ctx.Err(); err != nil {
 		return Sent{}, err
 	}
+	if err := ctx.Err(); err != nil {
+		return Sent{}, err
+	}
 	if err := c.checkOutgoing(peer, &m); err != nil {
 		return Sent{}, err
 	}
@@ -200,6 +203,9 @@ func (c *Client) quote(tx *store.Tx, peer ident.AccountID, id ident.MessageID) (
 
 // Receipt returns how far a message of ours has come.
 func (c *Client) Receipt(ctx context.Context, id ident.MessageID) (r Receipt, err error) {
+	if err := ctx.Err(); err != nil {
+		return r, err
+	}
 	err = c.core.View(func(tx *store.Tx) error {
 		m, ok := tx.MessageOf(c.core.Me, id)
 		if !ok {
@@ -227,7 +233,7 @@ func (c *Client) Wait(ctx context.Context, id ident.MessageID, state State) (Rec
 	sub := c.Events()
 	defer sub.Close()
 	for {
-		r, err := c.Receipt(ctx, id)
+		r, err := c.Receipt(context.WithoutCancel(ctx), id) // filled in even if ctx is over
 		if err != nil {
 			return r, err
 		}

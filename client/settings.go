@@ -35,6 +35,9 @@ var settings = []struct {
 
 // Settings returns the settings of the account.
 func (c *Client) Settings(ctx context.Context) (out []Setting, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	err = c.core.View(func(*store.Tx) error {
 		for _, s := range settings {
 			out = append(out, Setting{Name: s.name, About: s.about, On: c.core.Setting(s.field)})

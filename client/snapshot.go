@@ -34,7 +34,7 @@ func (c *Client) snapshotIfDue(ctx context.Context) error {
 	c.core.Keys.Read(func(s *account.State) { vaultGen = s.VaultGen() })
 	err := c.core.View(func(tx *store.Tx) error {
 		n, size = tx.CountDeltas()
-		gen = tx.Number("snapshot_gen")
+		gen = tx.Number(store.MetaSnapshotGen)
 		return nil
 	})
 	if err != nil || n < c.core.Pace.SnapshotDeltas && size < c.core.Pace.SnapshotBytes && max(gen, 1) >= uint64(vaultGen) {
@@ -94,8 +94,8 @@ func (c *Client) writeSnapshot(ctx context.Context) error {
 		for _, d := range deltas {
 			tx.DropDelta(d.Seq)
 		}
-		tx.SetMeta("snapshot", m.ID[:])
-		tx.SetNumber("snapshot_gen", uint64(vaultGen))
+		tx.SetMeta(store.MetaSnapshot, m.ID[:])
+		tx.SetNumber(store.MetaSnapshotGen, uint64(vaultGen))
 		return nil
 	})
 }
@@ -198,7 +198,7 @@ func (c *Client) loadShared(ctx context.Context, root *account.Root) error {
 		c.core.Keys.Read(func(s *account.State) { oldest = uint64(s.VaultGen()) })
 	}
 	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
-		tx.SetNumber("snapshot_gen", oldest)
+		tx.SetNumber(store.MetaSnapshotGen, oldest)
 		return nil
 	})
 }
@@ -236,7 +236,7 @@ func (c *Client) mergeSnapshot(ctx context.Context, root *account.Root) (oldest 
 // hasSnapshot reports whether the snapshot that m names was taken in.
 func (c *Client) hasSnapshot(m *devicesync.Manifest) (has bool) {
 	c.core.View(func(tx *store.Tx) error {
-		has = string(tx.Meta("snapshot")) == string(m.ID[:])
+		has = string(tx.Meta(store.MetaSnapshot)) == string(m.ID[:])
 		return nil
 	})
 	return has
@@ -271,10 +271,10 @@ func (c *Client) mergeParts(ctx context.Context, root *account.Root, m *devicesy
 				return err
 			}
 		}
-		tx.SetMeta("snapshot", m.ID[:])
+		tx.SetMeta(store.MetaSnapshot, m.ID[:])
 		tx.DropDeltas(m.UpTo)
 		if oldest != math.MaxUint32 {
-			tx.Advance("snapshot_gen", oldest) // another device wrote it under the newer data key
+			tx.Advance(store.MetaSnapshotGen, oldest) // another device wrote it under the newer data key
 		}
 		return nil
 	})

@@ -35,6 +35,9 @@ type DeviceStatus struct {
 
 // SyncStatus returns the state of the documents. It needs no network; SyncToHeads first makes it current.
 func (c *Client) SyncStatus(ctx context.Context) (out SyncStatus, err error) {
+	if err := ctx.Err(); err != nil {
+		return out, err
+	}
 	var devices []account.Device
 	c.core.Keys.Read(func(s *account.State) { devices = s.Devices() })
 	me := c.core.Keys.Device()

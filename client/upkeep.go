@@ -105,8 +105,8 @@ func (c *Client) upkeepRound(ctx context.Context) error {
 		c.core.NoteTime(tx, c.core.LikelyTime())
 		tx.ForgetSeen(c.core.Net.Now().Add(-seenFor).UnixMilli())
 		tx.ForgetChanges(c.core.Net.Now().Add(-seenFor).UnixMilli())
-		if n := tx.Number("unreadable"); n > 0 {
-			tx.SetNumber("unreadable", 0)
+		if n := tx.Number(store.MetaUnreadable); n > 0 {
+			tx.SetNumber(store.MetaUnreadable, 0)
 			a.Tell(core.Fact{Kind: core.FactNotice,
 				Text: "messages from before this device joined are here only as far as another device hands them over"})
 		}
@@ -121,7 +121,7 @@ func (c *Client) publishRecords(ctx context.Context) error {
 	_, g, _ := c.core.Keys.Summary()
 	var until uint64
 	c.core.View(func(tx *store.Tx) error {
-		until = tx.Number("records_until")
+		until = tx.Number(store.MetaRecordsUntil)
 		return nil
 	})
 	if until>>32 == uint64(g) && uint32(until) >= today+account.RecordsLow {
@@ -143,7 +143,7 @@ func (c *Client) publishRecords(ctx context.Context) error {
 		return err
 	}
 	return c.core.UpdateLazy(func(tx *store.Tx, _ *core.Batch) error {
-		tx.SetNumber("records_until", uint64(g)<<32|uint64(today+account.RecordsAhead-1))
+		tx.SetNumber(store.MetaRecordsUntil, uint64(g)<<32|uint64(today+account.RecordsAhead-1))
 		return nil
 	})
 }

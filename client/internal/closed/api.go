@@ -97,9 +97,20 @@ func (c *Groups) Create(ctx context.Context, info Info, form Form) (out View, er
 	return out, nil
 }
 
-// changeGroup queues what plan wants of a group and waits until it is in the log. plan runs in a transaction, for admins of
-// the group only unless anybody may.
-func (c *Groups) changeGroup(ctx context.Context, id ident.GroupID, anybody bool, plan func(tx *store.Tx, g *group) ([]wanted, error)) error {
+// changer is who may make a change of a group.
+type changer int
+
+const (
+	byAdmin changer = iota
+	byMember
+)
+
+// changeGroup queues what plan wants of a group and waits until it is in the log. plan runs in a transaction. Errors: Denied
+// (this account may not), those of plan, Unavailable, ctx's.
+func (c *Groups) changeGroup(ctx context.Context, id ident.GroupID, by changer, plan func(tx *store.Tx, g *group) ([]wanted, error)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	var rows []int64
 	err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		g, err := c.get(tx, id)
@@ -109,7 +120,7 @@ func (c *Groups) changeGroup(ctx context.Context, id ident.GroupID, anybody bool
 		switch {
 		case g.state == nil || Status(g.Status) != Joined:
 			return fault.New(fault.Denied, "change group", "this account is no member, or this device has no keys of the group")
-		case !anybody && !g.state.Admin():
+		case by == byAdmin && !g.state.Admin():
 			return fault.New(fault.Denied, "change group", "this account is no admin of the group: ask one of them")
 		}
 		all, err := plan(tx, g)
@@ -145,7 +156,7 @@ func (c *Groups) Add(ctx context.Context, id ident.GroupID, history int, account
 	if history < 0 || history > maxHistory {
 		return fault.New(fault.Invalid, "add to group", "%d days of history, want 0 to %d", history, maxHistory)
 	}
-	return c.changeGroup(ctx, id, false, func(tx *store.Tx, g *group) ([]wanted, error) {
+	return c.changeGroup(ctx, id, byAdmin, func(tx *store.Tx, g *group) ([]wanted, error) {
 		invited := g.state.Invited()
 		var fresh []ident.AccountID
 		for _, a := range accounts {
@@ -179,10 +190,10 @@ const (
 	Ban    Removal = true  // they stay out until they are added again
 )
 
-// Remove removes members, or withdraws invitations, and begins a new generation. In a public group who has a link can come back as another account: see GroupRevokeLink. It needs
+// Remove removes members, or withdraws invitations, and begins a new generation. In a public group who has a link can come back as another account: see RevokeLink. It needs
 // Run. Errors: Denied (no admin; an admin is removed by another one), NotFound (none of them is in the group).
 func (c *Groups) Remove(ctx context.Context, id ident.GroupID, how Removal, accounts ...ident.AccountID) error {
-	return c.changeGroup(ctx, id, false, func(tx *store.Tx, g *group) (out []wanted, err error) {
+	return c.changeGroup(ctx, id, byAdmin, func(tx *store.Tx, g *group) (out []wanted, err error) {
 		ban := how == Ban
 		remove := groups.Change{Kind: groups.KindRemove, Ban: ban}
 		withdraw := groups.Change{Kind: groups.KindRevokeInvite, Ban: ban}
@@ -218,7 +229,7 @@ func (c *Groups) SetRole(ctx context.Context, id ident.GroupID, account ident.Ac
 	if err != nil {
 		return err
 	}
-	return c.changeGroup(ctx, id, false, func(_ *store.Tx, g *group) ([]wanted, error) {
+	return c.changeGroup(ctx, id, byAdmin, func(_ *store.Tx, g *group) ([]wanted, error) {
 		m := g.state.Member(account)
 		switch {
 		case m == nil:
@@ -237,12 +248,12 @@ func (c *Groups) SetInfo(ctx context.Context, id ident.GroupID, info Info) error
 	if err := info.check(); err != nil {
 		return err
 	}
-	return c.changeGroup(ctx, id, false, func(*store.Tx, *group) ([]wanted, error) { return []wanted{{Info: &info}}, nil })
+	return c.changeGroup(ctx, id, byAdmin, func(*store.Tx, *group) ([]wanted, error) { return []wanted{{Info: &info}}, nil })
 }
 
 // Rekey begins a new generation. It needs Run. Errors: Denied (no admin).
 func (c *Groups) Rekey(ctx context.Context, id ident.GroupID) error {
-	return c.changeGroup(ctx, id, false, func(_ *store.Tx, g *group) ([]wanted, error) {
+	return c.changeGroup(ctx, id, byAdmin, func(_ *store.Tx, g *group) ([]wanted, error) {
 		w := wantChange(groups.Change{Kind: groups.KindRekey})
 		w.Generation = g.state.Generation()
 		return []wanted{w}, nil
@@ -291,7 +302,7 @@ func (c *Groups) answerInvitation(id ident.GroupID, f func(*store.Tx, *group, *g
 
 // Approve lets somebody in whose request or return waits for an admin's word. Errors: Denied (no admin), NotFound.
 func (c *Groups) Approve(ctx context.Context, id ident.GroupID, account ident.AccountID) error {
-	return c.changeGroup(ctx, id, false, func(tx *store.Tx, g *group) ([]wanted, error) {
+	return c.changeGroup(ctx, id, byAdmin, func(tx *store.Tx, g *group) ([]wanted, error) {
 		found := false
 		for _, ask := range tx.GroupAsks(id) {
 			if ask.Account == account && ask.Held {
@@ -308,7 +319,7 @@ func (c *Groups) Approve(ctx context.Context, id ident.GroupID, account ident.Ac
 
 // Leave leaves. Any admin finishes it with a new generation. It needs Run. Errors: Denied for the last admin.
 func (c *Groups) Leave(ctx context.Context, id ident.GroupID) error {
-	return c.changeGroup(ctx, id, true, func(_ *store.Tx, g *group) ([]wanted, error) {
+	return c.changeGroup(ctx, id, byMember, func(_ *store.Tx, g *group) ([]wanted, error) {
 		if _, err := g.state.Leave(rand.Reader); err != nil {
 			return nil, err
 		}
@@ -318,7 +329,7 @@ func (c *Groups) Leave(ctx context.Context, id ident.GroupID) error {
 
 // Disband ends the group for all. It needs Run. Errors: Denied (no admin).
 func (c *Groups) Disband(ctx context.Context, id ident.GroupID) error {
-	return c.changeGroup(ctx, id, false, func(*store.Tx, *group) ([]wanted, error) {
+	return c.changeGroup(ctx, id, byAdmin, func(*store.Tx, *group) ([]wanted, error) {
 		return []wanted{wantChange(groups.Change{Kind: groups.KindDisband})}, nil
 	})
 }

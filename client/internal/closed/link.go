@@ -30,7 +30,7 @@ func linkText(l store.GroupLink) string {
 
 // MakeLink opens an invitation for uses joiners until it expires, in 30 days at most, and returns its text once the group's
 // log has it and the cluster has what the text leads to. In a public group whoever has the text is in at once. history is as for
-// GroupAdd. If it is interrupted, an invitation may be open that has no text: GroupRevokeLink closes it. It needs Run. Errors:
+// Add. If it is interrupted, an invitation may be open that has no text: RevokeLink closes it. It needs Run. Errors:
 // Denied (no admin), Limited (too many open invitations, or links of a public group), Invalid, Unavailable.
 func (c *Groups) MakeLink(ctx context.Context, id ident.GroupID, expires time.Time, uses int, history int) (out Link, err error) {
 	now := c.core.Net.Now()
@@ -43,7 +43,7 @@ func (c *Groups) MakeLink(ctx context.Context, id ident.GroupID, expires time.Ti
 	}
 	var ch groups.Change
 	var seed private.Key
-	err = c.changeGroup(ctx, id, false, func(_ *store.Tx, g *group) (_ []wanted, err error) {
+	err = c.changeGroup(ctx, id, byAdmin, func(_ *store.Tx, g *group) (_ []wanted, err error) {
 		if err := g.roomForLink(now); err != nil {
 			return nil, err
 		}
@@ -166,7 +166,7 @@ func (c *Groups) fetchLink(ctx context.Context, link *groups.Link) (in *groups.I
 // group a new generation begins, too: whoever had the text has the keys of the one that is. It needs Run. Errors: Denied (no
 // admin), NotFound (no such invitation).
 func (c *Groups) RevokeLink(ctx context.Context, id ident.GroupID, serial uint64) error {
-	err := c.changeGroup(ctx, id, false, func(_ *store.Tx, g *group) ([]wanted, error) {
+	err := c.changeGroup(ctx, id, byAdmin, func(_ *store.Tx, g *group) ([]wanted, error) {
 		if !slices.ContainsFunc(g.state.Invites(), func(i groups.Invite) bool { return i.Serial == serial }) {
 			return nil, fault.New(fault.NotFound, "close group link", "there is no link %d", serial)
 		}

@@ -177,7 +177,7 @@ func toldKey(id ident.GroupID) string { return "told/" + id.String() }
 
 // tellGroup adds to a body what the group does not know of our profile yet.
 func (c *Groups) tellGroup(tx *store.Tx, id ident.GroupID, b *bodyv1.Body) {
-	if name, at := c.core.ProfileName(), tx.Number("profile_changed"); name != "" && tx.Number(toldKey(id)) < at {
+	if name, at := c.core.ProfileName(), tx.Number(store.MetaProfileChanged); name != "" && tx.Number(toldKey(id)) < at {
 		b.Profile = &bodyv1.Profile{Name: name, ChangedAt: int64(at)}
 		tx.SetNumber(toldKey(id), at)
 	}

@@ -58,6 +58,7 @@ type LinkState struct {
 	online  bool
 	cause   error              // why there is no use in waiting; nil: there is
 	unwatch context.CancelFunc // ends the watch of a silent cluster; nil: there is none
+	ended   chan struct{}      // closed when the newest watch has returned, and all before it; nil: there was none
 	Changed Broadcast
 }
 
@@ -91,8 +92,13 @@ func (l *LinkState) down(watch func(context.Context) error) bool {
 	l.online = false
 	if l.unwatch == nil && l.cause == nil {
 		ctx, stop := context.WithCancel(context.Background())
-		l.unwatch = stop
+		before, ended := l.ended, make(chan struct{})
+		l.unwatch, l.ended = stop, ended
 		go func() {
+			defer close(ended)
+			if before != nil {
+				<-before // it was told to end
+			}
 			if cause := watch(ctx); cause != nil {
 				l.giveUp(ctx, cause)
 			}
@@ -124,12 +130,16 @@ func (l *LinkState) giveLocked(cause error) {
 	}
 }
 
-// Reset ends the watch: nobody tries to connect any more.
+// Reset ends the watch and waits for it: nobody tries to connect any more.
 func (l *LinkState) Reset() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.stopLocked()
 	l.online, l.cause = false, nil
+	ended := l.ended
+	l.mu.Unlock()
+	if ended != nil {
+		<-ended
+	}
 }
 
 func (l *LinkState) Get() (online bool, cause error) {

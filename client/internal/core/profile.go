@@ -156,7 +156,7 @@ func (p *Profile) Wipe() error {
 // Stage returns the profile's stage, "" for an empty one.
 func (p *Profile) Stage() (s string) {
 	p.db.View(func(tx *store.Tx) error {
-		s = string(tx.Meta("stage"))
+		s = string(tx.Meta(store.MetaStage))
 		return nil
 	})
 	return s
@@ -164,7 +164,7 @@ func (p *Profile) Stage() (s string) {
 
 func (p *Profile) SetStage(s string) error {
 	return p.db.Update(func(tx *store.Tx) error {
-		tx.SetMeta("stage", []byte(s))
+		tx.SetMeta(store.MetaStage, []byte(s))
 		return nil
 	})
 }
@@ -173,7 +173,7 @@ func (p *Profile) SetStage(s string) error {
 func (p *Profile) Cluster(given *directory.ClusterFile) (*directory.ClusterFile, error) {
 	var pinned []byte
 	err := p.db.View(func(tx *store.Tx) error {
-		pinned = tx.Meta("cluster")
+		pinned = tx.Meta(store.MetaCluster)
 		return nil
 	})
 	if err != nil {
@@ -203,7 +203,7 @@ func (p *Profile) Cluster(given *directory.ClusterFile) (*directory.ClusterFile,
 		return given, nil
 	}
 	return given, p.db.Update(func(tx *store.Tx) error {
-		tx.SetMeta("cluster", b)
+		tx.SetMeta(store.MetaCluster, b)
 		return nil
 	})
 }

@@ -197,10 +197,10 @@ func (c *Histories) otherDevice(op string, id ident.DeviceID) (d account.Device,
 	return d, nil
 }
 
-// NoteLost remembers that the device came by the phrase alone, for tellRecovered.
+// NoteLost remembers that the device came by the phrase alone, for TellRecovered.
 func (c *Histories) NoteLost() error {
 	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
-		tx.SetNumber("tell_recovered", 1)
+		tx.SetNumber(store.MetaTellRecovered, 1)
 		return nil
 	})
 }
@@ -209,8 +209,8 @@ func (c *Histories) NoteLost() error {
 func (c *Histories) TellRecovered() error {
 	var tell bool
 	err := c.core.UpdateLazy(func(tx *store.Tx, _ *core.Batch) error {
-		if tell = tx.Number("tell_recovered") == 1; tell {
-			tx.SetNumber("tell_recovered", 0)
+		if tell = tx.Number(store.MetaTellRecovered) == 1; tell {
+			tx.SetNumber(store.MetaTellRecovered, 0)
 		}
 		return nil
 	})

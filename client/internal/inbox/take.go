@@ -39,8 +39,8 @@ func (c *Inbox) apply(tx *store.Tx, a *core.Batch, o *opened) error {
 // forgery.
 func (c *Inbox) unopened(tx *store.Tx, a *core.Batch, o *opened) {
 	if errors.Is(o.err, fault.NotFound) && o.env.Namespace == envelope.Inbox {
-		n := tx.Number("unopened") + 1
-		tx.SetNumber("unopened", n)
+		n := tx.Number(store.MetaUnopened) + 1
+		tx.SetNumber(store.MetaUnopened, n)
 		if n == 1 {
 			a.Tell(core.Fact{Kind: core.FactNotice,
 				Text: "a message could not be opened: it was sealed to a key that this device does not have or has erased"})

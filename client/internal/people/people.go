@@ -41,7 +41,7 @@ func (c *People) LearnProfile(tx *store.Tx, a *core.Batch, p *Person, pr *bodyv1
 
 // TellProfile adds to a body what the recipient does not know of our profile yet.
 func (c *People) TellProfile(tx *store.Tx, p *Person, b *bodyv1.Body) {
-	if name, at := c.core.ProfileName(), int64(tx.Number("profile_changed")); name != "" && p.ToldAt < at && p.Account != c.core.Me {
+	if name, at := c.core.ProfileName(), int64(tx.Number(store.MetaProfileChanged)); name != "" && p.ToldAt < at && p.Account != c.core.Me {
 		b.Profile = &bodyv1.Profile{Name: name, ChangedAt: at}
 		p.ToldAt = at
 	}

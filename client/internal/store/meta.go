@@ -6,6 +6,26 @@ import (
 	"github.com/ncruces/go-sqlite3"
 )
 
+// Keys of the table meta that have a fixed name, by who owns them. Keys on disk never change.
+const (
+	// package core
+	MetaStage   = "stage"   // how far the profile is made
+	MetaCluster = "cluster" // the pinned cluster file
+
+	// package client
+	MetaProfileChanged = "profile_changed" // when the account got its name; people and closed read it
+	MetaSnapshot       = "snapshot"        // the newest snapshot of the documents that is known
+	MetaSnapshotGen    = "snapshot_gen"    // the oldest generation whose data key opens it
+	MetaUnreadable     = "unreadable"      // mail that came too early for this device, until it is told
+	MetaRecordsUntil   = "records_until"   // generation and day up to which day records are published
+
+	// package inbox
+	MetaUnopened = "unopened" // mail that could not be opened
+
+	// package histories
+	MetaTellRecovered = "tell_recovered" // 1: the user is to be told that the account was recovered
+)
+
 // Meta returns the value under key, or nil.
 func (tx *Tx) Meta(key string) (value []byte) {
 	tx.Query("SELECT value FROM meta WHERE key = ?", []any{key}, func(s *sqlite3.Stmt) bool {
