@@ -69,3 +69,38 @@ func TestTablesNameNobody(t *testing.T) {
 		}
 	}
 }
+
+// TestLabIsForTests wants nothing that serves tests alone (the files lab*.go of closed) to be called by anything else.
+func TestLabIsForTests(t *testing.T) {
+	lab := map[string]bool{}
+	isLab := func(name string) bool { return strings.HasPrefix(name, "lab") }
+	for _, p := range load(t) {
+		if p.rel() != rooms+"/closed" {
+			continue
+		}
+		eachFile(t, p, slices.DeleteFunc(slices.Clone(p.GoFiles), func(n string) bool { return !isLab(n) }),
+			func(_ string, f *ast.File, _ *token.FileSet) {
+				for _, d := range f.Decls {
+					if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil && fn.Name.IsExported() {
+						lab[fn.Name.Name] = true
+					}
+				}
+			})
+	}
+	for _, p := range load(t) {
+		if !under(p.rel(), "client") {
+			continue
+		}
+		files := slices.DeleteFunc(slices.Clone(p.GoFiles), func(n string) bool { return p.rel() == rooms+"/closed" && isLab(n) })
+		eachFile(t, p, files, func(_ string, f *ast.File, fset *token.FileSet) {
+			ast.Inspect(f, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok && lab[s.Sel.Name] {
+					if id, ok := s.X.(*ast.SelectorExpr); ok && id.Sel.Name == "groups" {
+						t.Errorf("%s calls %s, which serves tests alone", fset.Position(n.Pos()), s.Sel.Name)
+					}
+				}
+				return true
+			})
+		})
+	}
+}

@@ -1,12 +1,24 @@
 package closed
 
 import (
+	"context"
 	"time"
 
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/groups"
 	"github.com/starling-swarm/starling/internal/ident"
 )
+
+// TB is what the tests' part of this package needs of testing.TB.
+//
+// The files lab*.go are for tests alone: what a device that lies, or was shut out, could do to a group, and
+// what lies in the store behind the face. They are no test files, as the tests that use them play whole
+// clients and lie in package client; nothing else may call them.
+type TB interface {
+	Helper()
+	Fatal(args ...any)
+	Context() context.Context
+}
 
 // GroupKeys returns how many rows of the store hold keys of a group.
 func (c *Groups) GroupKeys(id ident.GroupID) (n int) {

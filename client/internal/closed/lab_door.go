@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
-	"testing"
 
 	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
@@ -25,7 +24,7 @@ type Spam struct {
 }
 
 // Spam seals a message of the own account.
-func (c *Groups) Spam(t testing.TB, id ident.GroupID) (s Spam) {
+func (c *Groups) Spam(t TB, id ident.GroupID) (s Spam) {
 	t.Helper()
 	err := c.core.View(func(tx *store.Tx) error {
 		out, err := c.sealGroup(tx, id, outgoing{ID: ident.MessageID{byte(c.core.NowMS())}, SentAt: c.core.NowMS(), Body: []byte("spam")})
@@ -71,7 +70,7 @@ func (c *Groups) JoinWith(ctx context.Context, invitation []byte) (View, error) 
 }
 
 // JoinWithRubbish stores a join that no member can read, and returns what its key lets store.
-func (c *Groups) JoinWithRubbish(ctx context.Context, t testing.TB, invitation []byte) Spam {
+func (c *Groups) JoinWithRubbish(ctx context.Context, t TB, invitation []byte) Spam {
 	t.Helper()
 	w, k, keys := c.knockAs(t, invitation, c.core.Me)
 	in := k.in
@@ -88,7 +87,7 @@ func (c *Groups) JoinWithRubbish(ctx context.Context, t testing.TB, invitation [
 }
 
 // knockAs prepares a join by an invitation under an ID, with keys that were drawn for it.
-func (c *Groups) knockAs(t testing.TB, invitation []byte, as ident.AccountID) (*worker, *knock, *groups.Keys) {
+func (c *Groups) knockAs(t TB, invitation []byte, as ident.AccountID) (*worker, *knock, *groups.Keys) {
 	t.Helper()
 	in, err := groups.DecodeInvitation(invitation)
 	if err != nil {

@@ -3,7 +3,6 @@ package closed
 import (
 	"context"
 	"strings"
-	"testing"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,7 +14,7 @@ import (
 )
 
 // SayAhead writes to a group as if a commit were in its log that no node has.
-func (c *Groups) SayAhead(ctx context.Context, t testing.TB, id ident.GroupID, commit []byte, text string) {
+func (c *Groups) SayAhead(ctx context.Context, t TB, id ident.GroupID, commit []byte, text string) {
 	t.Helper()
 	var s *groups.State
 	err := c.core.View(func(tx *store.Tx) error {

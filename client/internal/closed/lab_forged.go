@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"testing"
 
 	"google.golang.org/protobuf/proto"
 
@@ -17,7 +16,7 @@ import (
 )
 
 // JoinAs comes in with a link under the ID of another account, with a credential that is forged, and writes a message.
-func (c *Groups) JoinAs(ctx context.Context, t testing.TB, text string, as ident.AccountID, generation uint32) {
+func (c *Groups) JoinAs(ctx context.Context, t TB, text string, as ident.AccountID, generation uint32) {
 	t.Helper()
 	invitation, err := c.LinkInvitation(ctx, text)
 	if err != nil {

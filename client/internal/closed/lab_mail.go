@@ -1,8 +1,6 @@
 package closed
 
 import (
-	"testing"
-
 	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/internal/envelope"
@@ -10,7 +8,7 @@ import (
 )
 
 // GroupMail counts the messages in a group's mailbox, as its leader has them: a write that is refused goes with the read.
-func (c *Groups) GroupMail(t testing.TB, id ident.GroupID) int {
+func (c *Groups) GroupMail(t TB, id ident.GroupID) int {
 	t.Helper()
 	var key seedKey
 	err := c.core.View(func(tx *store.Tx) error {

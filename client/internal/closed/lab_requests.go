@@ -3,7 +3,6 @@ package closed
 import (
 	"context"
 	"crypto/ed25519"
-	"testing"
 
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/groups"
@@ -12,7 +11,7 @@ import (
 )
 
 // ForgeRequests asks n times to join by a link, each time for an account that does not exist.
-func (c *Groups) ForgeRequests(ctx context.Context, t testing.TB, text string, n int) {
+func (c *Groups) ForgeRequests(ctx context.Context, t TB, text string, n int) {
 	t.Helper()
 	link, err := groups.ParseLink(text)
 	if err != nil {
@@ -49,7 +48,7 @@ func (c *Groups) ForgeRequests(ctx context.Context, t testing.TB, text string, n
 }
 
 // AskWithUsedKeys asks n times to join by a link, with a signing key that the nodes let nobody have: that of the invitation.
-func (c *Groups) AskWithUsedKeys(ctx context.Context, t testing.TB, text string, n int) {
+func (c *Groups) AskWithUsedKeys(ctx context.Context, t TB, text string, n int) {
 	t.Helper()
 	link, err := groups.ParseLink(text)
 	if err != nil {
@@ -87,7 +86,7 @@ func (c *Groups) AskWithUsedKeys(ctx context.Context, t testing.TB, text string,
 }
 
 // GroupRequests counts the requests to join that a group's nodes have, and those that this device keeps.
-func (c *Groups) GroupRequests(ctx context.Context, t testing.TB, id ident.GroupID) (nodes, here int) {
+func (c *Groups) GroupRequests(ctx context.Context, t TB, id ident.GroupID) (nodes, here int) {
 	t.Helper()
 	var key seedKey
 	err := c.core.View(func(tx *store.Tx) error {

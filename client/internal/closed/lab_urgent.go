@@ -3,7 +3,6 @@ package closed
 import (
 	"context"
 	"crypto/rand"
-	"testing"
 
 	"github.com/starling-swarm/starling/client/internal/core"
 	"github.com/starling-swarm/starling/client/internal/store"
@@ -29,7 +28,7 @@ func (c *Groups) Steal(id ident.GroupID) (l Loot) {
 }
 
 // Read reads messages with a thief's copy, over this client's network.
-func (l Loot) Read(ctx context.Context, t testing.TB, c *Groups) error {
+func (l Loot) Read(ctx context.Context, t TB, c *Groups) error {
 	t.Helper()
 	s, err := groups.Unmarshal(l.state)
 	if err != nil {
@@ -40,7 +39,7 @@ func (l Loot) Read(ctx context.Context, t testing.TB, c *Groups) error {
 }
 
 // Try does with a thief's copy what members and admins may do, over this client's network, and returns what each met.
-func (l Loot) Try(ctx context.Context, t testing.TB, c *Groups) map[string]error {
+func (l Loot) Try(ctx context.Context, t TB, c *Groups) map[string]error {
 	t.Helper()
 	s, err := groups.Unmarshal(l.state)
 	if err != nil {
@@ -95,7 +94,7 @@ func (c *Groups) LoseGroup(id ident.GroupID) {
 }
 
 // Leaf tells the admins of a new leaf key with a thief's copy, over this client's network, in a generation that may be the group's now.
-func (l Loot) Leaf(ctx context.Context, t testing.TB, c *Groups, generation uint32) error {
+func (l Loot) Leaf(ctx context.Context, t TB, c *Groups, generation uint32) error {
 	t.Helper()
 	s, err := groups.Unmarshal(l.state)
 	if err != nil {
