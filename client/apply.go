@@ -9,8 +9,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// sentCopy takes in a message that another own device sent. Whether its recipient is approved, the contacts document says:
-// its delta leaves before the copy.
+// sentCopy takes in a message that another own device sent. Whether its recipient is approved, the contacts
+// document says: its delta leaves before the copy.
 func (c *Client) sentCopy(tx *store.Tx, a *core.Batch, b []byte, storedAt int64) error {
 	cp, err := account.DecodeSentCopy(b)
 	if err == nil && cp.To[0] == ident.GroupType {
@@ -43,8 +43,10 @@ func (c *Client) sentCopy(tx *store.Tx, a *core.Batch, b []byte, storedAt int64)
 	if c.rows.Said(tx, a, s, body, cp.Body) {
 		return tx.Err()
 	}
-	m := store.Message{ID: cp.ID, Sender: c.core.Me, Conversation: peer.String(), Mine: true, Text: body.GetText().GetText(), Body: cp.Body,
-		SentAt: sentAt, ReceivedAt: a.Now.UnixMilli(), ReplyTo: content.ReplyTo(body), HandedOut: true, State: store.StateStored, StoredAt: a.Now.UnixMilli()}
+	m := store.Message{ID: cp.ID, Sender: c.core.Me, Conversation: peer.String(), Mine: true,
+		Text: body.GetText().GetText(), Body: cp.Body,
+		SentAt: sentAt, ReceivedAt: a.Now.UnixMilli(), ReplyTo: content.ReplyTo(body), HandedOut: true,
+		State: store.StateStored, StoredAt: a.Now.UnixMilli()}
 	c.rows.EndDraft(tx, m.Conversation, sentAt)
 	if c.rows.AddMessage(tx, a, &m, body.GetExpire()) {
 		c.rows.Came(tx, a, m, false)

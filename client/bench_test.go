@@ -12,8 +12,8 @@ import (
 	"github.com/starling-swarm/starling/internal/swarmtest"
 )
 
-// BenchmarkDeliver measures from Send to the message event in the online recipient's client: three hops, 1 KiB, both
-// on one clock.
+// BenchmarkDeliver measures from Send to the message event in the online recipient's client: three hops, 1
+// KiB, both on one clock.
 func BenchmarkDeliver(b *testing.B) {
 	cluster := swarmtest.Start(b, node.EmbeddedConfig{NoOps: true})
 	alice, _ := create(b, cluster, "Alice")

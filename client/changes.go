@@ -18,8 +18,9 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// Reactions, edits, deletions: bodies that change a message. Each is kept under the message's author and ID and applied
-// when both are there, so it does not matter which comes first. docs/formats.md, section 10.3, has the rules.
+// Reactions, edits, deletions: bodies that change a message. Each is kept under the message's author and ID
+// and applied when both are there, so it does not matter which comes first. docs/formats.md, section 10.3,
+// has the rules.
 
 // Ref names a message: an ID counts for its author only.
 type Ref struct {
@@ -39,8 +40,8 @@ type MessageHandle struct {
 // Message returns the handle of a message, known or not.
 func (c *Client) Message(ref Ref) MessageHandle { return MessageHandle{c, ref} }
 
-// React puts an emoji of ours on the message. Errors: NotFound (no such message), Invalid, Denied (this device was revoked, or
-// the account is no member of the group).
+// React puts an emoji of ours on the message. Errors: NotFound (no such message), Invalid, Denied (this
+// device was revoked, or the account is no member of the group).
 func (h MessageHandle) React(ctx context.Context, emoji string) (Message, error) {
 	return h.react(ctx, &bodyv1.Reaction{Emoji: emoji})
 }
@@ -57,17 +58,19 @@ func (h MessageHandle) react(ctx context.Context, r *bodyv1.Reaction) (Message, 
 	r.MessageId, r.Author = h.ref.ID[:], h.ref.Author[:]
 	return h.change(ctx, "react to", func(s *conv.Said, m store.Message) (*bodyv1.Body, error) {
 		if m.Deleted || m.Notice {
-			return nil, fault.New(fault.Invalid, "react to "+m.ID.Short(), "the message was deleted, or nobody wrote it")
+			return nil, fault.New(fault.Invalid, "react to "+m.ID.Short(),
+				"the message was deleted, or nobody wrote it")
 		}
 		return &bodyv1.Body{Kind: &bodyv1.Body_Reaction{Reaction: r}}, nil
 	})
 }
 
-// Edit replaces the text of a message of ours, for everyone. Errors: NotFound, Invalid (limits, a deleted message),
-// Denied (somebody else's message).
+// Edit replaces the text of a message of ours, for everyone. Errors: NotFound, Invalid (limits, a deleted
+// message), Denied (somebody else's message).
 func (h MessageHandle) Edit(ctx context.Context, text string) (Message, error) {
 	if text == "" || len(text) > content.MaxText || !utf8.ValidString(text) {
-		return Message{}, fault.New(fault.Invalid, "edit message", "want 1 to %d bytes of UTF-8", content.MaxText)
+		return Message{}, fault.New(fault.Invalid, "edit message", "want 1 to %d bytes of UTF-8",
+			content.MaxText)
 	}
 	return h.change(ctx, "edit", func(s *conv.Said, m store.Message) (*bodyv1.Body, error) {
 		switch {
@@ -88,27 +91,31 @@ func (h MessageHandle) Edit(ctx context.Context, text string) (Message, error) {
 			}
 		}
 		old.Text = text
-		return &bodyv1.Body{Kind: &bodyv1.Body_Edit{Edit: &bodyv1.Edit{MessageId: h.ref.ID[:], Text: old}}}, nil
+		return &bodyv1.Body{Kind: &bodyv1.Body_Edit{Edit: &bodyv1.Edit{MessageId: h.ref.ID[:],
+			Text: old}}}, nil
 	})
 }
 
 // Delete removes the message from all devices of this account. Errors: NotFound.
 func (h MessageHandle) Delete(ctx context.Context) (Message, error) {
 	return h.change(ctx, "delete", func(*conv.Said, store.Message) (*bodyv1.Body, error) {
-		return &bodyv1.Body{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{Messages: conv.Refs(conv.Ref(h.ref))}}}, nil
+		return &bodyv1.Body{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{Messages: conv.Refs(
+			conv.Ref(h.ref))}}}, nil
 	})
 }
 
-// DeleteForEveryone removes the message from the devices of its readers too, where a mark stays: one of ours, and in a group
-// that we moderate anybody's. Errors: NotFound, Denied (somebody else's message).
+// DeleteForEveryone removes the message from the devices of its readers too, where a mark stays: one of ours,
+// and in a group that we moderate anybody's. Errors: NotFound, Denied (somebody else's message).
 func (h MessageHandle) DeleteForEveryone(ctx context.Context) (Message, error) {
 	return h.change(ctx, "delete", func(s *conv.Said, m store.Message) (*bodyv1.Body, error) {
 		d := &bodyv1.Deletion{MessageIds: [][]byte{h.ref.ID[:]}}
 		switch {
 		case m.Notice:
-			return nil, fault.New(fault.Denied, "delete "+m.ID.Short()+" for everyone", "it says what happened to the group: delete it here alone")
+			return nil, fault.New(fault.Denied, "delete "+m.ID.Short()+" for everyone",
+				"it says what happened to the group: delete it here alone")
 		case !m.Mine && !s.Moderates:
-			return nil, fault.New(fault.Denied, "delete "+m.ID.Short()+" for everyone", "it is somebody else's message")
+			return nil, fault.New(fault.Denied, "delete "+m.ID.Short()+" for everyone",
+				"it is somebody else's message")
 		case !m.Mine:
 			d = &bodyv1.Deletion{Messages: conv.Refs(conv.Ref(h.ref))}
 		}
@@ -117,7 +124,8 @@ func (h MessageHandle) DeleteForEveryone(ctx context.Context) (Message, error) {
 }
 
 // change makes a change of the message, here and in the outbox, and returns the message after it.
-func (h MessageHandle) change(ctx context.Context, op string, make func(*conv.Said, store.Message) (*bodyv1.Body, error)) (out Message, err error) {
+func (h MessageHandle) change(ctx context.Context, op string,
+	make func(*conv.Said, store.Message) (*bodyv1.Body, error)) (out Message, err error) {
 	c, ref := h.c, h.ref
 	if err := ctx.Err(); err != nil {
 		return out, err
@@ -134,7 +142,8 @@ func (h MessageHandle) change(ctx context.Context, op string, make func(*conv.Sa
 		if err != nil {
 			return fault.New(fault.Invalid, op+" "+ref.ID.Short(), "not in a conversation of this version")
 		}
-		s := conv.Said{By: c.core.Me, Conversation: m.Conversation, Stamp: store.Stamp{At: c.rows.StampAfter(tx, conv.Ref(ref))}}
+		s := conv.Said{By: c.core.Me, Conversation: m.Conversation,
+			Stamp: store.Stamp{At: c.rows.StampAfter(tx, conv.Ref(ref))}}
 		id, inGroup := peer.(ident.GroupID)
 		if inGroup {
 			s.InGroup = true
@@ -170,9 +179,10 @@ func (h MessageHandle) change(ctx context.Context, op string, make func(*conv.Sa
 	return out, nil
 }
 
-// queueChange writes the legs of a body that is no row of a conversation, and returns its bytes. A removal stays among
-// own devices.
-func (c *Client) queueChange(tx *store.Tx, to ident.Peer, stamp store.Stamp, body *bodyv1.Body) ([]byte, error) {
+// queueChange writes the legs of a body that is no row of a conversation, and returns its bytes. A removal
+// stays among own devices.
+func (c *Client) queueChange(tx *store.Tx, to ident.Peer, stamp store.Stamp,
+	body *bodyv1.Body) ([]byte, error) {
 	if id, ok := to.(ident.GroupID); ok {
 		return c.groups.QueueChange(tx, id, stamp, body)
 	}
@@ -194,7 +204,8 @@ func (c *Client) queueChange(tx *store.Tx, to ident.Peer, stamp store.Stamp, bod
 		return nil, fault.Wrap(fault.Internal, "encode message", err)
 	}
 	if !own {
-		leg := store.Leg{Kind: store.LegMessage, Peer: peer.Key(), Message: stamp.Change, SentAt: stamp.At, Body: raw}
+		leg := store.Leg{Kind: store.LegMessage, Peer: peer.Key(), Message: stamp.Change,
+			SentAt: stamp.At, Body: raw}
 		if err := c.queueFirstLeg(tx, &p, leg, c.core.Net.Now()); err != nil {
 			return nil, err
 		}
@@ -214,7 +225,8 @@ func (c *Client) queueQuiet(tx *store.Tx, peer ident.AccountID, body *bodyv1.Bod
 	if err != nil {
 		return fault.Wrap(fault.Internal, "encode message", err)
 	}
-	leg := store.Leg{Kind: store.LegReceipt, Peer: peer.Key(), SentAt: c.core.NowMS(), Body: raw, Due: due.UnixMilli()}
+	leg := store.Leg{Kind: store.LegReceipt, Peer: peer.Key(), SentAt: c.core.NowMS(), Body: raw,
+		Due: due.UnixMilli()}
 	rand.Read(leg.Message[:])
 	tx.AddLeg(&leg)
 	return tx.Err()

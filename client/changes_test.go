@@ -63,7 +63,10 @@ func TestReactionsEditsAndDeletionsReachEveryDevice(t *testing.T) {
 	}
 	_, err = alice2.Message(ref).DeleteForEveryone(ctx)
 	must(t, err)
-	everywhere("deletion for everyone", func(m client.Message, ok bool) bool { return ok && m.Deleted && m.Text == "" && len(m.Reactions) == 0 })
+	everywhere("deletion for everyone", func(m client.Message, ok bool) bool {
+		return ok && m.Deleted &&
+			m.Text == "" && len(m.Reactions) == 0
+	})
 	if _, err := alice1.Message(ref).Edit(ctx, "zombie"); !errors.Is(err, fault.Invalid) {
 		t.Errorf("edit of a deleted message: got %v, want invalid", err)
 	}
@@ -71,7 +74,8 @@ func TestReactionsEditsAndDeletionsReachEveryDevice(t *testing.T) {
 	second := bob.send(t, alice1.id(), "for you alone")
 	alice1.message(t, "for you alone")
 	alice2.message(t, "for you alone")
-	if m, err := alice1.Message(client.Ref{Author: bob.id(), ID: second.ID}).Delete(ctx); err != nil || !m.Deleted || m.Text != "" {
+	if m, err := alice1.Message(client.Ref{Author: bob.id(), ID: second.ID}).Delete(ctx); err != nil ||
+		!m.Deleted || m.Text != "" {
 		t.Errorf("delete for me: got %+v, %v", m, err)
 	}
 	alice2.until(t, "deletion for me", func() bool { _, ok := alice2.only(t, second.ID); return !ok })
@@ -81,7 +85,8 @@ func TestReactionsEditsAndDeletionsReachEveryDevice(t *testing.T) {
 	}
 }
 
-// TestChangesThatComeBeforeTheirMessage makes changes on one device of messages that another has not sent yet.
+// TestChangesThatComeBeforeTheirMessage makes changes on one device of messages that another has not sent
+// yet.
 func TestChangesThatComeBeforeTheirMessage(t *testing.T) {
 	cluster := shared(t)
 	alice1, words := create(t, cluster, "Alice")
@@ -95,7 +100,11 @@ func TestChangesThatComeBeforeTheirMessage(t *testing.T) {
 	ref := func(id ident.MessageID) client.Ref { return client.Ref{Author: alice1.id(), ID: id} }
 	must(t, alice2.ChangeEarly(bob.id(), ref(edited), ref(deleted), ref(removed), "edited"))
 	must(t, alice2.Flush(ctx))
-	bob.until(t, "early changes", func() bool { return bob.CountChanges(ref(edited)) == 1 && bob.CountChanges(ref(deleted)) == 1 })
+	must(t, bob.SyncToHeads(ctx)) // what comes before its message is no news: no event tells of it
+	bob.until(t, "early changes", func() bool {
+		return bob.CountChanges(ref(edited)) == 1 &&
+			bob.CountChanges(ref(deleted)) == 1
+	})
 	for _, id := range []ident.MessageID{edited, deleted, removed} {
 		_, err := alice1.Send(ctx, bob.id(), client.Outgoing{ID: id, Text: "original " + id.Short()})
 		must(t, err)
@@ -115,7 +124,8 @@ func TestChangesThatComeBeforeTheirMessage(t *testing.T) {
 			t.Errorf("message that Alice removed for herself: there %v, want it on Bob's device only", ok)
 		}
 	}
-	if waiting, err := bob.Messages(ctx, client.Filter{NotHandedOut: true}); err != nil || slices.ContainsFunc(waiting, func(m client.Message) bool { return m.Deleted }) {
+	if waiting, err := bob.Messages(ctx, client.Filter{NotHandedOut: true}); err != nil ||
+		slices.ContainsFunc(waiting, func(m client.Message) bool { return m.Deleted }) {
 		t.Errorf("to hand out: got %+v, %v, want nothing that is deleted", waiting, err)
 	}
 }
@@ -130,7 +140,8 @@ func TestTimersMakeMessagesDisappearOnBothSides(t *testing.T) {
 	bob.message(t, "stays")
 	bob.send(t, alice1.id(), "stays too")
 	alice2.message(t, "stays too")
-	if err := alice1.Conversation(bob.id()).SetTimer(ctx, client.Timer{After: time.Millisecond}); !errors.Is(err, fault.Invalid) {
+	if err := alice1.Conversation(bob.id()).SetTimer(ctx,
+		client.Timer{After: time.Millisecond}); !errors.Is(err, fault.Invalid) {
 		t.Errorf("timer of a millisecond: got %v, want invalid", err)
 	}
 	day := client.Timer{After: 24 * time.Hour, AfterRead: true}
@@ -216,7 +227,10 @@ func TestReadingIsToldAsTheSettingSays(t *testing.T) {
 		t.Errorf("unknown setting: got %v, want not found", err)
 	}
 	must(t, bob.Conversation(alice.id()).Typing(ctx))
-	alice.next(t, "typing", func(e client.Event) bool { return e.Kind == client.EventTyping && *e.Contact == bob.id() })
+	alice.next(t, "typing", func(e client.Event) bool {
+		return e.Kind == client.EventTyping &&
+			*e.Contact == bob.id()
+	})
 }
 
 func TestDeclinedRequestIsGoneEverywhere(t *testing.T) {
@@ -239,7 +253,8 @@ func TestDeclinedRequestIsGoneEverywhere(t *testing.T) {
 	must(t, alice2.SyncToHeads(ctx))
 	bob.send(t, alice1.id(), "buy that")
 	alice2.until(t, "quiet request", func() bool { return len(alice2.texts(t, bob.id())) == 1 })
-	if waiting, err := alice2.Messages(ctx, client.Filter{NotHandedOut: true}); err != nil || len(waiting) != 0 {
+	if waiting, err := alice2.Messages(ctx, client.Filter{NotHandedOut: true}); err != nil ||
+		len(waiting) != 0 {
 		t.Errorf("to hand out with requests off: got %d, %v, want none", len(waiting), err)
 	}
 	if r, err := alice2.Requests(ctx); err != nil || len(r) != 1 {

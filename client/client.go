@@ -1,10 +1,10 @@
-// Package client is Starling's embedded messenger: an account on one device, its conversations, and the engine that
-// keeps them in step with the account's other devices and with the people it talks to.
+// Package client is Starling's embedded messenger: an account on one device, its conversations, and the
+// engine that keeps them in step with the account's other devices and with the people it talks to.
 //
-// Create makes an account, Restore brings one back from its recovery phrase, Open opens the profile that either left
-// on disk. Everything a Client knows lives in the profile's directory; Run connects it to the cluster and owns every
-// goroutine until its context ends. Without Run the local calls (Messages, Contacts, Send, which only writes the
-// durable outbox) still work.
+// Create makes an account, Restore brings one back from its recovery phrase, Open opens the profile that
+// either left on disk. Everything a Client knows lives in the profile's directory; Run connects it to the
+// cluster and owns every goroutine until its context ends. Without Run the local calls (Messages, Contacts,
+// Send, which only writes the durable outbox) still work.
 //
 //	c, err := client.Open(client.Config{Dir: dir})
 //	go c.Run(ctx)
@@ -21,10 +21,11 @@
 //
 // What happens is told as events, after it is on disk. The examples are a bot, a group and a second device.
 //
-// Errors match ErrNotFound and its like with errors.Is; where a doc says NotFound, it means ErrNotFound. A call whose
-// context has ended returns the context's error; what it wrote before stays.
+// Errors match ErrNotFound and its like with errors.Is; where a doc says NotFound, it means ErrNotFound. A
+// call whose context has ended returns the context's error; what it wrote before stays.
 //
-// What the package is made of lies below internal: ARCHITECTURE.md has the map, docs/formats.md what lies on disk.
+// What the package is made of lies below internal: ARCHITECTURE.md has the map, docs/formats.md what lies on
+// disk.
 package client
 
 import (
@@ -63,11 +64,12 @@ type Config struct {
 	// Dial opens the connections to nodes, at host:port, for example through a proxy; nil: TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 
-	// Patience is how long the cluster may be silent before those who wait for it are told that it is out of reach; 0: a
-	// few seconds. A call whose context ends earlier tries until then.
+	// Patience is how long the cluster may be silent before those who wait for it are told that it is out of
+	// reach; 0: a few seconds. A call whose context ends earlier tries until then.
 	Patience time.Duration
 
-	// network and wall replace the onion network and the clock in tests; pace shortens delays and thresholds there.
+	// network and wall replace the onion network and the clock in tests; pace shortens delays and thresholds
+	// there.
 	network func(core.NetworkConfig) (core.Network, error)
 	pace    *core.Pace
 	wall    func() time.Time // Clock, but not the network's idea of it
@@ -102,8 +104,8 @@ type Client struct {
 	ran atomic.Bool
 }
 
-// Open opens a profile. Errors: NotFound if there is none, an error for which IsBusy is true if another process holds
-// it, Denied if cfg.Cluster names another cluster than the profile's.
+// Open opens a profile. Errors: NotFound if there is none, an error for which IsBusy is true if another
+// process holds it, Denied if cfg.Cluster names another cluster than the profile's.
 func Open(cfg Config) (*Client, error) {
 	p, err := core.OpenProfile(cfg.Dir)
 	if err != nil {
@@ -120,7 +122,8 @@ func Open(cfg Config) (*Client, error) {
 // assemble builds the client of a profile that holds an account.
 func assemble(cfg Config, p *core.Profile) (*Client, error) {
 	if p.Stage() != core.StageReady {
-		return nil, fault.New(fault.NotFound, "open profile", "the account was never finished: run init or restore again")
+		return nil, fault.New(fault.NotFound, "open profile",
+			"the account was never finished: run init or restore again")
 	}
 	return newClient(cfg, p)
 }
@@ -140,8 +143,10 @@ func makeClient(cfg Config, p *core.Profile, id ident.AccountID, keys *core.Keyr
 	if err != nil {
 		return nil, err
 	}
-	k, err := core.New(core.Config{Profile: p, Cluster: cluster, Account: id, Keys: keys, Label: deviceLabel(cfg.Label), Logger: cfg.Logger,
-		Pace: cfg.pace, Patience: cfg.Patience, Clock: cfg.Clock, Wall: cfg.wall, Dial: cfg.Dial, Network: cfg.network})
+	k, err := core.New(core.Config{Profile: p, Cluster: cluster, Account: id, Keys: keys,
+		Label: deviceLabel(cfg.Label), Logger: cfg.Logger,
+		Pace: cfg.pace, Patience: cfg.Patience, Clock: cfg.Clock, Wall: cfg.wall, Dial: cfg.Dial,
+		Network: cfg.network})
 	if err != nil {
 		return nil, err
 	}
@@ -175,8 +180,8 @@ func (c *Client) Close() error {
 	return c.core.Profile.Close()
 }
 
-// Run connects to the cluster and owns every goroutine until ctx ends or the local store fails. It returns nil when
-// ctx ended. A Client runs once.
+// Run connects to the cluster and owns every goroutine until ctx ends or the local store fails. It returns
+// nil when ctx ended. A Client runs once.
 func (c *Client) Run(ctx context.Context) error {
 	if c.ran.Swap(true) {
 		return fault.New(fault.Exists, "run client", "a client runs once: open the profile again")
@@ -209,7 +214,8 @@ func (c *Client) Run(ctx context.Context) error {
 
 // Account returns who this profile is.
 func (c *Client) Account() Account {
-	a := Account{ID: c.core.Me, Device: c.core.Keys.Device(), Cluster: c.core.Cluster.ID, ClusterName: c.core.Cluster.Name, Link: LinkOf(c.core.Me)}
+	a := Account{ID: c.core.Me, Device: c.core.Keys.Device(), Cluster: c.core.Cluster.ID,
+		ClusterName: c.core.Cluster.Name, Link: LinkOf(c.core.Me)}
 	a.Label, a.Generation, a.Revoked = c.core.Keys.Summary()
 	c.core.Keys.Read(func(s *account.State) { _, a.Replaced = s.Contestable() })
 	c.core.View(func(*store.Tx) error {
@@ -222,7 +228,8 @@ func (c *Client) Account() Account {
 // Net describes the network.
 func (c *Client) Net() NetStatus {
 	s := c.core.Net.Status()
-	out := NetStatus{Nodes: s.Nodes, Swarms: s.Swarms, Version: s.Version, ClockSkew: s.ClockSkew, Notes: s.Notes, Connected: s.Connected}
+	out := NetStatus{Nodes: s.Nodes, Swarms: s.Swarms, Version: s.Version, ClockSkew: s.ClockSkew,
+		Notes: s.Notes, Connected: s.Connected}
 	for _, c := range s.Circuits {
 		out.Circuits = append(out.Circuits, Circuit(c))
 	}
@@ -249,8 +256,8 @@ type Circuit struct {
 	RTT     time.Duration
 }
 
-// WaitOnline returns once the cluster answers. It needs Run. Errors: Unavailable as soon as the cluster proves to be out of
-// reach; Denied if this device was revoked; ctx's.
+// WaitOnline returns once the cluster answers. It needs Run. Errors: Unavailable as soon as the cluster
+// proves to be out of reach; Denied if this device was revoked; ctx's.
 func (c *Client) WaitOnline(ctx context.Context) error { return c.core.WaitOnline(ctx) }
 
 // Purposes of circuits: requests with different purposes never share one.

@@ -47,8 +47,8 @@ func TestMain(m *testing.M) {
 // parallel holds the tests that run side by side.
 var parallel sync.Map
 
-// shared returns the cluster of the tests that make accounts of their own and break nothing. They run side by side from
-// the first call on, since most of their time they wait. It is not for use in a synctest bubble.
+// shared returns the cluster of the tests that make accounts of their own and break nothing. They run side by
+// side from the first call on, since most of their time they wait. It is not for use in a synctest bubble.
 func shared(t testing.TB) *swarmtest.Cluster {
 	t.Helper()
 	if t, ok := t.(*testing.T); ok {
@@ -171,7 +171,10 @@ func (d *device) next(t testing.TB, what string, want func(client.Event) bool) c
 
 func (d *device) message(t testing.TB, text string) client.Message {
 	t.Helper()
-	return *d.next(t, "message "+text, func(e client.Event) bool { return e.Kind == client.EventMessage && e.Message.Text == text }).Message
+	return *d.next(t, "message "+text, func(e client.Event) bool {
+		return e.Kind == client.EventMessage &&
+			e.Message.Text == text
+	}).Message
 }
 
 func (d *device) send(t testing.TB, to ident.Peer, text string) client.Sent {
@@ -191,7 +194,8 @@ func TestMessageTravelsAndIsAcknowledged(t *testing.T) {
 	bob, _ := create(t, cluster, "Bob")
 	sent := alice.send(t, bob.id(), "hello")
 	got := bob.message(t, "hello")
-	if got.From != alice.id() || got.FromName != "Alice" || !got.Request || got.Unverified || got.ID != sent.ID {
+	if got.From != alice.id() || got.FromName != "Alice" || !got.Request || got.Unverified ||
+		got.ID != sent.ID {
 		t.Errorf("got %+v, want a verified request from Alice with ID %s", got, sent.ID)
 	}
 	r, err := alice.Wait(patient(t), sent.ID, client.StateStored)
@@ -225,7 +229,8 @@ func TestStrictReadsStoreNothing(t *testing.T) {
 	if err := bob.SyncToHeads(patient(t)); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := bob.Messages(t.Context(), client.Filter{}); err != nil || len(all) != 0 || bob.Unopened() != 0 {
+	if all, err := bob.Messages(t.Context(), client.Filter{}); err != nil || len(all) != 0 ||
+		bob.Unopened() != 0 {
 		t.Errorf("Bob has %d messages and %d that do not open, %v, want none", len(all), bob.Unopened(), err)
 	}
 }
@@ -243,7 +248,8 @@ func TestUnknownAccountIsNotFound(t *testing.T) {
 		}
 	}
 	sent := alice.send(t, stranger, "anybody?")
-	if r, err := alice.Wait(patient(t), sent.ID, client.StateStored); !errors.Is(err, fault.NotFound) || r.State != client.StateFailed {
+	if r, err := alice.Wait(patient(t), sent.ID, client.StateStored); !errors.Is(err, fault.NotFound) ||
+		r.State != client.StateFailed {
 		t.Errorf("wait: got %+v, %v, want failed, not found", r, err)
 	}
 	if _, err := alice.AddContact(patient(t), stranger, "ghost"); !errors.Is(err, fault.NotFound) {

@@ -23,8 +23,8 @@ type Contact struct {
 	Approved bool
 	Blocked  bool
 	Verified bool
-	// Contested: one of the account's devices says that somebody else has recovered it; nothing is written to it until
-	// it is verified again.
+	// Contested: one of the account's devices says that somebody else has recovered it; nothing is written to
+	// it until it is verified again.
 	Contested bool
 	Events    []PeerEvent
 }
@@ -95,9 +95,9 @@ func (c *Client) contact(tx *store.Tx, id ident.AccountID) Contact {
 	return out
 }
 
-// AddContact approves an account and gives it a petname (which may be empty). With Run it checks that the account
-// exists. Errors: NotFound (there is no such account), Invalid (the own account, or a petname that another contact
-// has), Unavailable (the account could not be looked up; nothing was changed).
+// AddContact approves an account and gives it a petname (which may be empty). With Run it checks that the
+// account exists. Errors: NotFound (there is no such account), Invalid (the own account, or a petname that
+// another contact has), Unavailable (the account could not be looked up; nothing was changed).
 func (c *Client) AddContact(ctx context.Context, id ident.AccountID, nick string) (Contact, error) {
 	if err := ctx.Err(); err != nil {
 		return Contact{}, err
@@ -120,7 +120,8 @@ func (c *Client) AddContact(ctx context.Context, id ident.AccountID, nick string
 		}
 		c.people.Save(tx, p)
 		if nick != "" {
-			if err := c.core.Docs.Set(ms, devicesync.ContactNick, string(id[:]), devicesync.Text(nick)); err != nil {
+			if err := c.core.Docs.Set(ms, devicesync.ContactNick, string(id[:]),
+				devicesync.Text(nick)); err != nil {
 				return err
 			}
 		}
@@ -144,7 +145,8 @@ func (c *Client) checkNick(ctx context.Context, id ident.AccountID, nick string)
 		return fault.New(fault.Invalid, "add contact", "that is this account")
 	}
 	if len(nick) > content.MaxName {
-		return fault.New(fault.Invalid, "add contact", "petname of %d bytes, want at most %d", len(nick), content.MaxName)
+		return fault.New(fault.Invalid, "add contact", "petname of %d bytes, want at most %d", len(nick),
+			content.MaxName)
 	}
 	contacts, err := c.Contacts(ctx)
 	if err != nil {
@@ -158,8 +160,8 @@ func (c *Client) checkNick(ctx context.Context, id ident.AccountID, nick string)
 	return nil
 }
 
-// ResolvePeer reads "me", a petname or a name or a unique prefix of one, an account ID or a share link. Errors:
-// NotFound (nobody has it, or the ID is no account), Invalid (several match).
+// ResolvePeer reads "me", a petname or a name or a unique prefix of one, an account ID or a share link.
+// Errors: NotFound (nobody has it, or the ID is no account), Invalid (several match).
 func (c *Client) ResolvePeer(ctx context.Context, s string) (ident.AccountID, error) {
 	s = strings.TrimSpace(s)
 	if s == "me" {
@@ -179,8 +181,8 @@ func (c *Client) ResolvePeer(ctx context.Context, s string) (ident.AccountID, er
 	return ident.AccountID(found.Key()), nil
 }
 
-// parsePeer reads an account ID or a share link. What looks like an ID but cannot be one is NotFound: no account has
-// it.
+// parsePeer reads an account ID or a share link. What looks like an ID but cannot be one is NotFound: no
+// account has it.
 func parsePeer(s string) (id ident.AccountID, ok bool, err error) {
 	digits, link := strings.CutPrefix(s, linkPrefix)
 	if !link && (len(s) != 2*len(id) || !strings.HasPrefix(s, "05")) {

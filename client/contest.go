@@ -29,9 +29,10 @@ type ContestResult struct {
 	Failed   int  // recent contacts who could not be told now
 }
 
-// Contest objects to the recovery that left this device out: the owner did not make it. The objection is stored once,
-// where nobody can delete it, and goes to the inboxes of recent contacts, who stop writing to the account until they
-// have verified it again. It needs Run, and may be called again for those who were not told.
+// Contest objects to the recovery that left this device out: the owner did not make it. The objection is
+// stored once, where nobody can delete it, and goes to the inboxes of recent contacts, who stop writing to
+// the account until they have verified it again. It needs Run, and may be called again for those who were not
+// told.
 //
 // Errors: NotFound (no recovery has left this device out), Unavailable.
 func (c *Client) Contest(ctx context.Context) (out ContestResult, err error) {
@@ -58,7 +59,8 @@ func (c *Client) Contest(ctx context.Context) (out ContestResult, err error) {
 	case err == nil:
 		out.Recorded = true
 	case core.Superseded(err):
-		// Its one entry is spent: by this device or another of the replaced ones, or the account was recovered twice.
+		// Its one entry is spent: by this device or another of the replaced ones, or the account was
+		// recovered twice.
 		out.Recorded = c.isRecorded(ctx, k.G)
 	default:
 		return out, err
@@ -87,8 +89,8 @@ func (c *Client) isRecorded(ctx context.Context, g uint32) bool {
 	return err == nil && found != nil
 }
 
-// lookForOwnContest tells the devices of an account that was recovered when one that was left out objects: contacts stop
-// writing then, and whoever recovered it has to know why.
+// lookForOwnContest tells the devices of an account that was recovered when one that was left out objects:
+// contacts stop writing then, and whoever recovered it has to know why.
 func (c *Client) lookForOwnContest(ctx context.Context) error {
 	var first *account.Cert
 	c.core.Keys.Read(func(s *account.State) {
@@ -129,7 +131,8 @@ func (c *Client) recentPeers() (out []ident.AccountID, err error) {
 	since := c.core.Net.Now().Add(-recentFor).UnixMilli()
 	err = c.core.View(func(tx *store.Tx) error {
 		for _, p := range tx.Peers() {
-			if p.Approved && p.Account != c.core.Me && !c.people.Blocked(p.Account) && tx.LastMessageAt(p.Account.String()) >= since {
+			if p.Approved && p.Account != c.core.Me && !c.people.Blocked(p.Account) &&
+				tx.LastMessageAt(p.Account.String()) >= since {
 				out = append(out, p.Account)
 			}
 		}
@@ -140,7 +143,8 @@ func (c *Client) recentPeers() (out []ident.AccountID, err error) {
 
 // tellContest stores the contest in a contact's inbox, authenticated by the generation that was replaced.
 func (c *Client) tellContest(ctx context.Context, id ident.AccountID, k *account.Contest) error {
-	body, err := proto.Marshal(&bodyv1.Body{Kind: &bodyv1.Body_Contest{Contest: &bodyv1.Contest{Entry: k.Bytes()}}})
+	body, err := proto.Marshal(
+		&bodyv1.Body{Kind: &bodyv1.Body_Contest{Contest: &bodyv1.Contest{Entry: k.Bytes()}}})
 	if err != nil {
 		return fault.Wrap(fault.Internal, "tell contact", err)
 	}
@@ -156,13 +160,18 @@ func (c *Client) tellContest(ctx context.Context, id ident.AccountID, k *account
 		m := account.Outgoing{SentAt: c.core.NowMS(), Body: body}
 		rand.Read(m.ID[:])
 		var blob []byte
-		c.core.Keys.Read(func(s *account.State) { blob, err = s.SealContest(p.Recipient(), m, c.core.Net.Now()) })
+		c.core.Keys.Read(func(s *account.State) {
+			blob, err = s.SealContest(p.Recipient(), m,
+				c.core.Net.Now())
+		})
 		if err != nil {
 			return err
 		}
-		put := envelope.Store{Namespace: envelope.Inbox, TTL: people.InboxTTL, IfCerts: &p.CertsHead, Body: blob}
+		put := envelope.Store{Namespace: envelope.Inbox, TTL: people.InboxTTL, IfCerts: &p.CertsHead,
+			Body: blob}
 		c.core.Admit(p.Mailbox, &put)
-		_, _, err = c.core.Request(ctx, core.PurposeSend, &envelope.Request{Mailbox: p.Mailbox, Ops: []envelope.Op{put}}, nil)
+		_, _, err = c.core.Request(ctx, core.PurposeSend, &envelope.Request{Mailbox: p.Mailbox,
+			Ops: []envelope.Op{put}}, nil)
 		if !errors.Is(err, fault.Stale) {
 			return err
 		}
@@ -171,8 +180,9 @@ func (c *Client) tellContest(ctx context.Context, id ident.AccountID, k *account
 	return fault.New(fault.Unavailable, "tell contact", "the recipient's keys keep changing")
 }
 
-// contest takes in what a message says about its sender's recovery. It verifies by itself, so it may come unverified:
-// who has heard of the recovery already holds the sender's new chain, and the message is of the old one.
+// contest takes in what a message says about its sender's recovery. It verifies by itself, so it may come
+// unverified: who has heard of the recovery already holds the sender's new chain, and the message is of the
+// old one.
 func (c *Client) contest(tx *store.Tx, a *core.Batch, in *inbox.Mail) error {
 	storedAt, body := in.Envelope.StoredAt, in.Body.GetContest()
 	k, err := account.DecodeContest(body.GetEntry())
@@ -184,7 +194,8 @@ func (c *Client) contest(tx *store.Tx, a *core.Batch, in *inbox.Mail) error {
 		return err
 	}
 	if cert, ok := p.Certs.Cert(k.G); !ok || cert.Hash() != k.Cert {
-		// The recovery itself is not known yet. Reading the account's certificates brings contest and recovery at once.
+		// The recovery itself is not known yet. Reading the account's certificates brings contest and
+		// recovery at once.
 		tx.AddLook(store.Look{Account: in.Sender, Contest: k.Bytes(), StoredAt: storedAt})
 		c.records.wake()
 		return tx.Err()

@@ -42,7 +42,8 @@ func contestedEvent(id ident.AccountID) func(client.Event) bool {
 	}
 }
 
-// TestContestedAccountIsNotWrittenTo: somebody with Alice's phrase takes her account over, and her device objects.
+// TestContestedAccountIsNotWrittenTo: somebody with Alice's phrase takes her account over, and her device
+// objects.
 func TestContestedAccountIsNotWrittenTo(t *testing.T) {
 	cluster := shared(t)
 	alice, words := create(t, cluster, "Alice")
@@ -65,7 +66,10 @@ func TestContestedAccountIsNotWrittenTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	thief := recovered(t, cluster, words, "thief")
-	alice.next(t, "the alarm", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "recovered" })
+	alice.next(t, "the alarm", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "recovered"
+	})
 	thief.send(t, bob.id(), "it is me, send money")
 	bob.message(t, "it is me, send money")
 	if c := contactOf(t, bob, alice.id()); c.Verified || c.Contested || len(c.Events) != 1 {
@@ -82,7 +86,10 @@ func TestContestedAccountIsNotWrittenTo(t *testing.T) {
 	bob.next(t, "the contest", contestedEvent(alice.id()))
 	carol.next(t, "the contest", contestedEvent(alice.id()))
 	thief.Upkeep()
-	thief.next(t, "the contest", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "contested" })
+	thief.next(t, "the contest", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "contested"
+	})
 	if again, err := alice.Contest(patient(t)); err != nil || !again.Recorded {
 		t.Errorf("contest again: got %+v, %v, want to be recorded still", again, err)
 	}
@@ -90,7 +97,8 @@ func TestContestedAccountIsNotWrittenTo(t *testing.T) {
 		if c := contactOf(t, d, alice.id()); !c.Contested || c.Verified {
 			t.Errorf("view after the contest: got %+v, want contested", c)
 		}
-		if _, err := d.Send(patient(t), alice.id(), client.Outgoing{Text: "who are you?"}); !errors.Is(err, fault.Denied) {
+		if _, err := d.Send(patient(t), alice.id(), client.Outgoing{Text: "who are you?"}); !errors.Is(err,
+			fault.Denied) {
 			t.Errorf("write to a contested account: got %v, want denied", err)
 		}
 	}
@@ -110,7 +118,8 @@ func TestContestedAccountIsNotWrittenTo(t *testing.T) {
 	}
 	taken, err := thief.Contact(bob.id()).Safety(patient(t))
 	if err != nil || seen.Theirs != taken.Mine || seen.Theirs == owner.Mine {
-		t.Errorf("numbers: Bob sees %q, the thief shows %q, Alice %q, %v", seen.Theirs, taken.Mine, owner.Mine, err)
+		t.Errorf("numbers: Bob sees %q, the thief shows %q, Alice %q, %v", seen.Theirs, taken.Mine,
+			owner.Mine, err)
 	}
 	if _, err := bob.Contact(alice.id()).Verify(patient(t), owner.Mine); !errors.Is(err, fault.Denied) {
 		t.Errorf("verify with Alice's number: got %v, want denied", err)
@@ -122,14 +131,16 @@ func TestContestedAccountIsNotWrittenTo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := bob.Contact(alice.id()).Verify(patient(t), mine.Mine); err != nil || !c.Verified || c.Contested {
+	if c, err := bob.Contact(alice.id()).Verify(patient(t), mine.Mine); err != nil ||
+		!c.Verified || c.Contested {
 		t.Fatalf("verify again: got %+v, %v", c, err)
 	}
 	bob.send(t, alice.id(), "good to see you")
 	back.message(t, "good to see you")
 }
 
-// TestContestIsFoundBesideTheCertificates: a contact that was told nothing reads it when it hears of the recovery.
+// TestContestIsFoundBesideTheCertificates: a contact that was told nothing reads it when it hears of the
+// recovery.
 func TestContestIsFoundBesideTheCertificates(t *testing.T) {
 	cluster := shared(t)
 	alice, words := create(t, cluster, "Alice")
@@ -138,7 +149,10 @@ func TestContestIsFoundBesideTheCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	recovered(t, cluster, words, "thief")
-	alice.next(t, "the alarm", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "recovered" })
+	alice.next(t, "the alarm", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "recovered"
+	})
 	if r, err := alice.Contest(patient(t)); err != nil || !r.Recorded || r.Told != 0 {
 		t.Fatalf("contest: got %+v, %v, want it recorded and nobody told", r, err)
 	}
@@ -166,8 +180,14 @@ func TestExpelledThiefIsOut(t *testing.T) {
 	if err := alice1.Device(stolen.Account().Device).Expel(patient(t), words); err != nil {
 		t.Fatal(err)
 	}
-	stolen.next(t, "its own end", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })
-	alice3.next(t, "the alarm", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "recovered" })
+	stolen.next(t, "its own end", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "revoked"
+	})
+	alice3.next(t, "the alarm", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "recovered"
+	})
 	alice1.send(t, bob.id(), "it was stolen")
 	bob.message(t, "it was stolen")
 	alice3.message(t, "it was stolen")
@@ -184,11 +204,17 @@ func TestPhraseBringsARevokedDeviceBack(t *testing.T) {
 	if err := thief.Device(alice.Account().Device).Revoke(patient(t)); err != nil {
 		t.Fatal(err)
 	}
-	alice.next(t, "its own end", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })
+	alice.next(t, "its own end", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "revoked"
+	})
 	if err := alice.Device(thief.Account().Device).Expel(patient(t), words); err != nil {
 		t.Fatal(err)
 	}
-	thief.next(t, "its own end", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })
+	thief.next(t, "its own end", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "revoked"
+	})
 	alice = alice.reopen(t)
 	if err := alice.SyncToHeads(patient(t)); err != nil {
 		t.Errorf("sync: %v", err)
@@ -198,7 +224,8 @@ func TestPhraseBringsARevokedDeviceBack(t *testing.T) {
 	}
 }
 
-// TestOwnersOldDeviceComesBack: the recovery was the owner's own, and the old device links again, with its history.
+// TestOwnersOldDeviceComesBack: the recovery was the owner's own, and the old device links again, with its
+// history.
 func TestOwnersOldDeviceComesBack(t *testing.T) {
 	cluster := shared(t)
 	alice, words := create(t, cluster, "Alice")
@@ -207,7 +234,10 @@ func TestOwnersOldDeviceComesBack(t *testing.T) {
 	alice.message(t, "remember this")
 	id := alice.id()
 	back := recovered(t, cluster, words, "back")
-	alice.next(t, "the alarm", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "recovered" })
+	alice.next(t, "the alarm", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "recovered"
+	})
 	if a := alice.Account(); !a.Revoked || !a.Replaced {
 		t.Errorf("the old device: got %+v, want to be replaced", a)
 	}
@@ -217,7 +247,8 @@ func TestOwnersOldDeviceComesBack(t *testing.T) {
 	shown := make(chan string, 1)
 	refused := make(chan error, 1)
 	go func() {
-		_, err := client.Join(patient(t), alice.cfg, client.JoinOptions{OnInvite: func(s string, _ ident.DeviceID) { shown <- s }})
+		_, err := client.Join(patient(t), alice.cfg,
+			client.JoinOptions{OnInvite: func(s string, _ ident.DeviceID) { shown <- s }})
 		refused <- err
 	}()
 	if _, err := mallory.LinkDevice(patient(t), <-shown); err != nil {

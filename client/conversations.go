@@ -47,7 +47,8 @@ const forever = 253_402_300_799_999
 // Forever is as long as a conversation can be muted.
 func Forever() time.Time { return time.UnixMilli(forever) }
 
-// Conversations returns the conversation list: pinned ones first, then newest first, without those that are hidden.
+// Conversations returns the conversation list: pinned ones first, then newest first, without those that are
+// hidden.
 func (c *Client) Conversations(ctx context.Context) ([]Conversation, error) {
 	all, err := c.AllConversations(ctx)
 	out := all[:0]
@@ -71,7 +72,8 @@ func (c *Client) AllConversations(ctx context.Context) (out []Conversation, err 
 		}
 		// A device that was linked or restored knows conversations whose messages it does not have.
 		for _, subject := range c.core.Docs.Subjects(devicesync.Conversations) {
-			if id := hex.EncodeToString([]byte(subject)); !listed[id] && len(subject) == len(ident.AccountID{}) {
+			if id := hex.EncodeToString([]byte(subject)); !listed[id] &&
+				len(subject) == len(ident.AccountID{}) {
 				out, listed[id] = append(out, c.conversation(tx, store.ConversationRow{ID: id})), true
 			}
 		}
@@ -100,33 +102,6 @@ func (v *Conversation) lastAt() time.Time {
 	return v.LastAt
 }
 
-// ConversationHandle is the conversation with an account or a group, to act on. What is changed is the same on all devices.
-// Errors of its methods, besides those that they name: NotFound (no account or group can have that ID), Denied (this device was
-// revoked).
-type ConversationHandle struct {
-	c    *Client
-	peer ident.Peer
-}
-
-// Conversation returns the handle of the conversation with an account or a group, known or not.
-func (c *Client) Conversation(peer ident.Peer) ConversationHandle { return ConversationHandle{c, peer} }
-
-// Get returns what the list of conversations shows of it, hidden or not. Errors: NotFound.
-func (h ConversationHandle) Get(ctx context.Context) (out Conversation, err error) {
-	if err := ctx.Err(); err != nil {
-		return out, err
-	}
-	found := false
-	err = h.c.core.View(func(tx *store.Tx) error {
-		out, found = h.c.conversationOf(tx, h.peer)
-		return tx.Err()
-	})
-	if err == nil && !found {
-		err = fault.New(fault.NotFound, "find conversation", "there is none with %s", h.peer.Short())
-	}
-	return out, err
-}
-
 // conversationOf is one row of the list of conversations; false: it is not in the list.
 func (c *Client) conversationOf(tx *store.Tx, peer ident.Peer) (Conversation, bool) {
 	id := peer.String()
@@ -143,9 +118,12 @@ func (c *Client) conversationOf(tx *store.Tx, peer ident.Peer) (Conversation, bo
 
 func (c *Client) conversation(tx *store.Tx, r store.ConversationRow) Conversation {
 	subject := conv.SubjectOf(r.ID)
-	out := Conversation{ID: r.ID, Type: "direct", Unread: r.Unread, Mentions: r.Mentions, LastAt: core.FromMS(r.Last.ReceivedAt), LastText: c.rows.TextOf(tx, &r.Last), Request: r.Last.Request,
-		Pinned: c.core.IsTrue(devicesync.ConvPinned, subject), Archived: c.core.IsTrue(devicesync.ConvArchived, subject),
-		Marked: c.core.IsTrue(devicesync.ConvUnread, subject), MutedUntil: core.FromMS(c.core.Millis(devicesync.ConvMuted, subject)),
+	out := Conversation{ID: r.ID, Type: "direct", Unread: r.Unread, Mentions: r.Mentions,
+		LastAt: core.FromMS(r.Last.ReceivedAt), LastText: c.rows.TextOf(tx, &r.Last), Request: r.Last.Request,
+		Pinned: c.core.IsTrue(devicesync.ConvPinned,
+			subject), Archived: c.core.IsTrue(devicesync.ConvArchived, subject),
+		Marked: c.core.IsTrue(devicesync.ConvUnread,
+			subject), MutedUntil: core.FromMS(c.core.Millis(devicesync.ConvMuted, subject)),
 		StartedAt: core.FromMS(c.core.Millis(devicesync.ConvStartedAt, subject))}
 	if b, ok := c.core.Docs.Get(devicesync.ConvHidden, subject); ok {
 		if h, ok := devicesync.UnpackHidden(b); ok {
@@ -176,81 +154,16 @@ func (c *Client) inGroup(tx *store.Tx, v *Conversation) {
 	if err != nil {
 		return
 	}
-	v.Name, v.Status, v.Request, v.Timer = h.Name, GroupStatus(h.Status), h.Status == closed.Invited, Timer(h.Timer)
+	v.Name, v.Status, v.Request, v.Timer = h.Name, GroupStatus(h.Status), h.Status == closed.Invited,
+		Timer(h.Timer)
 	if v.StartedAt.IsZero() {
 		v.StartedAt = h.Since
 	}
 }
 
-// Pin keeps the conversation on top of the list.
-func (h ConversationHandle) Pin(ctx context.Context) error {
-	return h.set(ctx, devicesync.ConvPinned, devicesync.Bool(true))
-}
-
-// Unpin lets it go.
-func (h ConversationHandle) Unpin(ctx context.Context) error {
-	return h.set(ctx, devicesync.ConvPinned, devicesync.Bool(false))
-}
-
-// Archive puts the conversation into the archive.
-func (h ConversationHandle) Archive(ctx context.Context) error {
-	return h.set(ctx, devicesync.ConvArchived, devicesync.Bool(true))
-}
-
-// Unarchive takes it back.
-func (h ConversationHandle) Unarchive(ctx context.Context) error {
-	return h.set(ctx, devicesync.ConvArchived, devicesync.Bool(false))
-}
-
-// Mute keeps notifications of the conversation quiet until an instant, Forever at most; the zero time ends that.
-func (h ConversationHandle) Mute(ctx context.Context, until time.Time) error {
-	ms := uint64(0)
-	if !until.IsZero() {
-		ms = uint64(min(max(until.UnixMilli(), 0), forever))
-	}
-	return h.set(ctx, devicesync.ConvMuted, devicesync.Uint(ms))
-}
-
-// MarkUnread marks the conversation, which reading it ends.
-func (h ConversationHandle) MarkUnread(ctx context.Context) error {
-	return h.set(ctx, devicesync.ConvUnread, devicesync.Bool(true))
-}
-
-// Unmark takes the mark away.
-func (h ConversationHandle) Unmark(ctx context.Context) error {
-	return h.set(ctx, devicesync.ConvUnread, devicesync.Bool(false))
-}
-
-// Hide leaves the conversation (notes to self, too) out of the list until a later message.
-func (h ConversationHandle) Hide(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	var hidden devicesync.Hidden
-	err := h.c.core.View(func(tx *store.Tx) error {
-		_, sentAt := tx.NewestOf(h.peer.String())
-		hidden = devicesync.Hidden{At: max(h.c.core.NowMS(), sentAt), Seq: h.c.cursorOf(tx, h.peer)}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return h.set(ctx, devicesync.ConvHidden, hidden.Pack())
-}
-
-// Show puts a hidden conversation back into the list.
-func (h ConversationHandle) Show(ctx context.Context) error {
-	return h.set(ctx, devicesync.ConvHidden, devicesync.Hidden{}.Pack())
-}
-
-func (h ConversationHandle) set(ctx context.Context, f devicesync.Field, value []byte) error {
-	return h.c.changeDocuments(ctx, "change conversation", h.peer, func(tx *store.Tx, _ *core.Batch, now int64) error {
-		return h.c.core.Docs.Set(now, f, conv.SubjectOfPeer(h.peer), value)
-	})
-}
-
 // changeDocuments makes a change of the documents that concerns an account or a group, and lets it leave.
-func (c *Client) changeDocuments(ctx context.Context, op string, peer ident.Peer, f func(tx *store.Tx, a *core.Batch, now int64) error) error {
+func (c *Client) changeDocuments(ctx context.Context, op string, peer ident.Peer,
+	f func(tx *store.Tx, a *core.Batch, now int64) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -309,42 +222,6 @@ func errBlocked(op string, id ident.AccountID) error {
 	return fault.New(fault.Denied, op, "%s is blocked here: unblock them first", core.Short(id))
 }
 
-// MarkRead marks everything in the conversation as read, on all devices, and tells the sender if they are approved and read
-// receipts are on; in a group nobody is told. It returns how many messages were unread.
-func (h ConversationHandle) MarkRead(ctx context.Context) (n int, err error) {
-	c, peer := h.c, h.peer
-	err = c.changeDocuments(ctx, "mark as read", peer, func(tx *store.Tx, a *core.Batch, now int64) error {
-		subject, conversation := conv.SubjectOfPeer(peer), peer.String()
-		upTo, _ := tx.NewestOf(conversation)
-		ids := tx.UnreadIDs(conversation, c.core.Docs.Number(devicesync.ConvReadUpTo, subject), upTo)
-		n = len(ids)
-		if err := c.core.Docs.Raise(devicesync.ConvReadUpTo, subject, upTo); err != nil {
-			return err
-		}
-		if c.core.IsTrue(devicesync.ConvUnread, subject) {
-			if err := c.core.Docs.Set(now, devicesync.ConvUnread, subject, devicesync.Bool(false)); err != nil {
-				return err
-			}
-		}
-		if tx.StartTimers(conversation, upTo, now) {
-			a.Then(c.rows.Timed.Fire)
-		}
-		id, direct := peer.(ident.AccountID)
-		if !direct {
-			return nil // nobody is told who reads what in a group
-		}
-		p, err := c.people.Get(tx, id)
-		if err != nil || !p.Approved || c.people.Blocked(id) || c.people.Contested(&p.Peer) || !c.core.Setting(devicesync.SettingReceipts) {
-			return err
-		}
-		if n > 0 {
-			a.Kick(id)
-		}
-		return c.queueRead(tx, id, ids, now)
-	})
-	return n, err
-}
-
 func (c *Client) queueRead(tx *store.Tx, peer ident.AccountID, ids []ident.MessageID, now int64) error {
 	for len(ids) > 0 {
 		part := ids[:min(len(ids), content.MaxReceiptIDs)]
@@ -354,33 +231,16 @@ func (c *Client) queueRead(tx *store.Tx, peer ident.AccountID, ids []ident.Messa
 			r.MessageIds = append(r.MessageIds, part[i][:])
 		}
 		due := time.UnixMilli(now).Add(core.Spread(c.core.Pace.ReceiptMin, c.core.Pace.ReceiptMax))
-		if err := c.queueQuiet(tx, peer, &bodyv1.Body{Kind: &bodyv1.Body_Receipt{Receipt: r}}, due); err != nil {
+		if err := c.queueQuiet(tx, peer, &bodyv1.Body{Kind: &bodyv1.Body_Receipt{Receipt: r}},
+			due); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Clear removes all messages of the conversation that are there now from all devices of this account.
-func (h ConversationHandle) Clear(ctx context.Context) error {
-	c, peer := h.c, h.peer
-	return c.changeDocuments(ctx, "clear conversation", peer, func(tx *store.Tx, _ *core.Batch, now int64) error {
-		return c.clear(tx, peer, now)
-	})
-}
-
-// Delete clears the conversation and takes it out of the list, with its marks, until there is a later message.
-func (h ConversationHandle) Delete(ctx context.Context) error {
-	c, peer := h.c, h.peer
-	return c.changeDocuments(ctx, "delete conversation", peer, func(tx *store.Tx, _ *core.Batch, now int64) error {
-		if err := c.clear(tx, peer, now); err != nil {
-			return err
-		}
-		return c.core.Docs.Remove(now, devicesync.Conversations, conv.SubjectOfPeer(peer))
-	})
-}
-
-// cursorOf is how far the mailbox was taken in that brings the messages of a conversation: the group's, or the own one.
+// cursorOf is how far the mailbox was taken in that brings the messages of a conversation: the group's, or
+// the own one.
 func (c *Client) cursorOf(tx *store.Tx, peer ident.Peer) uint64 {
 	id, ok := peer.(ident.GroupID)
 	if !ok {
@@ -390,8 +250,8 @@ func (c *Client) cursorOf(tx *store.Tx, peer ident.Peer) uint64 {
 	return max(g.Cursor, 1) // where an invitation stands that came before anything was read
 }
 
-// clear removes what a conversation holds. What is counted is the place in the mailbox, not a time: a message that was
-// sent before but comes later is not lost.
+// clear removes what a conversation holds. What is counted is the place in the mailbox, not a time: a message
+// that was sent before but comes later is not lost.
 func (c *Client) clear(tx *store.Tx, peer ident.Peer, now int64) error {
 	subject := conv.SubjectOfPeer(peer)
 	_, sentAt := tx.NewestOf(peer.String())
@@ -410,5 +270,6 @@ func (c *Client) clear(tx *store.Tx, peer ident.Peer, now int64) error {
 func (c *Client) tellAccepted(tx *store.Tx, p *people.Person, now int64) error {
 	body := &bodyv1.Body{Kind: &bodyv1.Body_RequestResponse{RequestResponse: &bodyv1.RequestResponse{Accepted: true}}}
 	c.people.TellProfile(tx, p, body)
-	return c.queueQuiet(tx, p.Account, body, time.UnixMilli(now).Add(core.Spread(c.core.Pace.ReceiptMin, c.core.Pace.ReceiptMax)))
+	return c.queueQuiet(tx, p.Account, body, time.UnixMilli(now).Add(core.Spread(c.core.Pace.ReceiptMin,
+		c.core.Pace.ReceiptMax)))
 }

@@ -22,12 +22,13 @@ import (
 // probeTimeout is how long the cluster may take to answer at all when an account is made or restored.
 const probeTimeout = 8 * time.Second
 
-// Create makes an account and its first device in the directory cfg.Dir, and publishes it. The phrase is returned
-// once and kept nowhere. Errors: Exists (the directory holds a profile), Unavailable (the cluster cannot be reached;
-// nothing is left behind), Invalid.
+// Create makes an account and its first device in the directory cfg.Dir, and publishes it. The phrase is
+// returned once and kept nowhere. Errors: Exists (the directory holds a profile), Unavailable (the cluster
+// cannot be reached; nothing is left behind), Invalid.
 func Create(ctx context.Context, cfg Config, name string) (c *Client, words string, err error) {
 	if len(name) > content.MaxName || !utf8.ValidString(name) {
-		return nil, "", fault.New(fault.Invalid, "create account", "name of %d bytes, want at most %d of UTF-8", len(name), content.MaxName)
+		return nil, "", fault.New(fault.Invalid, "create account",
+			"name of %d bytes, want at most %d of UTF-8", len(name), content.MaxName)
 	}
 	p, err := emptyProfile(cfg.Dir)
 	if err != nil {
@@ -70,7 +71,8 @@ func emptyProfile(dir string) (*core.Profile, error) {
 	return nil, err
 }
 
-func createWith(ctx context.Context, cfg Config, p *core.Profile, root *account.Root, name string) (*Client, error) {
+func createWith(ctx context.Context, cfg Config, p *core.Profile, root *account.Root,
+	name string) (*Client, error) {
 	if err := p.SetStage(core.StageNew); err != nil {
 		return nil, err
 	}
@@ -79,7 +81,8 @@ func createWith(ctx context.Context, cfg Config, p *core.Profile, root *account.
 		return nil, err
 	}
 	err = c.connected(ctx, func(ctx context.Context) error {
-		state, err := account.Create(rand.Reader, root, c.core.Cluster.ID, deviceLabel(cfg.Label), c.core.Net.Now(), nil)
+		state, err := account.Create(rand.Reader, root, c.core.Cluster.ID, deviceLabel(cfg.Label),
+			c.core.Net.Now(), nil)
 		if err != nil {
 			return err
 		}
@@ -87,7 +90,10 @@ func createWith(ctx context.Context, cfg Config, p *core.Profile, root *account.
 			return err
 		}
 		if name != "" {
-			if err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error { return c.setName(tx, name, c.core.NowMS()) }); err != nil {
+			if err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
+				return c.setName(tx, name,
+					c.core.NowMS())
+			}); err != nil {
 				return err
 			}
 		}
@@ -111,8 +117,8 @@ func (c *Client) ready() error {
 	})
 }
 
-// connected runs f while the network runs, once the cluster has answered, and leaves the client with a fresh network
-// for Run.
+// connected runs f while the network runs, once the cluster has answered, and leaves the client with a fresh
+// network for Run.
 func (c *Client) connected(ctx context.Context, f func(context.Context) error) error {
 	if err := c.connectedOnce(ctx, f); err != nil {
 		return err
@@ -137,20 +143,21 @@ func (c *Client) connectedOnce(ctx context.Context, f func(context.Context) erro
 	return err
 }
 
-// probe asks the own mailbox's swarm for its limits: it shows that the cluster answers, and brings the client's clock
-// in step with it.
+// probe asks the own mailbox's swarm for its limits: it shows that the cluster answers, and brings the
+// client's clock in step with it.
 func (c *Client) probe(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, probeTimeout)
 	defer stop()
-	_, _, err := c.core.Request(ctx, core.PurposeInbox, &envelope.Request{Mailbox: c.core.Mailbox, Ops: []envelope.Op{envelope.Info{}}}, nil)
+	_, _, err := c.core.Request(ctx, core.PurposeInbox, &envelope.Request{Mailbox: c.core.Mailbox,
+		Ops: []envelope.Op{envelope.Info{}}}, nil)
 	if errors.Is(err, fault.NotFound) {
 		return nil // no such mailbox yet: somebody answered
 	}
 	return err
 }
 
-// submitPending stores the genesis or recover batch that the state holds, and takes part in its generation. The batch
-// may have been stored by a process that died: its condition then meets itself.
+// submitPending stores the genesis or recover batch that the state holds, and takes part in its generation.
+// The batch may have been stored by a process that died: its condition then meets itself.
 func (c *Client) submitPending(ctx context.Context) error {
 	var p *account.Pending
 	c.core.Keys.Read(func(s *account.State) { p, _ = s.Pending() })

@@ -32,8 +32,8 @@ type Device struct {
 	Status   string    // "active" or "revoked" ("suspended" is for later versions)
 }
 
-// PendingLink is a device that has the phrase and asks to be let in. Code is what its screen shows; a person must
-// type it, so lists for people hide it.
+// PendingLink is a device that has the phrase and asks to be let in. Code is what its screen shows; a person
+// must type it, so lists for people hide it.
 type PendingLink struct {
 	ID      ident.DeviceID
 	Code    string
@@ -52,8 +52,8 @@ type DeviceEvent struct {
 // linkLife is how long a request to join is shown: its envelope lives no longer either.
 const linkLife = people.InboxTTL * time.Second
 
-// Devices returns the device list, requests to join and what happened. It needs no network; SyncToHeads first makes
-// it current.
+// Devices returns the device list, requests to join and what happened. It needs no network; SyncToHeads first
+// makes it current.
 func (c *Client) Devices(ctx context.Context) (Devices, error) {
 	if err := ctx.Err(); err != nil {
 		return Devices{}, err
@@ -70,11 +70,13 @@ func (c *Client) Devices(ctx context.Context) (Devices, error) {
 			case d.ID == me:
 				d.LastSeen = account.Day(now)
 			}
-			out.Devices = append(out.Devices, Device{ID: d.ID, Label: d.Label, This: d.ID == me, AddedAt: core.FromMS(d.AddedAt),
+			out.Devices = append(out.Devices, Device{ID: d.ID, Label: d.Label, This: d.ID == me,
+				AddedAt:  core.FromMS(d.AddedAt),
 				LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: status})
 		}
 		for _, t := range s.Tombstones() {
-			out.Devices = append(out.Devices, Device{ID: t.ID, This: t.ID == me, LastSeen: core.FromMS(t.At), Status: "revoked"})
+			out.Devices = append(out.Devices, Device{ID: t.ID, This: t.ID == me, LastSeen: core.FromMS(t.At),
+				Status: "revoked"})
 		}
 	})
 	err := c.core.View(func(tx *store.Tx) error {
@@ -108,9 +110,9 @@ func deviceEvent(e store.DeviceEvent) DeviceEvent {
 	return DeviceEvent{Kind: e.Kind, Device: e.Device, At: core.FromMS(e.At), By: e.By}
 }
 
-// recordDevices brings the recorded history of the device list in step with the device group: what the group says is
-// the truth, so a process that died between the two makes up for it here. by is the adoption that just changed it, if
-// one did: it says who let a device in.
+// recordDevices brings the recorded history of the device list in step with the device group: what the group
+// says is the truth, so a process that died between the two makes up for it here. by is the adoption that
+// just changed it, if one did: it says who let a device in.
 func (c *Client) recordDevices(tx *store.Tx, a *core.Batch, by *account.Adoption) {
 	var devices []account.Device
 	var tombs []account.Tombstone
@@ -125,7 +127,8 @@ func (c *Client) recordDevices(tx *store.Tx, a *core.Batch, by *account.Adoption
 			continue
 		}
 		e := store.DeviceEvent{Kind: "linked", Device: d.ID, At: d.AddedAt}
-		if by != nil && by.By != d.ID && slices.ContainsFunc(by.Added, func(a account.Device) bool { return a.ID == d.ID }) {
+		if by != nil && by.By != d.ID && slices.ContainsFunc(by.Added,
+			func(a account.Device) bool { return a.ID == d.ID }) {
 			e.By = &by.By
 		}
 		core.NoteDevice(tx, a, e)
@@ -165,10 +168,12 @@ func (c *Client) askToLink(tx *store.Tx, a *core.Batch, l *account.LinkRequest) 
 	a.Tell(core.Fact{Kind: core.FactLink, Link: &row})
 }
 
-// Approve lets in the device whose screen shows code: one atomic batch makes a generation with it. Another device that
-// acts at the same time wins or loses the compare-and-set; the loser reads again and goes on. It needs Run.
+// Approve lets in the device whose screen shows code: one atomic batch makes a generation with it. Another
+// device that acts at the same time wins or loses the compare-and-set; the loser reads again and goes on. It
+// needs Run.
 //
-// Errors: Invalid (no code), NotFound (no pending request has it), Denied (this device was revoked), Unavailable.
+// Errors: Invalid (no code), NotFound (no pending request has it), Denied (this device was revoked),
+// Unavailable.
 func (c *Client) Approve(ctx context.Context, code string) (Device, error) {
 	code, err := account.ParseCode(code)
 	if err != nil {
@@ -193,7 +198,8 @@ func (c *Client) Approve(ctx context.Context, code string) (Device, error) {
 	}
 	var d account.Device
 	c.core.Keys.Read(func(s *account.State) { d, _ = core.FindDevice(s, req.Device) })
-	return Device{ID: req.Device, Label: d.Label, AddedAt: core.FromMS(d.AddedAt), LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: "active"}, nil
+	return Device{ID: req.Device, Label: d.Label, AddedAt: core.FromMS(d.AddedAt),
+		LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: "active"}, nil
 }
 
 // supply gives devices that were let in what they need besides: the keys of groups, and the history.
@@ -228,7 +234,8 @@ func (c *Client) findLink(code string) (req *account.LinkRequest, err error) {
 	return req, err
 }
 
-// rotate makes the next generation. done reports, after a lost race, that another device did what was to be done.
+// rotate makes the next generation. done reports, after a lost race, that another device did what was to be
+// done.
 func (c *Client) rotate(ctx context.Context, r account.Rotation, done func(*account.State) bool) error {
 	for range 8 {
 		change, err := c.tryRotate(ctx, r)

@@ -22,7 +22,8 @@ func linkWith(t testing.TB, cfg client.Config, by *device, words string) *device
 	codes := make(chan string, 1)
 	done := make(chan *client.Client, 1)
 	go func() {
-		c, recovered, err := client.Restore(patient(t), cfg, words, client.RestoreOptions{OnPending: func(code string, _ ident.DeviceID) { codes <- code }})
+		c, recovered, err := client.Restore(patient(t), cfg, words,
+			client.RestoreOptions{OnPending: func(code string, _ ident.DeviceID) { codes <- code }})
 		if err != nil || recovered {
 			t.Errorf("restore: got recovered %v, %v, want to be linked", recovered, err)
 		}
@@ -59,7 +60,8 @@ func TestLinkedDevicesHaveTheSameConversations(t *testing.T) {
 	}
 	sent := alice1.send(t, bob.id(), "from the first")
 	bob.message(t, "from the first")
-	if m := alice2.message(t, "from the first"); !m.Mine || m.From != alice1.id() || m.Conversation != bob.id().String() {
+	if m := alice2.message(t, "from the first"); !m.Mine || m.From != alice1.id() ||
+		m.Conversation != bob.id().String() {
 		t.Errorf("copy: got %+v, want our own message to Bob", m)
 	}
 	bob.send(t, alice1.id(), "to both")
@@ -104,7 +106,8 @@ func TestNoteToSelfReachesOwnDevices(t *testing.T) {
 	if m := alice2.message(t, "milk"); m.Conversation != alice1.id().String() || !m.Mine {
 		t.Errorf("note: got %+v, want a note to self", m)
 	}
-	if r, err := alice1.Wait(patient(t), sent.ID, client.StateStored); err != nil || r.Path != (ident.Path{}) {
+	if r, err := alice1.Wait(patient(t), sent.ID, client.StateStored); err != nil ||
+		r.Path != (ident.Path{}) {
 		t.Errorf("note: got %+v, %v, want stored, no path", r, err)
 	}
 }
@@ -130,11 +133,16 @@ func TestRecoveryIsVisibleAndLocksOldDevicesOut(t *testing.T) {
 	if a := rescue.Account(); a.Name != "Alice" || a.Generation != 2 {
 		t.Errorf("recovered account: got %+v, want Alice at generation 2", a)
 	}
-	if contacts, err := rescue.Contacts(t.Context()); err != nil || len(contacts) != 1 || contacts[0].ID != bob.id() {
+	if contacts, err := rescue.Contacts(t.Context()); err != nil || len(contacts) != 1 ||
+		contacts[0].ID != bob.id() {
 		t.Errorf("recovered contacts: got %+v, %v, want Bob", contacts, err)
 	}
-	alice1.next(t, "revocation", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })
-	if _, err := alice1.Send(patient(t), bob.id(), client.Outgoing{Text: "still me?"}); !errors.Is(err, fault.Denied) {
+	alice1.next(t, "revocation", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "revoked"
+	})
+	if _, err := alice1.Send(patient(t), bob.id(), client.Outgoing{Text: "still me?"}); !errors.Is(err,
+		fault.Denied) {
 		t.Errorf("send from the replaced device: got %v, want denied", err)
 	}
 	if err := alice1.SyncToHeads(patient(t)); !errors.Is(err, fault.Denied) {
@@ -143,7 +151,8 @@ func TestRecoveryIsVisibleAndLocksOldDevicesOut(t *testing.T) {
 	bob.send(t, rescue.id(), "who are you?")
 	rescue.message(t, "who are you?")
 	contacts, err := bob.Contacts(t.Context())
-	if err != nil || len(contacts) != 1 || len(contacts[0].Events) != 1 || contacts[0].Events[0].Kind != "recovered" {
+	if err != nil || len(contacts) != 1 || len(contacts[0].Events) != 1 ||
+		contacts[0].Events[0].Kind != "recovered" {
 		t.Errorf("Bob's view of Alice: got %+v, %v, want one event, recovered", contacts, err)
 	}
 }

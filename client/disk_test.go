@@ -11,8 +11,8 @@ import (
 	"github.com/ncruces/go-sqlite3/vfs/adiantum"
 )
 
-// The databases of these tests lie on a file system that counts writes, and from a given one on does nothing any more:
-// what is on the disk then is what a process leaves behind that dies there.
+// The databases of these tests lie on a file system that counts writes, and from a given one on does nothing
+// any more: what is on the disk then is what a process leaves behind that dies there.
 func init() { vfs.Register("adiantum", adiantum.Wrap(mortal{vfs.Find("")}, nil)) }
 
 var errDied = errors.New("died here")

@@ -13,8 +13,9 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// The sync documents (contacts, profile, settings) live in c.docs, which is only touched inside a transaction of the
-// store: the store's lock serialises it, and saveDocuments writes what changed in the same transaction.
+// The sync documents (contacts, profile, settings) live in c.docs, which is only touched inside a transaction
+// of the store: the store's lock serialises it, and saveDocuments writes what changed in the same
+// transaction.
 
 // setName names the account. Only inside a transaction.
 func (c *Client) setName(tx *store.Tx, name string, now int64) error {
@@ -25,8 +26,9 @@ func (c *Client) setName(tx *store.Tx, name string, now int64) error {
 	return c.core.SaveDocuments(tx)
 }
 
-// pushDocuments stores one delta of what waits to be shared. It reports whether there was anything. Dirty entries are
-// on disk and stay dirty until the store is acknowledged; a delta that was stored twice changes nothing.
+// pushDocuments stores one delta of what waits to be shared. It reports whether there was anything. Dirty
+// entries are on disk and stay dirty until the store is acknowledged; a delta that was stored twice changes
+// nothing.
 func (c *Client) pushDocuments(ctx context.Context) (pushed bool, err error) {
 	var delta []byte
 	err = c.core.View(func(*store.Tx) error {
@@ -42,7 +44,8 @@ func (c *Client) pushDocuments(ctx context.Context) (pushed bool, err error) {
 	resp, err := c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
 		var err error
 		c.core.Keys.Read(func(s *account.State) { body, err = s.SealDocument(rand.Reader, delta) })
-		return &envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: envelope.Sync, Body: body}}}, err
+		return &envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: envelope.Sync, Body: body}}},
+			err
 	})
 	if err != nil {
 		return false, err
@@ -86,7 +89,8 @@ func (c *Client) ShareDocuments(ctx context.Context) error {
 }
 
 func (c *Client) deltaOf(seq uint64, body []byte, storedAt int64) store.Delta {
-	return store.Delta{Seq: seq, StoredAt: storedAt, Hash: envelope.HashOf(c.core.Mailbox, envelope.Sync, [envelope.KeySize]byte{}, body), Size: len(body)}
+	return store.Delta{Seq: seq, StoredAt: storedAt, Hash: envelope.HashOf(c.core.Mailbox, envelope.Sync,
+		[envelope.KeySize]byte{}, body), Size: len(body)}
 }
 
 // delta takes in another device's changes.

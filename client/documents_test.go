@@ -108,7 +108,8 @@ func TestThreeDevicesShareEveryDocument(t *testing.T) {
 	if _, err := alice1.Contact(bob.id()).Accept(ctx); !errors.Is(err, fault.NotFound) {
 		t.Errorf("accept again: got %v, want not found", err)
 	}
-	bob.until(t, "the name of who accepted", func() bool { return bob.contact(t, alice1.id()).Name == "Alice" })
+	bob.until(t, "the name of who accepted",
+		func() bool { return bob.contact(t, alice1.id()).Name == "Alice" })
 
 	must(t, alice1.Contact(bob.id()).SetNick(ctx, "bobby"))
 	everywhere("petname", func(d *device) bool { return d.contact(t, bob.id()).Nick == "bobby" })
@@ -158,9 +159,16 @@ func TestThreeDevicesShareEveryDocument(t *testing.T) {
 	if n, err := alice2.Conversation(bob.id()).MarkRead(ctx); err != nil || n != unread || n == 0 {
 		t.Errorf("read: got %d, %v, want %d", n, err, unread)
 	}
-	alice1.until(t, "read state", func() bool { v := alice1.conv(t, bob.id()); return v.Unread == 0 && !v.Marked })
+	alice1.until(t, "read state", func() bool {
+		v := alice1.conv(t, bob.id())
+		return v.Unread == 0 &&
+			!v.Marked
+	})
 	must(t, alice2.Contact(bob.id()).Remove(ctx))
-	alice1.until(t, "removal", func() bool { return !alice1.contact(t, bob.id()).Approved && len(alice1.texts(t, bob.id())) == 0 })
+	alice1.until(t, "removal", func() bool {
+		return !alice1.contact(t, bob.id()).Approved &&
+			len(alice1.texts(t, bob.id())) == 0
+	})
 	bob.send(t, alice1.id(), "who am I to you?")
 	if m := alice1.message(t, "who am I to you?"); !m.Request {
 		t.Error("a message of a removed contact: want it to be a request")
@@ -183,7 +191,8 @@ func TestBothOfflineAndTheSameFieldEdited(t *testing.T) {
 		c, err := client.Open(d.cfg)
 		must(t, err)
 		f(c)
-		if s, err := c.SyncStatus(t.Context()); err != nil || !slices.ContainsFunc(s.Documents, func(d client.DocumentStatus) bool { return d.Pending > 0 }) {
+		if s, err := c.SyncStatus(t.Context()); err != nil ||
+			!slices.ContainsFunc(s.Documents, func(d client.DocumentStatus) bool { return d.Pending > 0 }) {
 			t.Errorf("status while offline: got %+v, %v, want something pending", s, err)
 		}
 		must(t, c.Close())
@@ -206,14 +215,16 @@ func TestBothOfflineAndTheSameFieldEdited(t *testing.T) {
 	must(t, alice2.Push(ctx))
 	for _, d := range []*device{alice1, alice2} {
 		must(t, d.SyncToHeads(ctx))
-		if v := d.conv(t, bob.id()); v.Name != "second" || !v.Pinned || !v.Archived || d.Account().Name != "Alice the Second" {
+		if v := d.conv(t, bob.id()); v.Name != "second" || !v.Pinned || !v.Archived ||
+			d.Account().Name != "Alice the Second" {
 			t.Errorf("got %+v of %q, want what was done last, field by field", v, d.Account().Name)
 		}
 	}
 	same(t, alice1, alice2)
 }
 
-// TestDeviceThatWasAwayMissesNothing leaves a device out while conversations are cleared, deleted, hidden and read.
+// TestDeviceThatWasAwayMissesNothing leaves a device out while conversations are cleared, deleted, hidden and
+// read.
 func TestDeviceThatWasAwayMissesNothing(t *testing.T) {
 	cluster := shared(t)
 	alice1, words := create(t, cluster, "Alice")
@@ -225,12 +236,18 @@ func TestDeviceThatWasAwayMissesNothing(t *testing.T) {
 	alice1.send(t, carol.id(), "to Carol")
 	alice1.send(t, alice1.id(), "note")
 	alice2.message(t, "note")
-	alice2.until(t, "copies", func() bool { return len(alice2.texts(t, bob.id()))+len(alice2.texts(t, carol.id())) == 2 })
+	alice2.until(t, "copies", func() bool {
+		return len(alice2.texts(t, bob.id()))+len(alice2.texts(t,
+			carol.id())) == 2
+	})
 	alice2.stop()
 
 	bob.send(t, alice1.id(), "one")
 	carol.send(t, alice1.id(), "two")
-	alice1.until(t, "both", func() bool { return len(alice1.texts(t, bob.id()))+len(alice1.texts(t, carol.id())) == 4 })
+	alice1.until(t, "both", func() bool {
+		return len(alice1.texts(t, bob.id()))+len(alice1.texts(t,
+			carol.id())) == 4
+	})
 	must(t, alice1.Conversation(bob.id()).Clear(ctx))
 	must(t, alice1.Conversation(carol.id()).Delete(ctx))
 	must(t, alice1.Conversation(alice1.id()).Hide(ctx))
@@ -298,7 +315,8 @@ func TestDirtyStateSurvivesDeath(t *testing.T) {
 	must(t, err)
 	must(t, c.Rename(t.Context(), "Alice reborn"))
 	ctx, cancel := context.WithCancel(t.Context())
-	c.SetStoreHook(func(string) error { cancel(); return errors.New("killed") }) // whatever it still does is not written
+	// whatever it still does is not written
+	c.SetStoreHook(func(string) error { cancel(); return errors.New("killed") })
 	_ = c.Run(ctx)
 	_ = c.Close()
 	c, err = client.Open(alice1.cfg)

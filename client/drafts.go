@@ -14,7 +14,8 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// SetDraft keeps the text that is being written ("": none) and tells own devices. The newest counts; what is sent in the conversation ends it. A draft is never restored: it travels under the day's key only.
+// SetDraft keeps the text that is being written ("": none) and tells own devices. The newest counts; what is
+// sent in the conversation ends it. A draft is never restored: it travels under the day's key only.
 func (h ConversationHandle) SetDraft(ctx context.Context, text string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -40,11 +41,14 @@ func (h ConversationHandle) SetDraft(ctx context.Context, text string) error {
 		if !many {
 			return nil
 		}
-		raw, err := proto.Marshal(&bodyv1.Body{Kind: &bodyv1.Body_Draft{Draft: &bodyv1.Draft{Conversation: peer.String(), Text: text, ChangedAt: at}}})
+		raw, err := proto.Marshal(
+			&bodyv1.Body{Kind: &bodyv1.Body_Draft{Draft: &bodyv1.Draft{Conversation: peer.String(),
+				Text: text, ChangedAt: at}}})
 		if err != nil {
 			return fault.Wrap(fault.Internal, "encode draft", err)
 		}
-		leg := store.Leg{Kind: store.LegDraft, Peer: c.core.Me.Key(), Message: ident.MessageID(key[1:17]), SentAt: at, Body: raw}
+		leg := store.Leg{Kind: store.LegDraft, Peer: c.core.Me.Key(), Message: ident.MessageID(key[1:17]),
+			SentAt: at, Body: raw}
 		tx.DropDraftLegs(leg.Message)
 		tx.AddLeg(&leg)
 		return nil

@@ -46,8 +46,9 @@ func (c *Client) rotateIfDue(ctx context.Context) error {
 	return c.rotate(ctx, r, func(s *account.State) bool { return s.G() > was })
 }
 
-// eraseSeeds drops day keys by the rule of docs/formats.md, section 5.10: first everything sealed to them is fetched and
-// opened, and on disk; then the other devices are told; then keys go that all devices are done with.
+// eraseSeeds drops day keys by the rule of docs/formats.md, section 5.10: first everything sealed to them is
+// fetched and opened, and on disk; then the other devices are told; then keys go that all devices are done
+// with.
 func (c *Client) eraseSeeds(ctx context.Context) error {
 	c.core.Advance()
 	over, due, err := c.overDays(c.core.LikelyTime())
@@ -69,7 +70,8 @@ func (c *Client) eraseSeeds(ctx context.Context) error {
 	if _, due, err = c.overDays(t); err != nil || !due {
 		return err
 	}
-	// Messages are committed without a sync while the mailbox has them: it must not be the only one when the keys go.
+	// Messages are committed without a sync while the mailbox has them: it must not be the only one when the
+	// keys go.
 	if err := c.core.Update(func(_ *store.Tx, _ *core.Batch) error { return nil }); err != nil {
 		return err
 	}
@@ -83,8 +85,8 @@ func (c *Client) eraseSeeds(ctx context.Context) error {
 	})
 }
 
-// overDays reports whether, at t, the mail of a day is complete and this device has not fetched it since, and whether a
-// day key may go.
+// overDays reports whether, at t, the mail of a day is complete and this device has not fetched it since, and
+// whether a day key may go.
 func (c *Client) overDays(t time.Time) (over, due bool, err error) {
 	acked, err := c.ackedTime()
 	if err != nil {
@@ -111,7 +113,8 @@ func (c *Client) overDays(t time.Time) (over, due bool, err error) {
 func (c *Client) ackedTime() (t time.Time, err error) {
 	err = c.core.View(func(tx *store.Tx) error {
 		c.core.Keys.Read(func(s *account.State) {
-			t = s.Acked(int64(tx.Number(fetchedKey)), func(d ident.DeviceID) int64 { return int64(tx.Number(fetchedBy(d))) })
+			t = s.Acked(int64(tx.Number(fetchedKey)),
+				func(d ident.DeviceID) int64 { return int64(tx.Number(fetchedBy(d))) })
 		})
 		return nil
 	})

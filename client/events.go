@@ -16,21 +16,24 @@ import (
 type EventKind string
 
 const (
-	EventMessage EventKind = "message" // a message came, or one of our own was queued here or on another device; Event.Message
-	EventState   EventKind = "state"   // a message of ours moved on or an attempt failed; Event.Receipt
-	EventUpdate  EventKind = "update"  // a message changed (edit, reaction, deletion); Event.Message
-	EventTyping  EventKind = "typing"  // a contact types, or stopped; Event.Contact, Event.Text is "stopped" then
+	// a message came, or one of our own was queued here or on another device; Event.Message
+	EventMessage EventKind = "message"
+	EventState   EventKind = "state"  // a message of ours moved on or an attempt failed; Event.Receipt
+	EventUpdate  EventKind = "update" // a message changed (edit, reaction, deletion); Event.Message
+	// a contact types, or stopped; Event.Contact, Event.Text is "stopped" then
+	EventTyping  EventKind = "typing"
 	EventLink    EventKind = "link"    // a device asks to be linked; Event.Link
 	EventDevice  EventKind = "device"  // the device list changed; Event.Device
 	EventContact EventKind = "contact" // a contact changed; Event.Contact
 	// EventConversation: what is known of a conversation changed; Event.Conversation.
 	EventConversation EventKind = "conversation"
 	EventAccount      EventKind = "account" // the profile or the settings changed; Event.Text is the document
-	EventHistory      EventKind = "history" // a history came further on its way to or from another device; Event.History
-	EventGroup        EventKind = "group"   // what Group returns changed; Event.Group
-	EventOnline       EventKind = "online"  // the inbox subscription is live
-	EventOffline      EventKind = "offline" // it ended; Event.Cause
-	EventNotice       EventKind = "notice"  // something the user should be told once; Event.Text
+	// a history came further on its way to or from another device; Event.History
+	EventHistory EventKind = "history"
+	EventGroup   EventKind = "group"   // what Group returns changed; Event.Group
+	EventOnline  EventKind = "online"  // the inbox subscription is live
+	EventOffline EventKind = "offline" // it ended; Event.Cause
+	EventNotice  EventKind = "notice"  // something the user should be told once; Event.Text
 )
 
 // Event is something that happened, after it is written to the store.
@@ -60,7 +63,8 @@ func (c *Client) render(tx *store.Tx, facts []core.Fact) (publish func()) {
 }
 
 func (c *Client) event(tx *store.Tx, f core.Fact) Event {
-	e := Event{Kind: EventKind(f.Kind), At: f.At, Contact: f.Contact, Group: f.Group, Cause: f.Cause, Text: f.Text,
+	e := Event{Kind: EventKind(f.Kind), At: f.At, Contact: f.Contact, Group: f.Group,
+		Cause: f.Cause, Text: f.Text,
 		Conversation: f.Conversation}
 	switch {
 	case f.Row != nil && f.Kind == core.FactState:
@@ -150,8 +154,8 @@ func (s *Subscription) signal() {
 	}
 }
 
-// Next returns the next event. Errors: ctx's, NotFound after Close (of the subscription or the client), Limited if so
-// many events waited that some were dropped (what they told of is in the store).
+// Next returns the next event. Errors: ctx's, NotFound after Close (of the subscription or the client),
+// Limited if so many events waited that some were dropped (what they told of is in the store).
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	for {
 		e, ok, err := s.take()

@@ -10,8 +10,9 @@ import (
 	"github.com/starling-swarm/starling/client"
 )
 
-// A bot that repeats what approved contacts write to it. It answers every message once, also if it is killed in between: what it
-// has not answered is not handed out, and an answer whose ID was sent before is not sent again.
+// A bot that repeats what approved contacts write to it. It answers every message once, also if it is killed
+// in between: what it has not answered is not handed out, and an answer whose ID was sent before is not sent
+// again.
 func Example() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -41,7 +42,8 @@ func Example() {
 			}
 			answer := m.ID
 			answer[0] ^= 1 // an ID of its own, the same at every try
-			if _, err := c.Send(ctx, peer, client.Outgoing{ID: answer, Text: m.Text, ReplyTo: &m.ID}); err != nil {
+			if _, err := c.Send(ctx, peer, client.Outgoing{ID: answer, Text: m.Text,
+				ReplyTo: &m.ID}); err != nil {
 				log.Print(err)
 			}
 			if err := c.MarkHandedOut(ctx, m.ID); err != nil {
@@ -79,7 +81,8 @@ func openOrCreate(ctx context.Context, dir, name string) (*client.Client, error)
 	return c, err
 }
 
-// A group is made, somebody is invited, and everybody in it is greeted once they are in. The client runs already.
+// A group is made, somebody is invited, and everybody in it is greeted once they are in. The client runs
+// already.
 func ExampleClient_CreateGroup() {
 	var c *client.Client
 	var bob client.AccountID
@@ -94,7 +97,10 @@ func ExampleClient_CreateGroup() {
 	if err := group.Add(ctx, 7, bob); err != nil { // with the messages of the last seven days
 		log.Fatal(err)
 	}
-	if g, err = group.Wait(ctx, func(g client.Group) bool { return len(g.Members) == 2 && g.Members[1].Joined > 0 }); err != nil {
+	if g, err = group.Wait(ctx, func(g client.Group) bool {
+		return len(g.Members) == 2 &&
+			g.Members[1].Joined > 0
+	}); err != nil {
 		log.Fatal(err)
 	}
 	if _, err := c.Send(ctx, g.ID, client.Outgoing{Text: "hello all"}); err != nil {
@@ -102,8 +108,8 @@ func ExampleClient_CreateGroup() {
 	}
 }
 
-// A second device joins the account: it shows an invitation, and a device that is in already reads it and passes it to
-// Client.LinkDevice.
+// A second device joins the account: it shows an invitation, and a device that is in already reads it and
+// passes it to Client.LinkDevice.
 func ExampleJoin() {
 	ctx := context.Background()
 	b, err := os.ReadFile("cluster.json")
@@ -114,9 +120,10 @@ func ExampleJoin() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	c, err := client.Join(ctx, client.Config{Dir: "laptop", Cluster: cluster, Label: "laptop"}, client.JoinOptions{
-		OnInvite: func(invite string, _ client.DeviceID) { fmt.Println("on your other device:", invite) },
-	})
+	c, err := client.Join(ctx, client.Config{Dir: "laptop", Cluster: cluster, Label: "laptop"},
+		client.JoinOptions{
+			OnInvite: func(invite string, _ client.DeviceID) { fmt.Println("on your other device:", invite) },
+		})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -25,7 +25,8 @@ func (c *Client) SetSecretsHook(f func(step string) error) { c.core.Keys.SetHook
 // Nick gives a contact a petname without asking anybody.
 func (c *Client) Nick(id ident.AccountID, nick string) error {
 	err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
-		if err := c.core.Docs.Set(c.core.NowMS(), devicesync.ContactNick, string(id[:]), devicesync.Text(nick)); err != nil {
+		if err := c.core.Docs.Set(c.core.NowMS(), devicesync.ContactNick, string(id[:]),
+			devicesync.Text(nick)); err != nil {
 			return err
 		}
 		return c.core.SaveDocuments(tx)
@@ -57,8 +58,8 @@ func seedIn(state []byte, v DayKey) (seed [32]byte, ok bool) {
 	return [32]byte(state[i+8:]), true
 }
 
-// Scan returns everything that whoever has a profile's directory, the master key in it included, can read: the raw files,
-// what of the secrets opens, and every value of the database.
+// Scan returns everything that whoever has a profile's directory, the master key in it included, can read:
+// the raw files, what of the secrets opens, and every value of the database.
 func Scan(t testing.TB, dir string) [][]byte {
 	t.Helper()
 	copied := t.TempDir()

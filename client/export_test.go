@@ -33,7 +33,8 @@ func (cfg *Config) Hurry() {
 	p := core.UsualPace
 	p.CopyMin, p.CopyMax = time.Millisecond, 5*time.Millisecond
 	p.ReceiptMin, p.ReceiptMax = time.Millisecond, 5*time.Millisecond
-	p.GroupAsk, p.GroupAnswer, p.GroupAlone, p.GroupPatience = 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond, 2*time.Second
+	p.GroupAsk, p.GroupAnswer, p.GroupAlone, p.GroupPatience = 50*time.Millisecond, 20*time.Millisecond,
+		100*time.Millisecond, 2*time.Second
 	p.Coalesce = 10 * time.Millisecond
 	p.Turn, p.Race = 200*time.Millisecond, 20*time.Millisecond
 	p.Rest, p.Shut = 50*time.Millisecond, 2*time.Second
@@ -126,7 +127,8 @@ func (c *Client) StrictCerts(ctx context.Context, id ident.AccountID) (int, erro
 	return len(pub.Certs), err
 }
 
-// ForeignInvite is the invitation of a device in another cluster; LonelyInvite that of one which was never online.
+// ForeignInvite is the invitation of a device in another cluster; LonelyInvite that of one which was never
+// online.
 func (c *Client) ForeignInvite() string { return inviteText(ident.ClusterID{1}) }
 func (c *Client) LonelyInvite() string  { return inviteText(c.core.Cluster.ID) }
 
@@ -138,11 +140,14 @@ func inviteText(cluster ident.ClusterID) string {
 	return j.Invite().String()
 }
 
-// ChangeEarly makes a reaction and an edit, a deletion and a removal of messages that this device does not know yet.
+// ChangeEarly makes a reaction and an edit, a deletion and a removal of messages that this device does not
+// know yet.
 func (c *Client) ChangeEarly(peer ident.AccountID, edited, deleted, removed Ref, text string) error {
 	for _, body := range []*bodyv1.Body{
-		{Kind: &bodyv1.Body_Reaction{Reaction: &bodyv1.Reaction{MessageId: edited.ID[:], Author: edited.Author[:], Emoji: "+"}}},
-		{Kind: &bodyv1.Body_Edit{Edit: &bodyv1.Edit{MessageId: edited.ID[:], Text: &bodyv1.Text{Text: text}}}},
+		{Kind: &bodyv1.Body_Reaction{Reaction: &bodyv1.Reaction{MessageId: edited.ID[:],
+			Author: edited.Author[:], Emoji: "+"}}},
+		{Kind: &bodyv1.Body_Edit{Edit: &bodyv1.Edit{MessageId: edited.ID[:],
+			Text: &bodyv1.Text{Text: text}}}},
 		{Kind: &bodyv1.Body_Deletion{Deletion: &bodyv1.Deletion{MessageIds: [][]byte{deleted.ID[:]}}}},
 		{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{Messages: []*bodyv1.MessageRef{{MessageId: removed.ID[:], Author: removed.Author[:]}}}}},
 	} {
@@ -171,7 +176,8 @@ func (c *Client) CountChanges(ref Ref) (n int) {
 	return n
 }
 
-// DocumentKeys returns the generation of the oldest data key that documents lie under, and that of the newest key.
+// DocumentKeys returns the generation of the oldest data key that documents lie under, and that of the newest
+// key.
 func (c *Client) DocumentKeys() (lies, newest uint32) {
 	c.core.Keys.Read(func(s *account.State) { newest = s.VaultGen() })
 	c.core.View(func(tx *store.Tx) error {

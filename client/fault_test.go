@@ -100,7 +100,10 @@ func TestTwoDevicesApproveAtOnce(t *testing.T) {
 	cfg := config(t, cluster, "alice-3")
 	codes, done := make(chan string, 1), make(chan *client.Client, 1)
 	go func() {
-		c, _, err := client.Restore(patient(t), cfg, words, client.RestoreOptions{OnPending: func(code string, _ ident.DeviceID) { codes <- code }})
+		c, _, err := client.Restore(patient(t), cfg, words, client.RestoreOptions{OnPending: func(code string,
+			_ ident.DeviceID) {
+			codes <- code
+		}})
 		if err != nil {
 			t.Errorf("restore: %v", err)
 		}
@@ -109,7 +112,10 @@ func TestTwoDevicesApproveAtOnce(t *testing.T) {
 	code := <-codes
 	var both sync.WaitGroup
 	for _, d := range []*device{alice1, alice2} {
-		d.next(t, "request", func(e client.Event) bool { return e.Kind == client.EventLink && e.Link.Code == code })
+		d.next(t, "request", func(e client.Event) bool {
+			return e.Kind == client.EventLink &&
+				e.Link.Code == code
+		})
 		both.Go(func() {
 			// The loser may find the request granted before it looks for it.
 			if _, err := d.Approve(patient(t), code); err != nil && !errors.Is(err, fault.NotFound) {
@@ -127,7 +133,8 @@ func TestTwoDevicesApproveAtOnce(t *testing.T) {
 		if err := d.SyncToHeads(patient(t)); err != nil {
 			t.Errorf("sync: %v", err)
 		}
-		if list, err := d.Devices(t.Context()); err != nil || len(list.Devices) != 3 || len(list.Pending) != 0 {
+		if list, err := d.Devices(t.Context()); err != nil || len(list.Devices) != 3 ||
+			len(list.Pending) != 0 {
 			t.Errorf("devices: got %+v, %v, want three and nothing pending", list, err)
 		}
 		if g := d.Account().Generation; g != 3 {
@@ -175,8 +182,8 @@ func TestSnapshotsReplaceDeltas(t *testing.T) {
 	}
 }
 
-// TestUnknownSenderIsKeptAndVerifiedOnceApproved takes away what Bob knows of Alice, whose messages say no more than what
-// he once showed to know.
+// TestUnknownSenderIsKeptAndVerifiedOnceApproved takes away what Bob knows of Alice, whose messages say no
+// more than what he once showed to know.
 func TestUnknownSenderIsKeptAndVerifiedOnceApproved(t *testing.T) {
 	cluster := shared(t)
 	alice, _ := create(t, cluster, "Alice")
@@ -201,7 +208,8 @@ func TestUnknownSenderIsKeptAndVerifiedOnceApproved(t *testing.T) {
 	if m := bob.message(t, "remember me?"); m.Unverified || m.Request || m.ID != sent.ID {
 		t.Errorf("once approved: got %+v, want verified", m)
 	}
-	if all, err := bob.Messages(t.Context(), client.Filter{IDPrefix: sent.ID.String()[:7]}); err != nil || len(all) != 1 {
+	if all, err := bob.Messages(t.Context(), client.Filter{IDPrefix: sent.ID.String()[:7]}); err != nil ||
+		len(all) != 1 {
 		t.Errorf("got %d rows, %v, want one", len(all), err)
 	}
 }

@@ -21,7 +21,8 @@ type refusing struct {
 	judge atomic.Pointer[func(*envelope.Request) error]
 }
 
-func (n *refusing) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n *refusing) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if f := n.judge.Load(); f != nil {
 		r, err := envelope.DecodeRequest(b)
 		if err == nil {
@@ -75,12 +76,18 @@ func TestRefusedChangeKeepsNoRemovalFromComingAbout(t *testing.T) {
 	net.refuse(delegates(fault.New(fault.Invalid, "test", "no node takes this")))
 	added := make(chan error, 1)
 	go func() { added <- alice.Group(id).Add(patient(t), 0, dave.id()) }()
-	alice.in(t, id, "the addition is refused", func(g client.Group) bool { return len(g.Pending) == 1 && g.Pending[0].Cause != "" })
+	alice.in(t, id, "the addition is refused", func(g client.Group) bool {
+		return len(g.Pending) == 1 &&
+			g.Pending[0].Cause != ""
+	})
 	ok(t, "remove", alice.Group(id).Remove(patient(t), bob.id()))
 	if err := <-added; !errors.Is(err, fault.Invalid) {
 		t.Errorf("the addition that no node takes: got %v, want invalid", err)
 	}
-	alice.in(t, id, "nothing waits", func(g client.Group) bool { return len(g.Pending) == 0 && len(inside(g)) == 1 })
+	alice.in(t, id, "nothing waits", func(g client.Group) bool {
+		return len(g.Pending) == 0 &&
+			len(inside(g)) == 1
+	})
 }
 
 func TestBanOvertakesAnAdditionThatStandsAside(t *testing.T) {
@@ -91,7 +98,10 @@ func TestBanOvertakesAnAdditionThatStandsAside(t *testing.T) {
 	net.refuse(delegates(limited(time.Hour)))
 	added := make(chan error, 1)
 	go func() { added <- alice.Group(id).Add(patient(t), 0, bob.id()) }()
-	alice.in(t, id, "the addition is refused", func(g client.Group) bool { return len(g.Pending) == 1 && g.Pending[0].Cause != "" })
+	alice.in(t, id, "the addition is refused", func(g client.Group) bool {
+		return len(g.Pending) == 1 &&
+			g.Pending[0].Cause != ""
+	})
 	ok(t, "ban", alice.Group(id).Ban(patient(t), bob.id()))
 	if err := <-added; !errors.Is(err, fault.Denied) {
 		t.Errorf("the addition of who was banned since: got %v, want denied", err)

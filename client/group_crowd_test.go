@@ -9,8 +9,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// TestDeviceInMoreGroupsThanItCanFollow gets the messages of all its groups, although it follows two at once, and its
-// changes go into the log of each.
+// TestDeviceInMoreGroupsThanItCanFollow gets the messages of all its groups, although it follows two at once,
+// and its changes go into the log of each.
 func TestDeviceInMoreGroupsThanItCanFollow(t *testing.T) {
 	cluster := shared(t)
 	cfg := config(t, cluster, "Alice-1")

@@ -207,7 +207,10 @@ func TestRestoredAccountReturnsWithAnAdminsWord(t *testing.T) {
 	settleDocuments(t, bob)
 	bob.stop()
 	restored := recovered(t, cluster, words, "rescue")
-	restored.in(t, id, "the group", func(g client.Group) bool { return g.Status == client.GroupReturning && g.Warning != "" })
+	restored.in(t, id, "the group", func(g client.Group) bool {
+		return g.Status == client.GroupReturning &&
+			g.Warning != ""
+	})
 	alice.in(t, id, "bob's wish", func(g client.Group) bool {
 		for _, p := range g.Pending {
 			if p.Kind == "return" && p.Account == bob.id() {

@@ -35,7 +35,8 @@ func (d *device) walkIn(t testing.TB, link client.GroupLink) client.Group {
 	t.Helper()
 	g, err := d.JoinGroup(patient(t), link.Link)
 	if ok(t, "join", err); g.Status != client.GroupJoined || g.Form != client.GroupPublic {
-		t.Fatalf("the link made the group %s of form %q, pending %+v, want joined and public", g.Status, g.Form, g.Pending)
+		t.Fatalf("the link made the group %s of form %q, pending %+v, want joined and public", g.Status,
+			g.Form, g.Pending)
 	}
 	return g
 }
@@ -64,7 +65,8 @@ func TestLinkOfAPublicGroupNeedsNoAdmin(t *testing.T) {
 		d.message(t, "welcome")
 	}
 	for _, id := range []ident.AccountID{bob.id(), carol.id()} {
-		if told := alice.told(t, got.ID, id); told[client.NoticeJoined] != 1 || told[client.NoticeAdded] != 0 {
+		if told := alice.told(t, got.ID, id); told[client.NoticeJoined] != 1 ||
+			told[client.NoticeAdded] != 0 {
 			t.Errorf("Alice was told %v, want one who joined", told)
 		}
 	}
@@ -116,7 +118,8 @@ func TestDoorSharesTheDaysOfItsLink(t *testing.T) {
 		d.message(t, "after "+name)
 		all, err := d.Messages(t.Context(), client.Filter{Conversation: id.String()})
 		ok(t, "messages", err)
-		if had := slices.ContainsFunc(all, func(m client.Message) bool { return m.Text == "before" }); had != (days > 0) {
+		if had := slices.ContainsFunc(all,
+			func(m client.Message) bool { return m.Text == "before" }); had != (days > 0) {
 			t.Errorf("%s, with %d days: has what was said before %t", name, days, had)
 		}
 	}
@@ -146,7 +149,10 @@ func TestManyComeThroughADoorAtOnce(t *testing.T) {
 		ok(t, "join", <-done)
 	}
 	for _, d := range append(all, alice) {
-		d.in(t, id, "all are in", func(g client.Group) bool { return len(inside(g)) == 4 && g.Generation == 3 })
+		d.in(t, id, "all are in", func(g client.Group) bool {
+			return len(inside(g)) == 4 &&
+				g.Generation == 3
+		})
 	}
 	all[0].say(t, id, "crowded")
 	for _, d := range append(all[1:], alice) {
@@ -184,14 +190,19 @@ func TestRemovedSpammerIsRefusedByTheNodes(t *testing.T) {
 			bob.say(t, id, "quiet again")
 			alice.message(t, "quiet again")
 			mallory.in(t, id, "removed", status(client.GroupRemoved))
-			if _, err := mallory.JoinGroup(patient(t), link.Link); !errors.Is(err, fault.Denied) || !strings.Contains(err.Error(), "older than the removal") {
+			if _, err := mallory.JoinGroup(patient(t), link.Link); !errors.Is(err, fault.Denied) ||
+				!strings.Contains(err.Error(), "older than the removal") {
 				t.Errorf("the link lets back in who was removed: got %v, want denied", err)
 			}
 			ok(t, "close the link", alice.Group(id).RevokeLink(patient(t), link.Serial))
 			if form != client.GroupPublic {
 				return
 			}
-			if g := bob.in(t, id, "the link is closed", func(g client.Group) bool { return len(g.Links) == 0 && g.Generation == 3 }); g.Status != client.GroupJoined {
+			if g := bob.in(t, id, "the link is closed",
+				func(g client.Group) bool {
+					return len(g.Links) == 0 &&
+						g.Generation == 3
+				}); g.Status != client.GroupJoined {
 				t.Errorf("Bob is %s, want a member", g.Status)
 			}
 			// Under another name, with what the link led to.
@@ -215,12 +226,18 @@ func TestWhoIsBannedIsToldAtTheDoor(t *testing.T) {
 	link, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 5, 0)
 	ok(t, "link", err)
 	g, err := bob.JoinGroup(patient(t), link.Link)
-	if !errors.Is(err, fault.Denied) || !strings.Contains(err.Error(), "banned") || g.Status != client.GroupRemoved || !strings.Contains(g.Cause, "banned") {
-		t.Fatalf("got %s with cause %q, pending %+v, %v, want to be told of the ban", g.Status, g.Cause, g.Pending, err)
+	if !errors.Is(err, fault.Denied) || !strings.Contains(err.Error(), "banned") ||
+		g.Status != client.GroupRemoved || !strings.Contains(g.Cause, "banned") {
+		t.Fatalf("got %s with cause %q, pending %+v, %v, want to be told of the ban", g.Status,
+			g.Cause, g.Pending, err)
 	}
-	bob.next(t, "a notice", func(e client.Event) bool { return e.Kind == client.EventNotice && strings.Contains(e.Text, "banned") })
+	bob.next(t, "a notice", func(e client.Event) bool {
+		return e.Kind == client.EventNotice &&
+			strings.Contains(e.Text, "banned")
+	})
 	// A link from before the ban would not let him in anyway: the reason is the ban all the same.
-	if g, err = bob.JoinGroup(patient(t), old.Link); !errors.Is(err, fault.Denied) || g.Status != client.GroupRemoved || g.Cause != "the account is banned" {
+	if g, err = bob.JoinGroup(patient(t), old.Link); !errors.Is(err, fault.Denied) ||
+		g.Status != client.GroupRemoved || g.Cause != "the account is banned" {
 		t.Fatalf("an old link: got %s with cause %q, %v, want to be told of the ban", g.Status, g.Cause, err)
 	}
 	// Whoever may again comes in by the same link.
@@ -242,12 +259,15 @@ func TestLinkToAGroupThatIsNotThere(t *testing.T) {
 	key, _, err := ed25519.GenerateKey(nil)
 	ok(t, "make up a group", err)
 	copy(invitation[2:], key) // after the version and the type
-	if g, err := bob.Lab().JoinWith(patient(t), invitation); !errors.Is(err, fault.Denied) || client.GroupStatus(g.Status) != client.GroupRemoved || !strings.Contains(g.Cause, "no such group") {
-		t.Errorf("got %s with cause %q, %v, want to be told that there is no such group", g.Status, g.Cause, err)
+	if g, err := bob.Lab().JoinWith(patient(t), invitation); !errors.Is(err, fault.Denied) ||
+		client.GroupStatus(g.Status) != client.GroupRemoved || !strings.Contains(g.Cause, "no such group") {
+		t.Errorf("got %s with cause %q, %v, want to be told that there is no such group",
+			g.Status, g.Cause, err)
 	}
 }
 
-// TestJoinThatMembersDoNotTakeIsRevoked: nodes cannot read a join, so they take in the key of whoever has the link.
+// TestJoinThatMembersDoNotTakeIsRevoked: nodes cannot read a join, so they take in the key of whoever has the
+// link.
 func TestJoinThatMembersDoNotTakeIsRevoked(t *testing.T) {
 	cluster := shared(t)
 	alice, _ := create(t, cluster, "Alice")
@@ -280,7 +300,8 @@ func TestPublicGroupHasEightLinksAtOnce(t *testing.T) {
 		_, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 1, 0)
 		ok(t, "link", err)
 	}
-	if _, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 1, 0); !errors.Is(err, fault.Limited) || !strings.Contains(err.Error(), "close one") {
+	if _, err := alice.Group(id).CreateLink(patient(t), time.Now().Add(time.Hour), 1, 0); !errors.Is(err,
+		fault.Limited) || !strings.Contains(err.Error(), "close one") {
 		t.Errorf("a ninth link: got %v, want limited and what to do", err)
 	}
 	ok(t, "close", alice.Group(id).RevokeLink(patient(t), first.Serial))
@@ -288,7 +309,8 @@ func TestPublicGroupHasEightLinksAtOnce(t *testing.T) {
 	ok(t, "another link", err)
 }
 
-// TestJoinSurvivesDeathAfterItsCommit kills the process when the nodes have the commit, and it has not heard of it.
+// TestJoinSurvivesDeathAfterItsCommit kills the process when the nodes have the commit, and it has not heard
+// of it.
 func TestJoinSurvivesDeathAfterItsCommit(t *testing.T) {
 	cluster := shared(t)
 	alice, _ := create(t, cluster, "Alice")
@@ -349,7 +371,10 @@ func TestDeclinedJoinIsUndone(t *testing.T) {
 				bob = bob.reopen(t)
 			}
 			bob.in(t, id, "left", status(client.GroupLeft))
-			alice.in(t, id, "Bob came and has gone", func(g client.Group) bool { return g.Commits == 4 && len(g.Members) == 1 })
+			alice.in(t, id, "Bob came and has gone", func(g client.Group) bool {
+				return g.Commits == 4 &&
+					len(g.Members) == 1
+			})
 			if told := alice.told(t, id, bob.id()); told[client.NoticeJoined] != 1 {
 				t.Errorf("Alice was told %v, want one join", told)
 			}
@@ -392,10 +417,12 @@ type shutNet struct {
 	shut *atomic.Bool
 }
 
-func (n *shutNet) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n *shutNet) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if r, err := envelope.DecodeRequest(b); err == nil && n.shut.Load() {
 		if put, ok := r.Ops[0].(envelope.Store); ok && put.Namespace == envelope.GroupLog {
-			return nil, ident.Path{}, fault.New(fault.Limited, "append commit", "1024 joined in this generation")
+			return nil, ident.Path{}, fault.New(fault.Limited, "append commit",
+				"1024 joined in this generation")
 		}
 	}
 	return n.Network.Do(ctx, purpose, m, b, sign)
@@ -410,11 +437,15 @@ func TestAdminIsAskedWhenADoorIsShut(t *testing.T) {
 	shut.Store(true)
 	come := func(name string) *device {
 		cfg := config(t, cluster, name+"-1")
-		cfg.SetNetwork(func(inner client.Network) client.Network { return &shutNet{Network: inner, shut: &shut} })
+		cfg.SetNetwork(func(inner client.Network) client.Network {
+			return &shutNet{Network: inner,
+				shut: &shut}
+		})
 		d, _ := createWith(t, cfg, name)
 		g, err := d.JoinGroup(patient(t), link.Link)
 		ok(t, "join", err)
-		if g.Status != client.GroupWaiting || len(g.Pending) != 1 || g.Pending[0].Kind != "join" || !g.Pending[0].Held || !strings.Contains(g.Pending[0].Cause, "1024") {
+		if g.Status != client.GroupWaiting || len(g.Pending) != 1 || g.Pending[0].Kind != "join" ||
+			!g.Pending[0].Held || !strings.Contains(g.Pending[0].Cause, "1024") {
 			t.Fatalf("got %s, pending %+v, want to wait for an admin, and why", g.Status, g.Pending)
 		}
 		return d
@@ -460,7 +491,10 @@ func TestGroupWithOwnKeys(t *testing.T) {
 	settleDocuments(t, carol)
 	carol.Lab().LoseGroup(id)
 	carol = carol.reopen(t)
-	carol.in(t, id, "it is back", func(g client.Group) bool { return g.Status == client.GroupJoined && g.Role != "" })
+	carol.in(t, id, "it is back", func(g client.Group) bool {
+		return g.Status == client.GroupJoined &&
+			g.Role != ""
+	})
 	carol.say(t, id, "with new keys")
 	for _, d := range []*device{alice, bob} {
 		d.message(t, "with new keys")

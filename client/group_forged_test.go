@@ -6,7 +6,8 @@ import (
 	"github.com/starling-swarm/starling/client"
 )
 
-// TestImpostorIsRemoved: who comes in with a link under another account's ID does not stay, and the account itself is not kept out.
+// TestImpostorIsRemoved: who comes in with a link under another account's ID does not stay, and the account
+// itself is not kept out.
 func TestImpostorIsRemoved(t *testing.T) {
 	for name, later := range map[string]uint32{"of the account's generation": 0, "of one to come": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -23,7 +24,10 @@ func TestImpostorIsRemoved(t *testing.T) {
 			bob.in(t, id, "the impostor is in", members(3))
 			alice = alice.reopen(t)
 			for _, d := range []*device{alice, bob} {
-				g := d.in(t, id, "the impostor is out", func(g client.Group) bool { return members(2)(g) && g.Generation > 1 })
+				g := d.in(t, id, "the impostor is out", func(g client.Group) bool {
+					return members(2)(g) &&
+						g.Generation > 1
+				})
 				if len(g.Banned) > 0 {
 					t.Errorf("%v are banned, want nobody", g.Banned)
 				}

@@ -17,8 +17,8 @@ func (d *device) said(t testing.TB, id ident.GroupID) (out []string) {
 	return out
 }
 
-// TestNewcomerReadsEarlierGenerations: who is added with days of history reads what was written in them under keys that are
-// over, by members who have left since, too; who is added without reads what comes.
+// TestNewcomerReadsEarlierGenerations: who is added with days of history reads what was written in them under
+// keys that are over, by members who have left since, too; who is added without reads what comes.
 func TestNewcomerReadsEarlierGenerations(t *testing.T) {
 	cluster := shared(t)
 	all := friends(t, cluster, "Alice", "Bob", "Carol", "Dave", "Erin")
@@ -46,15 +46,19 @@ func TestNewcomerReadsEarlierGenerations(t *testing.T) {
 	}
 	carol = carol.reopen(t)
 	bob.say(t, id, "five")
-	carol.until(t, "what comes later", func() bool { return slices.Equal(carol.said(t, id), append(want, "five")) })
-	if first := carol.notices(t, id)[0].Notice; first.Kind != "joined" || !slices.Equal(first.Members, []ident.AccountID{carol.id()}) {
+	carol.until(t, "what comes later", func() bool {
+		return slices.Equal(carol.said(t, id),
+			append(want, "five"))
+	})
+	if first := carol.notices(t, id)[0].Notice; first.Kind != "joined" ||
+		!slices.Equal(first.Members, []ident.AccountID{carol.id()}) {
 		t.Errorf("the first notice is %+v, want none of what happened before she came", first)
 	}
 }
 
-// TestDevicesOfANewcomerReadTheSame: what one device of a newcomer opens of earlier generations the others do too: one that is
-// there when it comes in, one that is off then, one that is linked later, and one that lost everything and has a handover of a
-// later generation.
+// TestDevicesOfANewcomerReadTheSame: what one device of a newcomer opens of earlier generations the others do
+// too: one that is there when it comes in, one that is off then, one that is linked later, and one that lost
+// everything and has a handover of a later generation.
 func TestDevicesOfANewcomerReadTheSame(t *testing.T) {
 	cluster := shared(t)
 	alice, _ := create(t, cluster, "Alice")
@@ -76,13 +80,15 @@ func TestDevicesOfANewcomerReadTheSame(t *testing.T) {
 	want := []string{"one", "two", "three"}
 	all := func(d *device) {
 		t.Helper()
-		d.until(t, "all that the group wrote, verified", func() bool { // in the order in which it came: by copies, a history, the group's mailbox
+		d.until(t, "all that the group wrote, verified", func() bool {
+			// in the order in which it came: by copies, a history, the group's mailbox
 			for _, m := range d.written(t, id) {
 				if m.Unverified || m.Mine != (m.Text == "three") {
 					return false
 				}
 			}
-			return slices.Equal(slices.Sorted(slices.Values(d.said(t, id))), slices.Sorted(slices.Values(want)))
+			return slices.Equal(slices.Sorted(slices.Values(d.said(t, id))),
+				slices.Sorted(slices.Values(want)))
 		})
 	}
 	for _, d := range []*device{carol, carol2} {

@@ -8,7 +8,8 @@ import (
 	"github.com/starling-swarm/starling/client"
 )
 
-// TestMadeUpInvitationStopsNoJoin: a stranger who knows the group's ID sends one to somebody who has asked to join.
+// TestMadeUpInvitationStopsNoJoin: a stranger who knows the group's ID sends one to somebody who has asked to
+// join.
 func TestMadeUpInvitationStopsNoJoin(t *testing.T) {
 	cluster := shared(t)
 	alice, _ := create(t, cluster, "Alice")

@@ -15,7 +15,8 @@ func (d *device) generations(t *testing.T, id ident.GroupID, n int) {
 	}
 }
 
-// TestMemberWhoseSlotsWereDroppedReturnsByItself: it was away for more generations than nodes keep slots of in any case.
+// TestMemberWhoseSlotsWereDroppedReturnsByItself: it was away for more generations than nodes keep slots of
+// in any case.
 func TestMemberWhoseSlotsWereDroppedReturnsByItself(t *testing.T) {
 	all, id := band(t, shared(t), "Alice", "Bob")
 	alice, bob := all[0], all[1]
@@ -24,7 +25,10 @@ func TestMemberWhoseSlotsWereDroppedReturnsByItself(t *testing.T) {
 	alice.generations(t, id, 5)
 	ok(t, "drop slots", alice.Lab().DropSlots(patient(t), id))
 	bob = bob.reopen(t)
-	bob.in(t, id, "it asks for keys", func(g client.Group) bool { return g.Status == client.GroupReturning && g.Warning != "" })
+	bob.in(t, id, "it asks for keys", func(g client.Group) bool {
+		return g.Status == client.GroupReturning &&
+			g.Warning != ""
+	})
 	bob.in(t, id, "it is back", status(client.GroupJoined))
 	alice.say(t, id, "welcome back")
 	bob.message(t, "welcome back")
@@ -34,7 +38,8 @@ func TestMemberWhoseSlotsWereDroppedReturnsByItself(t *testing.T) {
 	}
 }
 
-// TestRemovalWhileAwayIsLearned after many generations as long as slots from before are there, and of the newest ones at any rate.
+// TestRemovalWhileAwayIsLearned after many generations as long as slots from before are there, and of the
+// newest ones at any rate.
 func TestRemovalWhileAwayIsLearned(t *testing.T) {
 	for name, c := range map[string]struct {
 		generations int

@@ -65,7 +65,8 @@ func TestLinkIsGoodForThirtyDaysAtMost(t *testing.T) {
 	alice, _ := create(t, cluster, "Alice")
 	g := alice.group(t, "open evening")
 	for _, life := range []time.Duration{-time.Second, 30*24*time.Hour + 2*time.Minute} {
-		if _, err := alice.Group(g.ID).CreateLink(patient(t), time.Now().Add(life), 1, 0); !errors.Is(err, fault.Invalid) {
+		if _, err := alice.Group(g.ID).CreateLink(patient(t), time.Now().Add(life), 1, 0); !errors.Is(err,
+			fault.Invalid) {
 			t.Errorf("a link for %v: got %v, want invalid", life, err)
 		}
 	}
@@ -79,7 +80,8 @@ func TestLinkIsGoodForThirtyDaysAtMost(t *testing.T) {
 	}
 }
 
-// TestInterruptedLinkCanBeClosed kills the device between the commit and what the link leads to, and after that was stored.
+// TestInterruptedLinkCanBeClosed kills the device between the commit and what the link leads to, and after
+// that was stored.
 func TestInterruptedLinkCanBeClosed(t *testing.T) {
 	cluster := shared(t)
 	for _, stored := range []bool{false, true} {
@@ -104,7 +106,8 @@ func TestInterruptedLinkCanBeClosed(t *testing.T) {
 		alice.kill(t)
 		net.tap(nil)
 		alice = alice.reopen(t)
-		found := alice.in(t, g.ID, "an invitation without a text", func(g client.Group) bool { return len(g.Links) == 1 && g.Links[0].Link == "" })
+		found := alice.in(t, g.ID, "an invitation without a text",
+			func(g client.Group) bool { return len(g.Links) == 1 && g.Links[0].Link == "" })
 		ok(t, "close", alice.Group(g.ID).RevokeLink(patient(t), found.Links[0].Serial))
 		if n := alice.Lab().LinkSeeds(g.ID); n != 0 {
 			t.Errorf("stored %t: got %d seeds of links, want none", stored, n)

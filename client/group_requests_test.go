@@ -74,14 +74,16 @@ func isSlot(op envelope.Op) bool {
 	return ok && put.Namespace == envelope.GroupSlots
 }
 
-// slowAsks is a network on which the subscription to what is asked of admins comes about only when that is read otherwise.
+// slowAsks is a network on which the subscription to what is asked of admins comes about only when that is
+// read otherwise.
 type slowAsks struct {
 	client.Network
 	read chan struct{}
 	once sync.Once
 }
 
-func (n *slowAsks) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n *slowAsks) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if r, err := envelope.DecodeRequest(b); err == nil {
 		for _, op := range r.Ops {
 			if get, ok := op.(envelope.Retrieve); ok && slices.Contains(get.Namespaces, envelope.GroupAsk) {
@@ -92,8 +94,10 @@ func (n *slowAsks) Do(ctx context.Context, purpose string, m ident.MailboxID, b 
 	return n.Network.Do(ctx, purpose, m, b, sign)
 }
 
-func (n *slowAsks) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc, handle func(envelope.Envelope) error) error {
-	if sub, err := envelope.DecodeSubscribe(build()); err == nil && slices.Contains(sub.Namespaces, envelope.GroupAsk) {
+func (n *slowAsks) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte,
+	sign client.SignFunc, handle func(envelope.Envelope) error) error {
+	if sub, err := envelope.DecodeSubscribe(build()); err == nil && slices.Contains(sub.Namespaces,
+		envelope.GroupAsk) {
 		select {
 		case <-n.read:
 		case <-ctx.Done():
@@ -125,7 +129,8 @@ func TestSyncSeesWhatIsAskedOfAdmins(t *testing.T) {
 	}
 }
 
-// TestSlotThatAReplicaLacksIsLookedForAgain: the commit may come from a replica that is ahead of the one that is asked for the slot.
+// TestSlotThatAReplicaLacksIsLookedForAgain: the commit may come from a replica that is ahead of the one that
+// is asked for the slot.
 func TestSlotThatAReplicaLacksIsLookedForAgain(t *testing.T) {
 	cluster := shared(t)
 	alice, _ := create(t, cluster, "Alice")
@@ -136,7 +141,8 @@ func TestSlotThatAReplicaLacksIsLookedForAgain(t *testing.T) {
 	var looks atomic.Int32
 	net.refuse(func(r *envelope.Request) error {
 		for _, op := range r.Ops {
-			if get, ok := op.(envelope.RetrieveKey); ok && get.Namespace == envelope.GroupSlots && looks.Add(1) == 1 {
+			if get, ok := op.(envelope.RetrieveKey); ok && get.Namespace == envelope.GroupSlots &&
+				looks.Add(1) == 1 {
 				return fault.New(fault.NotFound, "test", "not applied yet")
 			}
 		}
@@ -184,7 +190,8 @@ func TestRefusedRequestsAreGrantedOneByOne(t *testing.T) {
 	}
 }
 
-// TestRequestsThatNodesRefuseKeepNobodyOut: whoever has a link can ask with keys that the nodes take from nobody.
+// TestRequestsThatNodesRefuseKeepNobodyOut: whoever has a link can ask with keys that the nodes take from
+// nobody.
 func TestRequestsThatNodesRefuseKeepNobodyOut(t *testing.T) {
 	cluster := shared(t)
 	alice, net := refused(t, cluster, "Alice")

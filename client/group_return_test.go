@@ -27,7 +27,8 @@ func (d *device) told(t *testing.T, id ident.GroupID, who ident.AccountID) map[c
 
 func (d *device) sawReturn(t *testing.T, id ident.GroupID, who ident.AccountID) {
 	t.Helper()
-	if got := d.told(t, id, who); got[client.NoticeReturned] != 1 || got[client.NoticeRemoved] != 0 || got[client.NoticeJoined] != 0 {
+	if got := d.told(t, id, who); got[client.NoticeReturned] != 1 || got[client.NoticeRemoved] != 0 ||
+		got[client.NoticeJoined] != 0 {
 		t.Errorf("%s was told %v, want one return and nothing else", d.Account().Label, got)
 	}
 }
@@ -52,7 +53,10 @@ func TestDeviceThatLostItsStateReturnsByItself(t *testing.T) {
 	settleDocuments(t, bob)
 	bob.Lab().LoseGroup(id)
 	bob = bob.reopen(t)
-	got := bob.in(t, id, "it is back", func(g client.Group) bool { return g.Status == client.GroupJoined && g.Role != "" })
+	got := bob.in(t, id, "it is back", func(g client.Group) bool {
+		return g.Status == client.GroupJoined &&
+			g.Role != ""
+	})
 	if got.Role != client.RoleMember {
 		t.Errorf("got role %s, want member", got.Role)
 	}

@@ -41,16 +41,20 @@ func TestLeafKeysAndGenerationsChangeWeekly(t *testing.T) {
 
 	k.pass(7*day - time.Hour) // a leaf key is due, a generation is not
 	bob.wakes(t, id, "its leaf key is with the admins", bob.later(id, "leaf", 5*day))
+	must(t, alice.SyncToHeads(patient(t)))
 	bob2.in(t, id, "it has the leaf key", func(client.Group) bool { return bob2.Lab().LeafKeys(id) > was })
-	bob2.wakes(t, id, "it does not change the key again", bob2.later(id, "leaf", 5*day)) // it may have been as fast
+	// it may have been as fast
+	bob2.wakes(t, id, "it does not change the key again", bob2.later(id, "leaf", 5*day))
 	if g, err := bob.Group(id).Get(t.Context()); err != nil || g.Generation != begun {
 		t.Errorf("within the week: got generation %d, %v, want %d", g.Generation, err, begun)
 	}
 
 	k.pass(5 * time.Hour)
-	got := alice.wakes(t, id, "a generation begins", func(g client.Group) bool { return g.Generation > begun })
+	got := alice.wakes(t, id, "a generation begins",
+		func(g client.Group) bool { return g.Generation > begun })
 	for _, d := range []*device{alice, bob, bob2} {
-		d.in(t, id, "the generation is there", func(g client.Group) bool { return g.Generation == got.Generation })
+		d.in(t, id, "the generation is there",
+			func(g client.Group) bool { return g.Generation == got.Generation })
 	}
 	for _, d := range []*device{bob, bob2} {
 		if n := d.Lab().LeafNumber(id); n != 2 {

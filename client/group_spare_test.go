@@ -59,7 +59,8 @@ func TestOnlyAdminThatIsRestoredAloneIsAdminAgain(t *testing.T) {
 	}
 	restored.say(t, id, "here I am")
 	bob.message(t, "here I am")
-	if all, err := restored.Messages(t.Context(), client.Filter{Conversation: id.String()}); err != nil || hasText(all, "before") {
+	if all, err := restored.Messages(t.Context(), client.Filter{Conversation: id.String()}); err != nil ||
+		hasText(all, "before") {
 		t.Errorf("the phrase opened a message (%t), %v", hasText(all, "before"), err)
 	}
 	restored.let(t, id, carol)
@@ -106,10 +107,14 @@ func TestOnlyAdminComesBackAfterGenerationsAndLeafKeys(t *testing.T) {
 		k.pass(7*day - time.Hour)
 		alice.wakes(t, id, "its leaf key is changed", alice.later(id, "leaf", 5*day))
 		k.pass(5 * time.Hour)
-		begun = alice.wakes(t, id, "a generation begins", func(g client.Group) bool { return g.Generation > begun }).Generation
+		begun = alice.wakes(t, id, "a generation begins",
+			func(g client.Group) bool { return g.Generation > begun }).Generation
 	}
 	ok(t, "rename", alice.Group(id).SetInfo(patient(t), client.GroupInfo{Name: ptr("runners")}))
-	bob.in(t, id, "all that", func(g client.Group) bool { return g.Name == "runners" && g.Generation == begun })
+	bob.in(t, id, "all that", func(g client.Group) bool {
+		return g.Name == "runners" &&
+			g.Generation == begun
+	})
 	leaf := alice.Lab().LeafNumber(id)
 	if b, g := alice.Lab().Spare(id); len(b) != 167 || g != begun {
 		t.Errorf("got spare keys of %d bytes and generation %d, want 167 and %d", len(b), g, begun)
@@ -185,7 +190,8 @@ func TestDevicesAgreeAboutSpareKeys(t *testing.T) {
 	}
 	one, g := alice.Lab().Spare(id)
 	if two, _ := alice2.Lab().Spare(id); !bytes.Equal(one, two) || g != begun {
-		t.Errorf("the devices have different spare keys (%t), or of generation %d, want %d", !bytes.Equal(one, two), g, begun)
+		t.Errorf("the devices have different spare keys (%t), or of generation %d, want %d",
+			!bytes.Equal(one, two), g, begun)
 	}
 	one[166] ^= 1 // as of a commit that never was in the log
 	ok(t, "spoil", alice2.Lab().SetSpare(id, one))
@@ -196,7 +202,8 @@ func TestDevicesAgreeAboutSpareKeys(t *testing.T) {
 		t.Error("wrong spare keys stay")
 	}
 
-	// One device loses its keys while the other is away, which is shut out by what it comes back with: its keys are in the mailbox.
+	// One device loses its keys while the other is away, which is shut out by what it comes back with: its
+	// keys are in the mailbox.
 	alice.stop()
 	alice2.Lab().LoseGroup(id)
 	alice2 = alice2.reopen(t)
@@ -241,14 +248,16 @@ func TestComebackSurvivesAKill(t *testing.T) {
 			restored.in(t, id, "it is an admin again", adminAgain)
 			restored.say(t, id, "survived")
 			bob.message(t, "survived")
-			if got := bob.in(t, id, "the new generation", func(g client.Group) bool { return g.Generation > 1 }); got.Generation != 2 {
+			if got := bob.in(t, id, "the new generation",
+				func(g client.Group) bool { return g.Generation > 1 }); got.Generation != 2 {
 				t.Errorf("got generation %d, want 2", got.Generation)
 			}
 		})
 	}
 }
 
-// TestOnlyAdminIsLostWhileItsCommitIsOnItsWay: whether the generation began or not, the documents have its keys.
+// TestOnlyAdminIsLostWhileItsCommitIsOnItsWay: whether the generation began or not, the documents have its
+// keys.
 func TestOnlyAdminIsLostWhileItsCommitIsOnItsWay(t *testing.T) {
 	for point, generation := range map[string]uint32{"staged": 2, "stored": 3} {
 		t.Run(point, func(t *testing.T) {
@@ -276,12 +285,14 @@ func TestOnlyAdminIsLostWhileItsCommitIsOnItsWay(t *testing.T) {
 				t.Fatal(errors.New("no commit"))
 			}
 			if b, _ := alice.Lab().Spare(id); point == "staged" && len(b) != 2*167 {
-				t.Errorf("got %d bytes of spare keys before the commit, want those of two generations", len(b))
+				t.Errorf("got %d bytes of spare keys before the commit, want those of two generations",
+					len(b))
 			}
 			ok(t, "share documents", alice.ShareDocuments(patient(t)))
 			alice.kill(t)
 			recovered(t, cluster, words, "rescue").in(t, id, "it is an admin again", adminAgain)
-			bob.in(t, id, "the generation of that", func(g client.Group) bool { return g.Generation == generation })
+			bob.in(t, id, "the generation of that",
+				func(g client.Group) bool { return g.Generation == generation })
 		})
 	}
 }
@@ -297,7 +308,8 @@ func TestSpareKeysOfAnOldGenerationAreOfNoUse(t *testing.T) {
 	alice.stop()
 	restored := recovered(t, cluster, words, "rescue")
 	got := restored.in(t, id, "a warning", func(g client.Group) bool { return g.Warning != "" })
-	if !strings.Contains(got.Warning, "no other admin") || got.Status != client.GroupReturning || got.Name != "walkers" {
+	if !strings.Contains(got.Warning, "no other admin") || got.Status != client.GroupReturning ||
+		got.Name != "walkers" {
 		t.Errorf("got %+v, want a warning that no other admin is there", got)
 	}
 	if g, err := bob.Group(id).Get(t.Context()); err != nil || g.Generation != begun {

@@ -170,7 +170,10 @@ func TestTwoAdminsAtOnceConverge(t *testing.T) {
 	done := make(chan error, 3)
 	go func() { done <- alice.Group(id).Remove(patient(t), carol.id()) }()
 	go func() { done <- bob.Group(id).Rekey(patient(t)) }()
-	go func() { done <- bob.Group(id).SetInfo(patient(t), client.GroupInfo{Description: ptr("two admins")}) }()
+	go func() {
+		done <- bob.Group(id).SetInfo(patient(t),
+			client.GroupInfo{Description: ptr("two admins")})
+	}()
 	for range 3 {
 		ok(t, "change", <-done)
 	}
@@ -179,7 +182,8 @@ func TestTwoAdminsAtOnceConverge(t *testing.T) {
 		g := d.in(t, id, "all is in the log", func(g client.Group) bool {
 			return len(inside(g)) == 3 && g.Description == "two admins"
 		})
-		if g.Generation != 2 && g.Generation != 3 { // a removal that comes first is the new generation that was wanted
+		if g.Generation != 2 && g.Generation != 3 {
+			// a removal that comes first is the new generation that was wanted
 			t.Errorf("generation %d, want 2 or 3", g.Generation)
 		}
 		if slices.Contains(inside(g), carol.id()) {
@@ -250,8 +254,8 @@ func TestInvitationOfAStrangerWaits(t *testing.T) {
 	}
 }
 
-// TestGroupChangeSurvivesDeathAroundItsCommit kills the admin's process when slots are staged and their commit is not stored
-// yet, and when it is stored and the process has not heard of it.
+// TestGroupChangeSurvivesDeathAroundItsCommit kills the admin's process when slots are staged and their
+// commit is not stored yet, and when it is stored and the process has not heard of it.
 func TestGroupChangeSurvivesDeathAroundItsCommit(t *testing.T) {
 	for _, point := range []string{"staged", "stored"} {
 		t.Run(point, func(t *testing.T) {
@@ -283,7 +287,10 @@ func TestGroupChangeSurvivesDeathAroundItsCommit(t *testing.T) {
 			alice.kill(t)
 			alice = alice.reopen(t)
 			bob.in(t, g.ID, "removed", status(client.GroupRemoved))
-			got := alice.in(t, g.ID, "Bob is out", func(g client.Group) bool { return len(inside(g)) == 1 && len(g.Pending) == 0 })
+			got := alice.in(t, g.ID, "Bob is out", func(g client.Group) bool {
+				return len(inside(g)) == 1 &&
+					len(g.Pending) == 0
+			})
 			if got.Generation != 2 {
 				t.Errorf("generation %d, want 2: the removal came about once", got.Generation)
 			}
@@ -297,7 +304,8 @@ type keeping struct {
 	armed atomic.Bool
 }
 
-func (n *keeping) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc, handle func(envelope.Envelope) error) error {
+func (n *keeping) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc,
+	handle func(envelope.Envelope) error) error {
 	return n.Network.Subscribe(ctx, m, build, sign, func(e envelope.Envelope) error {
 		if n.armed.Load() && e.Namespace == envelope.GroupLog {
 			return nil
@@ -330,10 +338,12 @@ func TestWithheldCommitIsFound(t *testing.T) {
 	net.armed.Store(true)
 	ok(t, "rename", alice.Group(g.ID).SetInfo(patient(t), client.GroupInfo{Name: ptr("orchestra")}))
 	ok(t, "say", alice.Lab().SayInGroup(patient(t), g.ID, nil))
-	bob.in(t, g.ID, "the commit comes from another node", func(g client.Group) bool { return g.Name == "orchestra" })
+	bob.in(t, g.ID, "the commit comes from another node",
+		func(g client.Group) bool { return g.Name == "orchestra" })
 }
 
-// TestKickedAndInvitedWhileAwayComesBack: the invitation overtakes the commits, which a device that was away has not seen.
+// TestKickedAndInvitedWhileAwayComesBack: the invitation overtakes the commits, which a device that was away
+// has not seen.
 func TestKickedAndInvitedWhileAwayComesBack(t *testing.T) {
 	all, id := band(t, shared(t), "Alice", "Bob", "Carol")
 	alice, bob := all[0], all[1]
@@ -384,7 +394,8 @@ func TestRepeatedInvitationsChangeNothing(t *testing.T) {
 	ok(t, "idle", bob.Idle(patient(t)))
 	after := bob.in(t, id, "still a member", status(client.GroupJoined))
 	if after.Commits != before.Commits || len(after.Members) != 2 {
-		t.Errorf("got %d commits and %d members, want %d and 2", after.Commits, len(after.Members), before.Commits)
+		t.Errorf("got %d commits and %d members, want %d and 2", after.Commits,
+			len(after.Members), before.Commits)
 	}
 	// Once he is removed, what he was sent before is too old.
 	ok(t, "remove", alice.Group(id).Remove(patient(t), bob.id()))

@@ -27,13 +27,17 @@ func shutOutOf(t *testing.T, loot closed.Loot, d *device, want int) {
 func nextGeneration(t *testing.T, id ident.GroupID, after uint32, all ...*device) (g uint32) {
 	t.Helper()
 	for _, d := range all {
-		g = d.in(t, id, "a generation begins", func(g client.Group) bool { return g.Status == client.GroupJoined && g.Generation > after }).Generation
+		g = d.in(t, id, "a generation begins",
+			func(g client.Group) bool {
+				return g.Status == client.GroupJoined &&
+					g.Generation > after
+			}).Generation
 	}
 	return g
 }
 
-// TestShutOutDeviceTellsNoAdminOfItsOwnLeafKey: what members sign with is the same in all generations, and where each stores with a
-// key of its own the nodes still take it.
+// TestShutOutDeviceTellsNoAdminOfItsOwnLeafKey: what members sign with is the same in all generations, and
+// where each stores with a key of its own the nodes still take it.
 func TestShutOutDeviceTellsNoAdminOfItsOwnLeafKey(t *testing.T) {
 	cluster := shared(t)
 	alice, _ := create(t, cluster, "Alice")
@@ -57,7 +61,10 @@ func TestShutOutDeviceTellsNoAdminOfItsOwnLeafKey(t *testing.T) {
 func TestDeviceOfAnAdminThatIsShutOutIsOutOfTheGroupsAtOnce(t *testing.T) {
 	cluster := shared(t)
 	for name, shut := range map[string]func(by, lost *device, words string) error{
-		"revoked": func(by, lost *device, _ string) error { return by.Device(lost.Account().Device).Revoke(patient(t)) },
+		"revoked": func(by, lost *device,
+			_ string) error {
+			return by.Device(lost.Account().Device).Revoke(patient(t))
+		},
 		"lost": func(by, lost *device, words string) error {
 			return by.Device(lost.Account().Device).Expel(patient(t), words)
 		},
@@ -89,7 +96,8 @@ func TestDeviceOfAnAdminThatIsShutOutIsOutOfTheGroupsAtOnce(t *testing.T) {
 			alice2.say(t, id, "nor here")
 			bob.message(t, "nor here")
 			if g, err := stolen.Group(id).Get(t.Context()); err != nil || g.Generation > begun {
-				t.Errorf("the device that was shut out is in generation %d, %v, want %d at most", g.Generation, err, begun)
+				t.Errorf("the device that was shut out is in generation %d, %v, want %d at most",
+					g.Generation, err, begun)
 			}
 		})
 	}

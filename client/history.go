@@ -31,13 +31,14 @@ func (c *Client) Histories(ctx context.Context) (out []HistoryTransfer, err erro
 	return out, err
 }
 
-// WaitHistories returns once every history that is on its way to this device now has been taken in. It needs Run; progress
-// comes as events of kind EventHistory. Errors: ctx's.
+// WaitHistories returns once every history that is on its way to this device now has been taken in. It needs
+// Run; progress comes as events of kind EventHistory. Errors: ctx's.
 func (c *Client) WaitHistories(ctx context.Context) error {
 	return c.histories.Wait(ctx, histories.Incoming)
 }
 
-// WaitHistoriesSent returns once every history that this device sends now is stored. It needs Run. Errors: ctx's.
+// WaitHistoriesSent returns once every history that this device sends now is stored. It needs Run. Errors:
+// ctx's.
 func (c *Client) WaitHistoriesSent(ctx context.Context) error {
 	return c.histories.Wait(ctx, histories.Outgoing)
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/starling-swarm/starling/internal/swarmtest"
 )
 
-// BenchmarkHistory measures, from the call of Approve on one device to what is there on the new one, with both in this
-// process on an embedded cluster: 1,000 contacts, 200 conversations, 20,000 messages. One run is enough:
+// BenchmarkHistory measures, from the call of Approve on one device to what is there on the new one, with
+// both in this process on an embedded cluster: 1,000 contacts, 200 conversations, 20,000 messages. One run is
+// enough:
 //
 //	go test ./client -run '^$' -bench History -benchtime 1x
 func BenchmarkHistory(b *testing.B) {
@@ -34,7 +35,10 @@ func BenchmarkHistory(b *testing.B) {
 		codes := make(chan string, 1)
 		linked := make(chan *client.Client, 1)
 		go func() {
-			c, _, err := client.Restore(ctx, cfg, words, client.RestoreOptions{OnPending: func(code string, _ ident.DeviceID) { codes <- code }})
+			c, _, err := client.Restore(ctx, cfg, words, client.RestoreOptions{OnPending: func(code string,
+				_ ident.DeviceID) {
+				codes <- code
+			}})
 			if err != nil {
 				b.Error(err)
 			}
@@ -71,7 +75,8 @@ func BenchmarkHistory(b *testing.B) {
 				since("offer")
 				first = false
 			}
-			if all, err := alice2.Messages(ctx, client.Filter{Limit: 1}); !listed && err == nil && len(all) > 0 {
+			if all, err := alice2.Messages(ctx, client.Filter{Limit: 1}); !listed &&
+				err == nil && len(all) > 0 {
 				list, err := alice2.Conversations(ctx)
 				if err != nil {
 					b.Fatal(err)

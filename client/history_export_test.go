@@ -16,8 +16,8 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// Seed gives the account contacts, and conversations with the first of them, as if they had been there for long. Half of
-// the messages are our own; text is theirs, between a few words and a few lines.
+// Seed gives the account contacts, and conversations with the first of them, as if they had been there for
+// long. Half of the messages are our own; text is theirs, between a few words and a few lines.
 func (c *Client) Seed(contacts, conversations, messages int) error {
 	now := c.core.NowMS()
 	ids := make([]ident.AccountID, contacts)
@@ -47,16 +47,19 @@ func (c *Client) Seed(contacts, conversations, messages int) error {
 	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		for i := range messages {
 			peer := ids[i%conversations]
-			text := fmt.Sprintf("message %d: %s", i, "the quick brown fox jumps over the lazy dog, and then some more of it happens here and there"[:20+i*7%70])
+			text := fmt.Sprintf("message %d: %s", i,
+				"the quick brown fox jumps over the lazy dog, and then some more of it happens here and there"[:20+i*7%70])
 			body, err := proto.Marshal(&bodyv1.Body{Kind: &bodyv1.Body_Text{Text: &bodyv1.Text{Text: text}}})
 			if err != nil {
 				return err
 			}
 			at := now - int64(messages-i)*time.Minute.Milliseconds()
-			m := store.Message{Sender: peer, Conversation: peer.String(), Text: text, Body: body, SentAt: at, ReceivedAt: at, HandedOut: true}
+			m := store.Message{Sender: peer, Conversation: peer.String(), Text: text, Body: body, SentAt: at,
+				ReceivedAt: at, HandedOut: true}
 			rand.Read(m.ID[:])
 			if i%2 == 0 {
-				m.Sender, m.Mine, m.State, m.StoredAt, m.DeliveredAt = c.core.Me, true, store.StateDelivered, at, at
+				m.Sender, m.Mine, m.State, m.StoredAt, m.DeliveredAt = c.core.Me, true, store.StateDelivered,
+					at, at
 			} else {
 				m.MailboxSeq = uint64(i)
 			}

@@ -46,7 +46,8 @@ func TestLinkedDeviceGetsTheHistory(t *testing.T) {
 	if _, err := alice1.Message(got.Ref()).React(t.Context(), "👍"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := alice1.Message(client.Ref{Author: alice1.id(), ID: first.ID}).Edit(t.Context(), "one, edited"); err != nil {
+	if _, err := alice1.Message(client.Ref{Author: alice1.id(), ID: first.ID}).Edit(t.Context(),
+		"one, edited"); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 40 {
@@ -77,7 +78,8 @@ func TestLinkedDeviceGetsTheHistory(t *testing.T) {
 	if m := chat[0]; !m.Edited || m.State != client.StateStored || m.ID != first.ID {
 		t.Errorf("edited message: got %+v, want it edited and stored", m)
 	}
-	if m := chat[1]; len(m.Reactions) != 1 || m.Reactions[0].From != alice1.id() || m.FromName != "Bob" || !m.HandedOut {
+	if m := chat[1]; len(m.Reactions) != 1 || m.Reactions[0].From != alice1.id() || m.FromName != "Bob" ||
+		!m.HandedOut {
 		t.Errorf("message with a reaction: got %+v, want our reaction, Bob's name, handed out", m)
 	}
 	if waiting := texts(t, alice2, client.Filter{NotHandedOut: true}); len(waiting) != 0 {
@@ -87,7 +89,8 @@ func TestLinkedDeviceGetsTheHistory(t *testing.T) {
 	// What comes after the history is news, and stands after it.
 	bob.send(t, alice1.id(), "three")
 	alice2.message(t, "three")
-	if all := texts(t, alice2, client.Filter{Conversation: bob.id().String()}); fmt.Sprint(all) != "[one, edited two three]" {
+	if all := texts(t, alice2, client.Filter{Conversation: bob.id().String()}); fmt.Sprint(
+		all) != "[one, edited two three]" {
 		t.Errorf("after a new message: got %q, want it last", all)
 	}
 
@@ -120,13 +123,14 @@ func sameMessages(t testing.TB, a, b *device) {
 	}
 	for id, want := range all[0] {
 		if got := all[1][id]; got != want {
-			t.Errorf("conversation %.6s: got %d bytes of messages, want %d, the same ones in the same order", id, len(got), len(want))
+			t.Errorf("conversation %.6s: got %d bytes of messages, want %d, the same ones in the same order",
+				id, len(got), len(want))
 		}
 	}
 }
 
-// TestHistoryGoesOnAfterKills kills the sender after a chunk is stored and before it knows, and the reader before and after
-// it has written a chunk.
+// TestHistoryGoesOnAfterKills kills the sender after a chunk is stored and before it knows, and the reader
+// before and after it has written a chunk.
 func TestHistoryGoesOnAfterKills(t *testing.T) {
 	cluster := shared(t)
 	net := &tapped{}

@@ -45,7 +45,8 @@ func (n *counted) since(t time.Time) (out []asked) {
 	return out
 }
 
-func (n *counted) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n *counted) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	r, err := envelope.DecodeRequest(b)
 	if err != nil {
 		return nil, ident.Path{}, err
@@ -58,12 +59,14 @@ func (n *counted) Do(ctx context.Context, purpose string, m ident.MailboxID, b [
 	return n.swarm.Do(ctx, purpose, m, b, sign)
 }
 
-func (n *counted) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc, handle func(envelope.Envelope) error) error {
+func (n *counted) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc,
+	handle func(envelope.Envelope) error) error {
 	n.note("subscribe")
 	return n.swarm.Subscribe(ctx, m, build, sign, handle)
 }
 
-func (n *counted) Times(ctx context.Context, count int, besides map[ident.NodeID]time.Time) (map[ident.NodeID]time.Time, error) {
+func (n *counted) Times(ctx context.Context, count int,
+	besides map[ident.NodeID]time.Time) (map[ident.NodeID]time.Time, error) {
 	n.note("times")
 	return n.swarm.Times(ctx, count, besides)
 }
@@ -78,8 +81,9 @@ func (n *counted) Probe(ctx context.Context) error {
 const (
 	// lookAtSnapshot is the one thing that a device asks every hour: whether another one wrote a snapshot.
 	lookAtSnapshot = "inbox: envelope.RetrieveKey"
-	// perDay is what a new day brings: day records (looked up, then published), the time of nodes, the last mail of the day
-	// that is over, and telling the other device that it was fetched; the wake-up by the other device's word may repeat some.
+	// perDay is what a new day brings: day records (looked up, then published), the time of nodes, the last
+	// mail of the day that is over, and telling the other device that it was fetched; the wake-up by the
+	// other device's word may repeat some.
 	perDay = 10
 )
 
@@ -102,8 +106,8 @@ func (d *device) verified(t *testing.T, id ident.MessageID) {
 	}
 }
 
-// TestIdleDevicesAskNothing leaves two devices of an account online for a day in which nobody does anything. Below the
-// interface that is watched here there are only the heartbeats of one circuit.
+// TestIdleDevicesAskNothing leaves two devices of an account online for a day in which nobody does anything.
+// Below the interface that is watched here there are only the heartbeats of one circuit.
 func TestIdleDevicesAskNothing(t *testing.T) {
 	cluster := shared(t)
 	alice, words := create(t, cluster, "Alice")
@@ -132,7 +136,8 @@ func TestIdleDevicesAskNothing(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		for _, dir := range dirs {
-			n := &counted{swarm: &swarm{moment: func() time.Time { return now.Add(time.Since(began)) }, stored: map[envelope.Hash]envelope.Store{}}}
+			n := &counted{swarm: &swarm{moment: func() time.Time { return now.Add(time.Since(began)) },
+				stored: map[envelope.Hash]envelope.Store{}}}
 			cfg := client.Config{Dir: dir}
 			cfg.SetNetwork(func(client.Network) client.Network { return n })
 			cfg.SetWall(n.Now)

@@ -18,9 +18,10 @@ type ImportedContact struct {
 	Nick string // may be empty
 }
 
-// ImportContacts approves everybody in an address book, all or nobody, on all devices. Unlike AddContact it looks nobody
-// up; the first message to somebody does. Petnames that exist already are not looked for. Errors: NotFound (no account
-// can have an ID), Invalid (the own account, a petname that is too long), Denied (this device was revoked).
+// ImportContacts approves everybody in an address book, all or nobody, on all devices. Unlike AddContact it
+// looks nobody up; the first message to somebody does. Petnames that exist already are not looked for.
+// Errors: NotFound (no account can have an ID), Invalid (the own account, a petname that is too long), Denied
+// (this device was revoked).
 func (c *Client) ImportContacts(ctx context.Context, book []ImportedContact) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -33,7 +34,9 @@ func (c *Client) ImportContacts(ctx context.Context, book []ImportedContact) err
 			return err
 		}
 		if b.ID == c.core.Me || len(b.Nick) > content.MaxName {
-			return fault.New(fault.Invalid, "import contacts", "%s: that is this account, or its petname is longer than %d bytes", core.Short(b.ID), content.MaxName)
+			return fault.New(fault.Invalid, "import contacts",
+				"%s: that is this account, or its petname is longer than %d bytes", core.Short(b.ID),
+				content.MaxName)
 		}
 	}
 	return c.core.Update(func(tx *store.Tx, a *core.Batch) error {
@@ -49,7 +52,8 @@ func (c *Client) ImportContacts(ctx context.Context, book []ImportedContact) err
 			}
 			c.people.Save(tx, p)
 			if b.Nick != "" {
-				if err := c.core.Docs.Set(ms, devicesync.ContactNick, string(b.ID[:]), devicesync.Text(b.Nick)); err != nil {
+				if err := c.core.Docs.Set(ms, devicesync.ContactNick, string(b.ID[:]),
+					devicesync.Text(b.Nick)); err != nil {
 					return err
 				}
 			}

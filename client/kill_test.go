@@ -22,8 +22,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// swarm is a network of one mailbox that never dies: it takes everything, has mail to push, and remembers what it was
-// given.
+// swarm is a network of one mailbox that never dies: it takes everything, has mail to push, and remembers
+// what it was given.
 type swarm struct {
 	mail   []envelope.Envelope // of the own mailbox
 	moment func() time.Time
@@ -38,7 +38,8 @@ func (s *swarm) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (s *swarm) Do(_ context.Context, _ string, m ident.MailboxID, b []byte, _ client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (s *swarm) Do(_ context.Context, _ string, m ident.MailboxID, b []byte,
+	_ client.SignFunc) (*envelope.Response, ident.Path, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, err := envelope.DecodeRequest(b)
@@ -60,7 +61,8 @@ func (s *swarm) Do(_ context.Context, _ string, m ident.MailboxID, b []byte, _ c
 	return resp, ident.Path{}, nil
 }
 
-func (s *swarm) Subscribe(ctx context.Context, _ ident.MailboxID, build func() []byte, _ client.SignFunc, handle func(envelope.Envelope) error) error {
+func (s *swarm) Subscribe(ctx context.Context, _ ident.MailboxID, build func() []byte, _ client.SignFunc,
+	handle func(envelope.Envelope) error) error {
 	sub, err := envelope.DecodeSubscribe(build())
 	if err != nil {
 		return err
@@ -102,8 +104,8 @@ func (s *swarm) count(kind func(envelope.Store) bool) (n int) {
 	return n
 }
 
-// stage is a profile on disk for processes to die in: Alice, who has a second device and knows Bob, with mail of his that
-// she has not fetched.
+// stage is a profile on disk for processes to die in: Alice, who has a second device and knows Bob, with mail
+// of his that she has not fetched.
 type stage struct {
 	dir  string
 	bob  ident.AccountID
@@ -116,7 +118,8 @@ type holding struct {
 	mail chan envelope.Envelope
 }
 
-func (n holding) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc, _ func(envelope.Envelope) error) error {
+func (n holding) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc,
+	_ func(envelope.Envelope) error) error {
 	return n.Network.Subscribe(ctx, m, build, sign, func(e envelope.Envelope) error {
 		n.mail <- e
 		return nil
@@ -214,7 +217,8 @@ func live(c *client.Client, died <-chan struct{}, do func(context.Context)) {
 	<-ended
 }
 
-// work is what the process does that dies: it sends, it changes a document, it receives. done says what was acknowledged.
+// work is what the process does that dies: it sends, it changes a document, it receives. done says what was
+// acknowledged.
 func (st *stage) work(ctx context.Context, c *client.Client, done func(what string)) {
 	for i := range 2 {
 		id := ident.MessageID{9, byte(i)}
@@ -239,8 +243,8 @@ func (st *stage) work(ctx context.Context, c *client.Client, done func(what stri
 	c.Idle(ctx)
 }
 
-// check looks at a profile whose process died: what was acknowledged is there. Then it lets another process go on, and
-// looks whether everything came about, and nothing twice. It returns what is wrong.
+// check looks at a profile whose process died: what was acknowledged is there. Then it lets another process
+// go on, and looks whether everything came about, and nothing twice. It returns what is wrong.
 func (st *stage) check(t *testing.T, dir string, s *swarm, acknowledged map[string]bool) (wrong []string) {
 	t.Helper()
 	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
@@ -284,10 +288,16 @@ func (st *stage) check(t *testing.T, dir string, s *swarm, acknowledged map[stri
 	if n := s.count(inbox); n != 3 && n != 4 {
 		bad("%d different envelopes for Bob, want two messages and one or two receipts", n)
 	}
-	if n := s.count(func(put envelope.Store) bool { return put.Namespace == envelope.Sync && put.TTL > 0 }); n != 2 {
+	if n := s.count(func(put envelope.Store) bool {
+		return put.Namespace == envelope.Sync &&
+			put.TTL > 0
+	}); n != 2 {
 		bad("%d different copies for the second device, want 2", n)
 	}
-	if n := s.count(func(put envelope.Store) bool { return put.Namespace == envelope.Sync && put.TTL == 0 }); n < 1 {
+	if n := s.count(func(put envelope.Store) bool {
+		return put.Namespace == envelope.Sync &&
+			put.TTL == 0
+	}); n < 1 {
 		bad("the petname was never shared")
 	}
 	if err := c.Close(); err != nil {
@@ -296,8 +306,8 @@ func (st *stage) check(t *testing.T, dir string, s *swarm, acknowledged map[stri
 	return wrong
 }
 
-// TestDeathAtEveryWriteOfTheStoreLosesNothing lets a process die at each write to its database and its secrets, one run
-// for each.
+// TestDeathAtEveryWriteOfTheStoreLosesNothing lets a process die at each write to its database and its
+// secrets, one run for each.
 func TestDeathAtEveryWriteOfTheStoreLosesNothing(t *testing.T) {
 	st := setStage(t)
 	stride := 1
@@ -326,7 +336,8 @@ func TestDeathAtEveryWriteOfTheStoreLosesNothing(t *testing.T) {
 	}
 }
 
-// dieAt lets a process die at its write n and looks at what is left. It reports whether there were fewer writes.
+// dieAt lets a process die at its write n and looks at what is left. It reports whether there were fewer
+// writes.
 func (st *stage) dieAt(t *testing.T, n int) (alive bool) {
 	dir, s := copyDir(t, st.dir), st.swarm()
 	disk := watch(dir, n)
@@ -334,7 +345,10 @@ func (st *stage) dieAt(t *testing.T, n int) (alive bool) {
 	acknowledged := map[string]bool{}
 	if c, err := st.open(dir, s); err == nil {
 		c.SetSecretsHook(func(string) error { return disk.write() })
-		live(c, disk.died, func(ctx context.Context) { st.work(ctx, c, func(what string) { acknowledged[what] = true }) })
+		live(c, disk.died, func(ctx context.Context) {
+			st.work(ctx, c,
+				func(what string) { acknowledged[what] = true })
+		})
 		c.Close() // writes nothing any more
 	}
 	select {
@@ -349,7 +363,8 @@ func (st *stage) dieAt(t *testing.T, n int) (alive bool) {
 	return alive
 }
 
-// TestLossesAndDoublesAreNoticed is the control: a disk that forgot what was acknowledged, and a message sealed twice.
+// TestLossesAndDoublesAreNoticed is the control: a disk that forgot what was acknowledged, and a message
+// sealed twice.
 func TestLossesAndDoublesAreNoticed(t *testing.T) {
 	st := setStage(t)
 	dir, s := copyDir(t, st.dir), st.swarm()
@@ -358,7 +373,10 @@ func TestLossesAndDoublesAreNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	acknowledged := map[string]bool{}
-	live(c, nil, func(ctx context.Context) { st.work(ctx, c, func(what string) { acknowledged[what] = true }) })
+	live(c, nil, func(ctx context.Context) {
+		st.work(ctx, c,
+			func(what string) { acknowledged[what] = true })
+	})
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -392,7 +410,8 @@ func TestKilledChild(t *testing.T) {
 		select {}
 	}
 	st := &stage{}
-	s := &swarm{moment: func() time.Time { return time.UnixMilli(ms) }, stored: map[envelope.Hash]envelope.Store{}}
+	s := &swarm{moment: func() time.Time { return time.UnixMilli(ms) },
+		stored: map[envelope.Hash]envelope.Store{}}
 	c, err := st.open(dir, s)
 	if err != nil {
 		t.Fatal(err)
@@ -415,7 +434,8 @@ func TestKilledChild(t *testing.T) {
 func (st *stage) spawn(t *testing.T, dir string, n int, now time.Time) (killed bool) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledChild$", "-test.count=1")
-	cmd.Env = append(os.Environ(), "STARLING_TEST_DIE_IN="+dir, fmt.Sprint("STARLING_TEST_DIE_AT=", n), fmt.Sprint("STARLING_TEST_NOW=", now.UnixMilli()))
+	cmd.Env = append(os.Environ(), "STARLING_TEST_DIE_IN="+dir, fmt.Sprint("STARLING_TEST_DIE_AT=", n),
+		fmt.Sprint("STARLING_TEST_NOW=", now.UnixMilli()))
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return false
@@ -458,7 +478,8 @@ func TestErasedSeedsAreGoneWhereverTheProcessIsKilled(t *testing.T) {
 			t.Logf("%d writes", n)
 			return
 		}
-		// Whoever wakes next finishes, and then no seed is left: neither as bytes nor under any key in the directory.
+		// Whoever wakes next finishes, and then no seed is left: neither as bytes nor under any key in the
+		// directory.
 		if st.spawn(t, dir, -1, later) {
 			t.Fatal("the second child was killed")
 		}

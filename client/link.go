@@ -20,19 +20,20 @@ import (
 type RestoreOptions struct {
 	Name   string // the account's name, if the account's own documents do not say
 	NoWait bool   // do not ask a live device: recover at once, visibly to every contact
-	// OnPending is called once the request lies in the account's inbox, with the code that a live device must be
-	// told. It is not called when the account is recovered.
+	// OnPending is called once the request lies in the account's inbox, with the code that a live device must
+	// be told. It is not called when the account is recovered.
 	OnPending func(code string, device ident.DeviceID)
 }
 
-// Restore brings the account of a phrase to this device. It asks the account's live devices and waits until one
-// approves, or ctx ends; with NoWait it recovers the account instead, with this device alone. It resumes what an
-// earlier call left pending: keys and request are on disk before anything is sent.
+// Restore brings the account of a phrase to this device. It asks the account's live devices and waits until
+// one approves, or ctx ends; with NoWait it recovers the account instead, with this device alone. It resumes
+// what an earlier call left pending: keys and request are on disk before anything is sent.
 //
-// Errors: Invalid (a mistyped phrase, see package phrase; *phrase.WordError and the like are in the chain), NotFound
-// (the cluster has no such account), Stale (no day key of the account is valid, so no device can be asked: NoWait is
-// left), Exists (the directory holds a profile), Unavailable.
-func Restore(ctx context.Context, cfg Config, words string, o RestoreOptions) (c *Client, recovered bool, err error) {
+// Errors: Invalid (a mistyped phrase, see package phrase; *phrase.WordError and the like are in the chain),
+// NotFound (the cluster has no such account), Stale (no day key of the account is valid, so no device can be
+// asked: NoWait is left), Exists (the directory holds a profile), Unavailable.
+func Restore(ctx context.Context, cfg Config, words string,
+	o RestoreOptions) (c *Client, recovered bool, err error) {
 	entropy, err := phrase.Decode(words)
 	if err != nil {
 		return nil, false, err
@@ -55,7 +56,8 @@ func Restore(ctx context.Context, cfg Config, words string, o RestoreOptions) (c
 		err = c.ready()
 	}
 	if err != nil {
-		// A request that lies in the inbox can still be granted: what it needs stays. Without keys nothing began.
+		// A request that lies in the inbox can still be granted: what it needs stays. Without keys nothing
+		// began.
 		if c == nil || c.core.Keys == nil {
 			return nil, false, errors.Join(err, p.Wipe())
 		}
@@ -89,13 +91,15 @@ func restorableProfile(dir string, id ident.AccountID) (*core.Profile, error) {
 	return p, nil
 }
 
-func (c *Client) restore(ctx context.Context, root *account.Root, o RestoreOptions) (recovered bool, err error) {
+func (c *Client) restore(ctx context.Context, root *account.Root,
+	o RestoreOptions) (recovered bool, err error) {
 	certs, err := c.core.ReadCerts(ctx, 0, 0)
 	if err != nil {
 		return false, err
 	}
 	if len(account.OpenCerts(c.core.Me, certs)) == 0 {
-		return false, fault.New(fault.NotFound, "restore account", "cluster %q has no account of this phrase", c.core.Cluster.Name)
+		return false, fault.New(fault.NotFound, "restore account", "cluster %q has no account of this phrase",
+			c.core.Cluster.Name)
 	}
 	resumed := c.core.Profile.Stage() == core.StageRestore
 	if err := c.beginRestore(resumed); err != nil {
@@ -119,7 +123,8 @@ func (c *Client) restore(ctx context.Context, root *account.Root, o RestoreOptio
 			return false, err
 		}
 		// Other devices read it in the certificate log; this one wrote it.
-		if err := c.core.NoteOwn([]account.Event{{Kind: account.EventRecovered, At: c.core.LastCertAt()}}); err != nil {
+		if err := c.core.NoteOwn([]account.Event{{Kind: account.EventRecovered,
+			At: c.core.LastCertAt()}}); err != nil {
 			return false, err
 		}
 		if err := c.histories.NoteLost(); err != nil {
@@ -187,12 +192,14 @@ func (c *Client) recover(ctx context.Context, root *account.Root) error {
 			return err
 		}
 	}
-	return fault.New(fault.Unavailable, "recover account", "the account's devices keep changing it: try again")
+	return fault.New(fault.Unavailable, "recover account",
+		"the account's devices keep changing it: try again")
 }
 
-// askForLink puts a request to join into the account's inbox and waits until a device grants it. resumed: an earlier
-// call may have put it there, and it may have been granted since.
-func (c *Client) askForLink(ctx context.Context, root *account.Root, resumed bool, onPending func(string, ident.DeviceID)) error {
+// askForLink puts a request to join into the account's inbox and waits until a device grants it. resumed: an
+// earlier call may have put it there, and it may have been granted since.
+func (c *Client) askForLink(ctx context.Context, root *account.Root, resumed bool, onPending func(string,
+	ident.DeviceID)) error {
 	req, err := c.storeLinkRequest(ctx, root, resumed)
 	if err != nil || req == nil {
 		return err
@@ -218,9 +225,10 @@ func (c *Client) askForLink(ctx context.Context, root *account.Root, resumed boo
 	}
 }
 
-// storeLinkRequest seals the request to the account's day key and stores it. It returns nil if the device turns out to
-// be part of the account already.
-func (c *Client) storeLinkRequest(ctx context.Context, root *account.Root, resumed bool) (*account.LinkRequest, error) {
+// storeLinkRequest seals the request to the account's day key and stores it. It returns nil if the device
+// turns out to be part of the account already.
+func (c *Client) storeLinkRequest(ctx context.Context, root *account.Root,
+	resumed bool) (*account.LinkRequest, error) {
 	minSeq := uint64(0)
 	for attempt := range 4 {
 		if resumed || attempt > 0 {
@@ -246,13 +254,15 @@ func (c *Client) storeLinkRequest(ctx context.Context, root *account.Root, resum
 		}
 		put := envelope.Store{Namespace: envelope.Inbox, TTL: people.InboxTTL, IfCerts: &head, Body: blob}
 		c.core.Admit(c.core.Mailbox, &put)
-		_, _, err = c.core.Request(ctx, core.PurposeInbox, &envelope.Request{Mailbox: c.core.Mailbox, Ops: []envelope.Op{put}}, nil)
+		_, _, err = c.core.Request(ctx, core.PurposeInbox, &envelope.Request{Mailbox: c.core.Mailbox,
+			Ops: []envelope.Op{put}}, nil)
 		if !errors.Is(err, fault.Stale) {
 			return req, err
 		}
 		minSeq = core.HeadOf(err)
 	}
-	return nil, fault.New(fault.Unavailable, "ask to join", "the account's devices keep changing it: try again")
+	return nil, fault.New(fault.Unavailable, "ask to join",
+		"the account's devices keep changing it: try again")
 }
 
 // ownRecipient is the own account as somebody who writes to it sees it.
@@ -289,7 +299,8 @@ func (c *Client) watchCerts(ctx context.Context, news chan<- uint64) error {
 		signal(0)
 		var head uint64
 		c.core.Keys.Read(func(s *account.State) { head = s.CertsHead() })
-		sub := envelope.Subscribe{Mailbox: c.core.Mailbox, Namespaces: []envelope.Namespace{envelope.Certs}, Cursor: head}
+		sub := envelope.Subscribe{Mailbox: c.core.Mailbox, Namespaces: []envelope.Namespace{envelope.Certs},
+			Cursor: head}
 		return sub.Encode()
 	}
 	return c.core.Net.Subscribe(ctx, c.core.Mailbox, build, core.Unsigned, func(e envelope.Envelope) error {
@@ -299,7 +310,8 @@ func (c *Client) watchCerts(ctx context.Context, news chan<- uint64) error {
 }
 
 // joinFrom tries to take part in the account at every signal, until it does or the subscription ends.
-func (c *Client) joinFrom(ctx context.Context, news <-chan uint64, ended <-chan error) (joined bool, err error) {
+func (c *Client) joinFrom(ctx context.Context, news <-chan uint64,
+	ended <-chan error) (joined bool, err error) {
 	for {
 		var seq uint64
 		select {

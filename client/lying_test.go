@@ -16,8 +16,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// liar is a network whose storage nodes lie to one client about one mailbox: what they push and what they answer passes
-// the lie.
+// liar is a network whose storage nodes lie to one client about one mailbox: what they push and what they
+// answer passes the lie.
 type liar struct {
 	client.Network
 	mu      sync.Mutex
@@ -48,7 +48,8 @@ func (l *liar) lies(m ident.MailboxID) (pushed, read lie) {
 	return l.pushed, l.read
 }
 
-func (l *liar) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc, handle func(envelope.Envelope) error) error {
+func (l *liar) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc,
+	handle func(envelope.Envelope) error) error {
 	return l.Network.Subscribe(ctx, m, build, sign, func(e envelope.Envelope) error {
 		pushed, _ := l.lies(m)
 		e, shown := pushed(e)
@@ -59,7 +60,8 @@ func (l *liar) Subscribe(ctx context.Context, m ident.MailboxID, build func() []
 	})
 }
 
-func (l *liar) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (l *liar) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	resp, path, err := l.Network.Do(ctx, purpose, m, b, sign)
 	if err != nil {
 		return nil, path, err
@@ -122,7 +124,10 @@ func deceive(t *testing.T) *deceived {
 	if err := d.alice.Group(d.id).Add(patient(t), 0, d.bob.id()); err != nil {
 		t.Fatalf("add: %v", err)
 	}
-	d.wait(t, d.bob, "Bob is in", func(g client.Group) bool { return g.Status == client.GroupJoined && len(g.Members) == 2 })
+	d.wait(t, d.bob, "Bob is in", func(g client.Group) bool {
+		return g.Status == client.GroupJoined &&
+			len(g.Members) == 2
+	})
 	if d.mailbox, err = account.GroupMailboxOf(d.id, cluster.ClusterFile().ID); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +167,10 @@ func TestCommitsThatOneNodeKeepsBackComeFromOthers(t *testing.T) {
 	d.rename(t, "Better friends")
 	d.alice.say(t, d.id, "after the rename")
 	d.bob.message(t, "after the rename")
-	d.wait(t, d.bob, "the rename", func(g client.Group) bool { return g.Name == "Better friends" && g.Warning == "" })
+	d.wait(t, d.bob, "the rename", func(g client.Group) bool {
+		return g.Name == "Better friends" &&
+			g.Warning == ""
+	})
 }
 
 func TestGenerationThatOneNodeKeepsBackComesFromOthers(t *testing.T) {
@@ -173,7 +181,10 @@ func TestGenerationThatOneNodeKeepsBackComesFromOthers(t *testing.T) {
 	}
 	d.alice.say(t, d.id, "with new keys")
 	d.bob.message(t, "with new keys")
-	d.wait(t, d.bob, "the generation", func(g client.Group) bool { return g.Generation == 2 && g.Warning == "" })
+	d.wait(t, d.bob, "the generation", func(g client.Group) bool {
+		return g.Generation == 2 &&
+			g.Warning == ""
+	})
 }
 
 func TestWithheldCommitsAreNoticed(t *testing.T) {
@@ -242,8 +253,8 @@ func TestWithheldMessageIsNoticed(t *testing.T) {
 	d.noticed(t)
 }
 
-// TestForkedLogIsNoticed lets an admin and the nodes conspire: Bob is shown a commit that the admin signed, in the place of
-// the one that all others have.
+// TestForkedLogIsNoticed lets an admin and the nodes conspire: Bob is shown a commit that the admin signed,
+// in the place of the one that all others have.
 func TestForkedLogIsNoticed(t *testing.T) {
 	d := deceive(t)
 	fork := d.otherCommit(t)
@@ -301,7 +312,8 @@ type catching struct {
 	commits chan []byte
 }
 
-func (n *catching) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n *catching) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	r, err := envelope.DecodeRequest(b)
 	if err != nil {
 		return nil, ident.Path{}, err
@@ -329,7 +341,10 @@ func TestOneNodeCannotMakeAMemberBelieveThatItWasRemoved(t *testing.T) {
 	if err := d.alice.Group(d.id).Rekey(patient(t)); err != nil {
 		t.Fatal(err)
 	}
-	d.wait(t, d.bob, "Bob stays", func(g client.Group) bool { return g.Status == client.GroupJoined && g.Generation == 2 })
+	d.wait(t, d.bob, "Bob stays", func(g client.Group) bool {
+		return g.Status == client.GroupJoined &&
+			g.Generation == 2
+	})
 	d.alice.say(t, d.id, "with new keys")
 	d.bob.message(t, "with new keys")
 }

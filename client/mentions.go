@@ -21,7 +21,8 @@ func checkMentions(m *Outgoing) error {
 		}
 	}
 	if len(once) > content.MaxMentions {
-		return fault.New(fault.Invalid, "send message", "it mentions %d accounts, want at most %d", len(once), content.MaxMentions)
+		return fault.New(fault.Invalid, "send message", "it mentions %d accounts, want at most %d", len(once),
+			content.MaxMentions)
 	}
 	m.Mentions = once
 	return nil

@@ -70,7 +70,8 @@ type Message struct {
 	HandedOut    bool      // receive or listen --ack has printed it
 	Mentions     []ident.AccountID
 	MentionsMe   bool
-	Notice       *Notice // not nil: nobody wrote it, it says what happened to the group; Text says it in words
+	// not nil: nobody wrote it, it says what happened to the group; Text says it in words
+	Notice *Notice
 }
 
 // Reaction is one person's emoji on a message.
@@ -99,13 +100,14 @@ type Filter struct {
 	IDPrefix     string           // only IDs that begin with these hex digits
 }
 
-// Messages returns the messages that f selects, oldest first. A group's conversation has the order of the group's mailbox,
-// the same for all members, unless f.After asks for what arrived later.
+// Messages returns the messages that f selects, oldest first. A group's conversation has the order of the
+// group's mailbox, the same for all members, unless f.After asks for what arrived later.
 func (c *Client) Messages(ctx context.Context, f Filter) (out []Message, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	q := store.Query{Conversation: f.Conversation, After: f.After, Limit: f.Limit, Newest: f.Newest, NotHandedOut: f.NotHandedOut, IDPrefix: f.IDPrefix}
+	q := store.Query{Conversation: f.Conversation, After: f.After, Limit: f.Limit, Newest: f.Newest,
+		NotHandedOut: f.NotHandedOut, IDPrefix: f.IDPrefix}
 	if !f.Since.IsZero() {
 		q.Since = f.Since.UnixMilli()
 	}
@@ -136,7 +138,8 @@ func (c *Client) Search(ctx context.Context, query string, limit int) (out []Mes
 	return out, err
 }
 
-// MarkHandedOut records that messages were given to the user, for Filter.NotHandedOut. It is on disk when it returns.
+// MarkHandedOut records that messages were given to the user, for Filter.NotHandedOut. It is on disk when it
+// returns.
 func (c *Client) MarkHandedOut(ctx context.Context, ids ...ident.MessageID) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -151,9 +154,12 @@ func (c *Client) MarkHandedOut(ctx context.Context, ids ...ident.MessageID) erro
 
 // message joins a row with what else is known of it.
 func (c *Client) message(tx *store.Tx, r store.Message) Message {
-	m := Message{Seq: r.Seq, ID: r.ID, Conversation: r.Conversation, From: r.Sender, FromName: c.people.Name(tx, r.Sender), Mine: r.Mine,
-		Request: r.Request, Unverified: r.Unverified, Text: r.Text, SentAt: core.FromMS(r.SentAt), ReceivedAt: core.FromMS(r.ReceivedAt), Edited: r.Edited,
-		Deleted: r.Deleted, ReplyTo: r.ReplyTo, State: State(r.State), ExpiresAt: core.FromMS(r.ExpiresAt), HandedOut: r.HandedOut, MentionsMe: r.Mentioned}
+	m := Message{Seq: r.Seq, ID: r.ID, Conversation: r.Conversation, From: r.Sender,
+		FromName: c.people.Name(tx, r.Sender), Mine: r.Mine,
+		Request: r.Request, Unverified: r.Unverified, Text: r.Text, SentAt: core.FromMS(r.SentAt),
+		ReceivedAt: core.FromMS(r.ReceivedAt), Edited: r.Edited,
+		Deleted: r.Deleted, ReplyTo: r.ReplyTo, State: State(r.State), ExpiresAt: core.FromMS(r.ExpiresAt),
+		HandedOut: r.HandedOut, MentionsMe: r.Mentioned}
 	if r.Deleted {
 		return m
 	}
@@ -168,7 +174,8 @@ func (c *Client) message(tx *store.Tx, r store.Message) Message {
 	case *bodyv1.Body_Text:
 		m.Attachments, m.Mentions = attachments(k.Text.GetAttachments()...), content.Mentioned(k.Text)
 	case *bodyv1.Body_Edit:
-		m.Attachments, m.Mentions = attachments(k.Edit.GetText().GetAttachments()...), content.Mentioned(k.Edit.GetText())
+		m.Attachments, m.Mentions = attachments(k.Edit.GetText().GetAttachments()...),
+			content.Mentioned(k.Edit.GetText())
 	case *bodyv1.Body_Voice:
 		m.Attachments = attachments(k.Voice.GetAudio())
 	case *bodyv1.Body_Notice:
@@ -184,7 +191,8 @@ func (c *Client) message(tx *store.Tx, r store.Message) Message {
 func attachments(in ...*bodyv1.Attachment) (out []Attachment) {
 	for _, a := range in {
 		if a != nil {
-			out = append(out, Attachment{ID: hex.EncodeToString(a.GetBlobId()), Name: a.GetName(), Type: a.GetMediaType(), Size: a.GetSize()})
+			out = append(out, Attachment{ID: hex.EncodeToString(a.GetBlobId()), Name: a.GetName(),
+				Type: a.GetMediaType(), Size: a.GetSize()})
 		}
 	}
 	return out

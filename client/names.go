@@ -33,7 +33,8 @@ func ParsePeer(s string) (Peer, error) { return ident.ParsePeer(s) }
 // ParseMessageID reads a UUID or 32 hexadecimal digits. Errors: ErrInvalid.
 func ParseMessageID(s string) (MessageID, error) { return ident.ParseMessageID(s) }
 
-// ParseClusterFile reads the bytes of a cluster file, as a node's administrator hands it out. Errors: ErrInvalid.
+// ParseClusterFile reads the bytes of a cluster file, as a node's administrator hands it out. Errors:
+// ErrInvalid.
 func ParseClusterFile(b []byte) (*ClusterFile, error) { return directory.ParseClusterFile(b) }
 
 // What a caller can do about an error, for errors.Is.

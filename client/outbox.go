@@ -6,8 +6,8 @@ import (
 	"github.com/starling-swarm/starling/client/internal/store"
 )
 
-// Idle returns once nothing is due within the next seconds: every leg is acknowledged, no document waits to be shared, and
-// nothing is wanted of a group. It needs Run.
+// Idle returns once nothing is due within the next seconds: every leg is acknowledged, no document waits to
+// be shared, and nothing is wanted of a group. It needs Run.
 func (c *Client) Idle(ctx context.Context) error {
 	for {
 		gone, moved := c.out.Gone.Watch(), c.groups.Moved.Watch()

@@ -31,11 +31,13 @@ func (h ContactHandle) Get(ctx context.Context) (out Contact, err error) {
 	err = c.core.View(func(tx *store.Tx) error {
 		out = c.contact(tx, id)
 		known := len(tx.Peer(id).Chain) > 0 || tx.Peer(id).Name != ""
-		for _, f := range []devicesync.Field{devicesync.ContactApproved, devicesync.ContactBlocked, devicesync.ContactNick} {
+		for _, f := range []devicesync.Field{devicesync.ContactApproved, devicesync.ContactBlocked,
+			devicesync.ContactNick} {
 			_, ok := c.core.Docs.Get(f, string(id[:]))
 			known = known || ok
 		}
-		if rows, err := tx.Messages(store.Query{Conversation: id.String(), Limit: 1}); err != nil || !known && len(rows) == 0 {
+		if rows, err := tx.Messages(store.Query{Conversation: id.String(), Limit: 1}); err != nil ||
+			!known && len(rows) == 0 {
 			return orNotFound(err, id)
 		}
 		return nil
@@ -50,8 +52,8 @@ func orNotFound(err error, id ident.AccountID) error {
 	return fault.New(fault.NotFound, "find contact", "nothing is known of %s", core.Short(id))
 }
 
-// ContactHandle is one account to act on. What is changed is the same on all devices. Errors of its methods, besides those that
-// they name: NotFound (no account can have that ID), Denied (this device was revoked).
+// ContactHandle is one account to act on. What is changed is the same on all devices. Errors of its methods,
+// besides those that they name: NotFound (no account can have that ID), Denied (this device was revoked).
 type ContactHandle struct {
 	c  *Client
 	id ident.AccountID
@@ -60,8 +62,8 @@ type ContactHandle struct {
 // Contact returns the handle of an account, known or not.
 func (c *Client) Contact(id ident.AccountID) ContactHandle { return ContactHandle{c, id} }
 
-// SetNick gives the account a petname; "" takes it away. Errors: Invalid (the own account, or a petname that another contact
-// has).
+// SetNick gives the account a petname; "" takes it away. Errors: Invalid (the own account, or a petname that
+// another contact has).
 func (h ContactHandle) SetNick(ctx context.Context, nick string) error {
 	if err := h.c.checkNick(ctx, h.id, nick); err != nil {
 		return err
@@ -71,8 +73,8 @@ func (h ContactHandle) SetNick(ctx context.Context, nick string) error {
 	})
 }
 
-// Block drops everything that the account sends from now on, and keeps this account from writing to it. Errors: Invalid (the
-// own account).
+// Block drops everything that the account sends from now on, and keeps this account from writing to it.
+// Errors: Invalid (the own account).
 func (h ContactHandle) Block(ctx context.Context) error {
 	return h.setBlocked(ctx, devicesync.Bool(true))
 }
@@ -91,8 +93,8 @@ func (h ContactHandle) setBlocked(ctx context.Context, value []byte) error {
 	})
 }
 
-// Remove forgets the contact and clears the conversation: what they write next is a request. Who is blocked stays so. Errors:
-// Invalid (the own account).
+// Remove forgets the contact and clears the conversation: what they write next is a request. Who is blocked
+// stays so. Errors: Invalid (the own account).
 func (h ContactHandle) Remove(ctx context.Context) error {
 	c, id := h.c, h.id
 	if id == c.core.Me {
@@ -109,7 +111,8 @@ func (h ContactHandle) Remove(ctx context.Context) error {
 			}
 		}
 		if blocked {
-			if err := c.core.Docs.Set(now, devicesync.ContactBlocked, string(id[:]), devicesync.Bool(true)); err != nil {
+			if err := c.core.Docs.Set(now, devicesync.ContactBlocked, string(id[:]),
+				devicesync.Bool(true)); err != nil {
 				return err
 			}
 		}
@@ -124,7 +127,8 @@ func (h ContactHandle) Remove(ctx context.Context) error {
 }
 
 // change is changeDocuments that tells that the contact changed.
-func (h ContactHandle) change(ctx context.Context, op string, f func(tx *store.Tx, a *core.Batch, now int64) error) error {
+func (h ContactHandle) change(ctx context.Context, op string, f func(tx *store.Tx, a *core.Batch,
+	now int64) error) error {
 	return h.c.changeDocuments(ctx, op, h.id, func(tx *store.Tx, a *core.Batch, now int64) error {
 		if err := f(tx, a, now); err != nil {
 			return err
@@ -149,7 +153,8 @@ func (c *Client) Requests(ctx context.Context) (out []Request, err error) {
 			if err != nil {
 				return err
 			}
-			out = append(out, Request{Contact: c.contact(tx, id), Messages: len(rows), Last: c.message(tx, r.Last)})
+			out = append(out, Request{Contact: c.contact(tx, id), Messages: len(rows),
+				Last: c.message(tx, r.Last)})
 		}
 		return tx.Err()
 	})
@@ -186,7 +191,8 @@ func (h ContactHandle) Decline(ctx context.Context) error {
 	})
 }
 
-// DeclineAndBlock is Decline that also drops what they send from now on. Errors: NotFound (there is no request).
+// DeclineAndBlock is Decline that also drops what they send from now on. Errors: NotFound (there is no
+// request).
 func (h ContactHandle) DeclineAndBlock(ctx context.Context) error {
 	return h.change(ctx, "decline request", func(tx *store.Tx, _ *core.Batch, now int64) error {
 		if err := h.c.decline(tx, h.id, now); err != nil {
@@ -210,7 +216,8 @@ func (c *Client) requester(tx *store.Tx, id ident.AccountID) (people.Person, err
 		return people.Person{}, err
 	}
 	if len(rows) == 0 || !rows[0].Request {
-		return people.Person{}, fault.New(fault.NotFound, "find request", "none of %s is open", core.Short(id))
+		return people.Person{}, fault.New(fault.NotFound, "find request", "none of %s is open",
+			core.Short(id))
 	}
 	return c.people.Get(tx, id)
 }

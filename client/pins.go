@@ -10,8 +10,8 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// Pin keeps the message at hand for everybody in its conversation. In a group moderators and admins do. Errors: NotFound (no
-// such message), Invalid (a deleted one), Denied (a plain member, or somebody blocked).
+// Pin keeps the message at hand for everybody in its conversation. In a group moderators and admins do.
+// Errors: NotFound (no such message), Invalid (a deleted one), Denied (a plain member, or somebody blocked).
 func (h MessageHandle) Pin(ctx context.Context) (Message, error) { return h.pin(ctx, &bodyv1.Pin{}) }
 
 // Unpin lets the message go. Errors: as for Pin.
@@ -30,9 +30,11 @@ func (h MessageHandle) pin(ctx context.Context, p *bodyv1.Pin) (Message, error) 
 		}
 		switch {
 		case s.InGroup && !s.Moderates:
-			return nil, fault.New(fault.Denied, "pin "+m.ID.Short(), "moderators and admins of the group pin messages")
+			return nil, fault.New(fault.Denied, "pin "+m.ID.Short(),
+				"moderators and admins of the group pin messages")
 		case !p.Remove && (m.Deleted || m.Notice):
-			return nil, fault.New(fault.Invalid, "pin "+m.ID.Short(), "the message was deleted, or nobody wrote it")
+			return nil, fault.New(fault.Invalid, "pin "+m.ID.Short(),
+				"the message was deleted, or nobody wrote it")
 		}
 		p.Message = conv.Refs(conv.Ref(h.ref))[0]
 		return &bodyv1.Body{Kind: &bodyv1.Body_Pin{Pin: p}}, nil

@@ -26,7 +26,8 @@ func TestSecondProcessFindsTheStoreBusy(t *testing.T) {
 		t.Errorf("create over an open profile: got %v, want busy", err)
 	}
 	alice.stop()
-	if _, _, err := client.Create(patient(t), alice.cfg, "Eve"); !errors.Is(err, fault.Exists) || client.IsBusy(err) {
+	if _, _, err := client.Create(patient(t), alice.cfg, "Eve"); !errors.Is(err, fault.Exists) ||
+		client.IsBusy(err) {
 		t.Errorf("create over a profile: got %v, want exists", err)
 	}
 }
@@ -87,7 +88,8 @@ func TestUnreachableClusterEndsTheWaitAndKeepsTheMessage(t *testing.T) {
 	}
 	d := run(t, c, away)
 	sent := d.send(t, bob.id(), "later")
-	if r, err := d.Wait(patient(t), sent.ID, client.StateStored); !errors.Is(err, fault.Unavailable) || r.State != client.StateQueued {
+	if r, err := d.Wait(patient(t), sent.ID, client.StateStored); !errors.Is(err, fault.Unavailable) ||
+		r.State != client.StateQueued {
 		t.Errorf("wait: got %+v, %v, want unavailable, queued", r, err)
 	}
 	if err := d.WaitOnline(patient(t)); !errors.Is(err, fault.Unavailable) {
@@ -129,7 +131,8 @@ func TestWrongPhrasesAreExplained(t *testing.T) {
 	if !errors.As(err, &word) || word.Position != 4 {
 		t.Errorf("wrong word: got %v, want position 4", err)
 	}
-	_, _, err = client.Restore(patient(t), cfg, phrase.Encode(private.KeyOf([32]byte{9})), client.RestoreOptions{})
+	_, _, err = client.Restore(patient(t), cfg, phrase.Encode(private.KeyOf([32]byte{9})),
+		client.RestoreOptions{})
 	if !errors.Is(err, fault.NotFound) || !strings.Contains(err.Error(), cfg.Cluster.Name) {
 		t.Errorf("phrase of nobody here: got %v, want not found, with the cluster's name", err)
 	}
@@ -144,7 +147,8 @@ func TestRestoreGoesOnWithTheSameCode(t *testing.T) {
 	cfg := config(t, cluster, "alice-2")
 	ctx, stop := context.WithCancel(patient(t))
 	var first string
-	_, _, err := client.Restore(ctx, cfg, words, client.RestoreOptions{OnPending: func(code string, _ ident.DeviceID) {
+	_, _, err := client.Restore(ctx, cfg, words, client.RestoreOptions{OnPending: func(code string,
+		_ ident.DeviceID) {
 		first = code
 		stop()
 	}})

@@ -8,8 +8,8 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// CheckPhrase reports whether words are this account's recovery phrase. Errors: Invalid (mistyped; see package phrase),
-// Denied (the phrase of another account).
+// CheckPhrase reports whether words are this account's recovery phrase. Errors: Invalid (mistyped; see
+// package phrase), Denied (the phrase of another account).
 func (c *Client) CheckPhrase(words string) error {
 	root, err := c.rootOf(words)
 	if err != nil {
@@ -19,8 +19,8 @@ func (c *Client) CheckPhrase(words string) error {
 	return nil
 }
 
-// KeepPhrase keeps the recovery phrase in the profile, which no device does unless it is asked to. Errors are those of
-// CheckPhrase.
+// KeepPhrase keeps the recovery phrase in the profile, which no device does unless it is asked to. Errors are
+// those of CheckPhrase.
 func (c *Client) KeepPhrase(words string) error {
 	if err := c.CheckPhrase(words); err != nil {
 		return err

@@ -17,19 +17,21 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// rendezvousTTL is how long an invitation waits in its mailbox, in seconds; a device that still waits renews it.
+// rendezvousTTL is how long an invitation waits in its mailbox, in seconds; a device that still waits renews
+// it.
 const rendezvousTTL = 3_600
 
 // JoinOptions say how Join behaves.
 type JoinOptions struct {
-	// OnInvite is called once the invitation can be read on another device. It is not called if an earlier call got an
-	// answer already.
+	// OnInvite is called once the invitation can be read on another device. It is not called if an earlier
+	// call got an answer already.
 	OnInvite func(invite string, device ident.DeviceID)
 }
 
-// Join makes this device one of an account's, without the recovery phrase: it shows an invitation that a live device
-// of the account reads (Client.LinkDevice), and waits for the answer in a one-time mailbox until ctx ends. A later call
-// goes on with the same invitation. A profile whose device was removed from its account joins it anew, with its history.
+// Join makes this device one of an account's, without the recovery phrase: it shows an invitation that a live
+// device of the account reads (Client.LinkDevice), and waits for the answer in a one-time mailbox until ctx
+// ends. A later call goes on with the same invitation. A profile whose device was removed from its account
+// joins it anew, with its history.
 //
 // Errors: Exists (the directory holds an account that works), Denied (who answered is not the account of this
 // profile), Unavailable.
@@ -48,8 +50,8 @@ func Join(ctx context.Context, cfg Config, o JoinOptions) (*Client, error) {
 	return nil, errors.Join(err, p.Close())
 }
 
-// joinableProfile locks a directory that is empty, holds an unfinished Join, or an account that left this device out.
-// old is the device's state if it has one.
+// joinableProfile locks a directory that is empty, holds an unfinished Join, or an account that left this
+// device out. old is the device's state if it has one.
 func joinableProfile(dir string) (p *core.Profile, old *core.Keyring, err error) {
 	if p, err = core.MakeProfile(dir); err != nil {
 		return nil, nil, err
@@ -77,7 +79,8 @@ func joinableProfile(dir string) (p *core.Profile, old *core.Keyring, err error)
 }
 
 // joinWith also reports whether the invitation was shown: from then on it may be answered.
-func joinWith(ctx context.Context, cfg Config, p *core.Profile, old *core.Keyring, o JoinOptions) (c *Client, shown bool, err error) {
+func joinWith(ctx context.Context, cfg Config, p *core.Profile, old *core.Keyring,
+	o JoinOptions) (c *Client, shown bool, err error) {
 	if c, err = makeClient(cfg, p, ident.AccountID{}, nil); err != nil {
 		return nil, false, err
 	}
@@ -131,7 +134,9 @@ func (c *Client) meet(ctx context.Context, old *core.Keyring, o JoinOptions) err
 			if err := c.core.Profile.Joiner().Remove(); err != nil { // the invitation is spent
 				return err
 			}
-			return fault.New(fault.Denied, "join account", "who read the invitation is account %s, and this profile belongs to %s", core.Short(a.Account), core.Short(old.Account()))
+			return fault.New(fault.Denied, "join account",
+				"who read the invitation is account %s, and this profile belongs to %s",
+				core.Short(a.Account), core.Short(old.Account()))
 		}
 		if c.core.Mailbox, err = account.MailboxOf(a.Account, c.core.Cluster.ID); err != nil {
 			return err
@@ -172,7 +177,8 @@ func (c *Client) newJoiner() (*account.Joiner, error) {
 var errAnswered = errors.New("answered")
 
 // awaitAnswer puts the offer where the invitation leads and waits for who answers it.
-func (c *Client) awaitAnswer(ctx context.Context, j *account.Joiner, o JoinOptions) (answer *account.Answer, err error) {
+func (c *Client) awaitAnswer(ctx context.Context, j *account.Joiner,
+	o JoinOptions) (answer *account.Answer, err error) {
 	box := boxOf(j.Invite())
 	shown := false
 	for delay := time.Duration(0); ; {
@@ -206,13 +212,16 @@ func (c *Client) awaitAnswer(ctx context.Context, j *account.Joiner, o JoinOptio
 	}
 }
 
-// boxOf is the one-time mailbox of an invitation: the new device reaches it by its own circuits, so does who answers.
+// boxOf is the one-time mailbox of an invitation: the new device reaches it by its own circuits, so does who
+// answers.
 func boxOf(i account.Invite) onetime.Box {
 	r := i.Rendezvous()
-	return onetime.Box{Mailbox: r.Mailbox, Key: r.Key, Authority: r.Authority, Purpose: core.PurposeFetch, TTL: rendezvousTTL}
+	return onetime.Box{Mailbox: r.Mailbox, Key: r.Key, Authority: r.Authority, Purpose: core.PurposeFetch,
+		TTL: rendezvousTTL}
 }
 
-// putOffer makes the one-time mailbox and stores the offer. Doing so again changes nothing but the time it has.
+// putOffer makes the one-time mailbox and stores the offer. Doing so again changes nothing but the time it
+// has.
 func (c *Client) putOffer(ctx context.Context, box onetime.Box, j *account.Joiner) error {
 	if err := box.Open(ctx, c.core); err != nil {
 		return err
@@ -242,7 +251,8 @@ func (c *Client) joinLog(ctx context.Context, j *account.Joiner, a *account.Answ
 	}
 }
 
-// settleJoined takes part in the account and reads what its devices share; then the rendezvous mailbox can go.
+// settleJoined takes part in the account and reads what its devices share; then the rendezvous mailbox can
+// go.
 func (c *Client) settleJoined(ctx context.Context) error {
 	for delay := time.Duration(0); ; {
 		err := c.core.CatchUpOwn(ctx, 0)
@@ -267,20 +277,22 @@ func (c *Client) settleJoined(ctx context.Context) error {
 	return nil
 }
 
-// LinkDevice reads an invitation that a new device shows and lets it into the account: one atomic batch makes a
-// generation with it, then the sealed answer is stored where the new device waits. Doing it again after a failure goes
-// on where it was. It needs Run.
+// LinkDevice reads an invitation that a new device shows and lets it into the account: one atomic batch makes
+// a generation with it, then the sealed answer is stored where the new device waits. Doing it again after a
+// failure goes on where it was. It needs Run.
 //
-// Errors: Invalid (no invitation, or a mistyped one), Denied (it is of another cluster; or what lies in its mailbox is
-// not the device that showed it; or this device was revoked), NotFound (nothing lies there: too old, or used),
-// Exists (somebody else has answered it), Unavailable.
+// Errors: Invalid (no invitation, or a mistyped one), Denied (it is of another cluster; or what lies in its
+// mailbox is not the device that showed it; or this device was revoked), NotFound (nothing lies there: too
+// old, or used), Exists (somebody else has answered it), Unavailable.
 func (c *Client) LinkDevice(ctx context.Context, invite string) (Device, error) {
 	i, err := account.ParseInvite(invite)
 	if err != nil {
 		return Device{}, err
 	}
 	if !i.For(c.core.Cluster.ID) {
-		return Device{}, fault.New(fault.Denied, "link device", "the new device is in another cluster than %q (%s)", c.core.Cluster.Name, c.core.Cluster.ID.String()[:8])
+		return Device{}, fault.New(fault.Denied, "link device",
+			"the new device is in another cluster than %q (%s)", c.core.Cluster.Name,
+			c.core.Cluster.ID.String()[:8])
 	}
 	if err := c.SyncToHeads(ctx); err != nil {
 		return Device{}, err
@@ -313,7 +325,8 @@ func (c *Client) LinkDevice(ctx context.Context, invite string) (Device, error) 
 func (c *Client) readOffer(ctx context.Context, i account.Invite) (*account.Offer, error) {
 	blob, err := boxOf(i).Get(ctx, c.core, account.OfferKey)
 	if errors.Is(err, fault.NotFound) {
-		return nil, fault.New(fault.NotFound, "link device", "no device waits with this invitation: it is used, or the new device was never online with it")
+		return nil, fault.New(fault.NotFound, "link device",
+			"no device waits with this invitation: it is used, or the new device was never online with it")
 	}
 	if err != nil {
 		return nil, err
@@ -321,8 +334,8 @@ func (c *Client) readOffer(ctx context.Context, i account.Invite) (*account.Offe
 	return i.OpenOffer(blob)
 }
 
-// answer stores the sealed answer. It is on disk before: a device that dies after the answer is stored, and before it knows,
-// stores the same bytes again, which changes nothing.
+// answer stores the sealed answer. It is on disk before: a device that dies after the answer is stored, and
+// before it knows, stores the same bytes again, which changes nothing.
 func (c *Client) answer(ctx context.Context, i account.Invite, o *account.Offer) error {
 	blob, err := c.sealAnswer(i, o)
 	if err != nil {
@@ -330,7 +343,8 @@ func (c *Client) answer(ctx context.Context, i account.Invite, o *account.Offer)
 	}
 	err = boxOf(i).PutFirst(ctx, c.core, account.AnswerKey, blob)
 	if errors.Is(err, fault.Stale) {
-		return fault.New(fault.Exists, "link device", "the invitation has been answered already. If the new device does not show up as yours, revoke %s", o.Device)
+		return fault.New(fault.Exists, "link device",
+			"the invitation has been answered already. If the new device does not show up as yours, revoke %s", o.Device)
 	}
 	if errors.Is(err, fault.NotFound) {
 		return nil // the new device has emptied the mailbox: it has the answer
@@ -376,5 +390,6 @@ func (c *Client) answered(i account.Invite) (d ident.DeviceID, ok bool) {
 func (c *Client) deviceNow(id ident.DeviceID) Device {
 	var d account.Device
 	c.core.Keys.Read(func(s *account.State) { d, _ = core.FindDevice(s, id) })
-	return Device{ID: id, Label: d.Label, This: id == c.core.Keys.Device(), AddedAt: core.FromMS(d.AddedAt), LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: "active"}
+	return Device{ID: id, Label: d.Label, This: id == c.core.Keys.Device(), AddedAt: core.FromMS(d.AddedAt),
+		LastSeen: time.Unix(int64(d.LastSeen)*86_400, 0), Status: "active"}
 }

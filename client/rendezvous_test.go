@@ -20,7 +20,8 @@ func invite(t testing.TB, cfg client.Config) (text string, joined <-chan *client
 	shown := make(chan string, 1)
 	done := make(chan *client.Client, 1)
 	go func() {
-		c, err := client.Join(patient(t), cfg, client.JoinOptions{OnInvite: func(s string, _ ident.DeviceID) { shown <- s }})
+		c, err := client.Join(patient(t), cfg,
+			client.JoinOptions{OnInvite: func(s string, _ ident.DeviceID) { shown <- s }})
 		if err != nil && t.Context().Err() == nil {
 			t.Errorf("join: %v", err)
 			close(shown)
@@ -64,11 +65,13 @@ func TestInvitationLinksWithoutThePhrase(t *testing.T) {
 	if a := alice2.Account(); a.ID != alice1.id() || a.Name != "Alice" || a.Generation != 2 {
 		t.Errorf("linked account: got %+v, want Alice at generation 2", a)
 	}
-	if contacts, err := alice2.Contacts(t.Context()); err != nil || len(contacts) != 1 || contacts[0].Nick != "bobby" {
+	if contacts, err := alice2.Contacts(t.Context()); err != nil || len(contacts) != 1 ||
+		contacts[0].Nick != "bobby" {
 		t.Errorf("contacts: got %+v, %v, want bobby", contacts, err)
 	}
 	alice1.next(t, "the new device", func(e client.Event) bool {
-		return e.Kind == client.EventDevice && e.Device.Kind == "linked" && e.Device.Device == alice2.Account().Device
+		return e.Kind == client.EventDevice && e.Device.Kind == "linked" &&
+			e.Device.Device == alice2.Account().Device
 	})
 	alice3 := linkByInvite(t, cluster, alice2, "alice-3")
 	bob.send(t, alice1.id(), "to all")
@@ -78,7 +81,8 @@ func TestInvitationLinksWithoutThePhrase(t *testing.T) {
 	alice3.send(t, bob.id(), "from the third")
 	bob.message(t, "from the third")
 	alice1.message(t, "from the third")
-	if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 1 || len(contacts[0].Events) != 0 {
+	if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 1 ||
+		len(contacts[0].Events) != 0 {
 		t.Errorf("Bob's view: got %+v, %v, want no event: nobody sees a link", contacts, err)
 	}
 	// The device survives a restart, and its profile takes no second account.
@@ -135,7 +139,8 @@ func TestInvitationOutlivesTheNewDevicesProcess(t *testing.T) {
 	ctx, die := context.WithCancel(patient(t))
 	gone := make(chan error, 1)
 	go func() {
-		_, err := client.Join(ctx, cfg, client.JoinOptions{OnInvite: func(s string, _ ident.DeviceID) { first <- s }})
+		_, err := client.Join(ctx, cfg,
+			client.JoinOptions{OnInvite: func(s string, _ ident.DeviceID) { first <- s }})
 		gone <- err
 	}()
 	text := <-first
@@ -147,13 +152,15 @@ func TestInvitationOutlivesTheNewDevicesProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	var again string
-	c, err := client.Join(patient(t), cfg, client.JoinOptions{OnInvite: func(s string, _ ident.DeviceID) { again = s }})
+	c, err := client.Join(patient(t), cfg,
+		client.JoinOptions{OnInvite: func(s string, _ ident.DeviceID) { again = s }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	tablet := run(t, c, cfg)
 	if tablet.id() != alice.id() || again != text {
-		t.Errorf("after a restart: account %s with invitation %q, want Alice and the same one", tablet.id(), again)
+		t.Errorf("after a restart: account %s with invitation %q, want Alice and the same one",
+			tablet.id(), again)
 	}
 }
 
@@ -179,10 +186,17 @@ func TestRevokedDeviceIsOutAndSaysSo(t *testing.T) {
 	if err := alice1.Device(lost).Revoke(patient(t)); err != nil {
 		t.Fatal(err)
 	}
-	alice2.next(t, "its own end", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })
+	alice2.next(t, "its own end", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "revoked"
+	})
 	for name, try := range map[string]func() error{
-		"read":    func() error { return alice2.SyncToHeads(patient(t)) },
-		"write":   func() error { _, err := alice2.Send(patient(t), bob.id(), client.Outgoing{Text: "x"}); return err },
+		"read": func() error { return alice2.SyncToHeads(patient(t)) },
+		"write": func() error {
+			_, err := alice2.Send(patient(t), bob.id(),
+				client.Outgoing{Text: "x"})
+			return err
+		},
 		"approve": func() error { _, err := alice2.Approve(patient(t), "ABCD-EFGH"); return err },
 		"link":    func() error { _, err := alice2.LinkDevice(patient(t), text); return err },
 		"revoke":  func() error { return alice2.Device(alice1.Account().Device).Revoke(patient(t)) },
@@ -197,12 +211,14 @@ func TestRevokedDeviceIsOutAndSaysSo(t *testing.T) {
 	}
 	// The others go on, and what is new is under keys that the revoked device does not have.
 	alice3.next(t, "revocation", func(e client.Event) bool {
-		return e.Kind == client.EventDevice && e.Device.Kind == "revoked" && e.Device.Device == lost && e.Device.By != nil && *e.Device.By == alice1.Account().Device
+		return e.Kind == client.EventDevice && e.Device.Kind == "revoked" && e.Device.Device == lost &&
+			e.Device.By != nil && *e.Device.By == alice1.Account().Device
 	})
 	bob.send(t, alice1.id(), "without the second")
 	alice1.message(t, "without the second")
 	alice3.message(t, "without the second")
-	if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 1 || len(contacts[0].Events) != 0 {
+	if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 1 ||
+		len(contacts[0].Events) != 0 {
 		t.Errorf("Bob's view: got %+v, %v, want no event: nobody sees a revocation", contacts, err)
 	}
 	ds, err := alice3.Devices(t.Context())
@@ -232,7 +248,8 @@ func TestRenamedDeviceHasItsNameEverywhere(t *testing.T) {
 	alice1, _ := create(t, cluster, "Alice")
 	alice2 := linkByInvite(t, cluster, alice1, "alice-2")
 	id := alice1.Account().Device
-	if d, err := alice2.Device(id).Rename(patient(t), "kitchen"); err != nil || d.Label != "kitchen" || d.LastSeen.IsZero() {
+	if d, err := alice2.Device(id).Rename(patient(t), "kitchen"); err != nil || d.Label != "kitchen" ||
+		d.LastSeen.IsZero() {
 		t.Fatalf("rename: got %+v, %v, want kitchen", d, err)
 	}
 	if err := alice1.SyncToHeads(patient(t)); err != nil {
@@ -254,7 +271,8 @@ func TestRenamedDeviceHasItsNameEverywhere(t *testing.T) {
 	}
 }
 
-// TestTwoDevicesActAtOnce renames and links at the same time: one wins the compare-and-set, the other goes on from there.
+// TestTwoDevicesActAtOnce renames and links at the same time: one wins the compare-and-set, the other goes on
+// from there.
 func TestTwoDevicesActAtOnce(t *testing.T) {
 	cluster := shared(t)
 	alice1, _ := create(t, cluster, "Alice")
@@ -292,7 +310,8 @@ type brief struct {
 	die  func()
 }
 
-func (n brief) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n brief) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if n.left.Add(-1) < 0 {
 		n.die()
 		return nil, ident.Path{}, fault.New(fault.Unavailable, "send", "dead")
@@ -383,7 +402,8 @@ type lastWord struct {
 	fail *atomic.Bool
 }
 
-func (n lastWord) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n lastWord) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	r, err := envelope.DecodeRequest(request)
 	if err == nil && n.fail.Load() {
 		if put, ok := r.Ops[0].(envelope.Store); ok && put.Namespace == envelope.Blobs {
@@ -393,8 +413,8 @@ func (n lastWord) Do(ctx context.Context, purpose string, mailbox ident.MailboxI
 	return n.Network.Do(ctx, purpose, mailbox, request, sign)
 }
 
-// TestDeathAfterTheAnswerGoesOn loses the acknowledgement of the answer to an invitation: reading the invitation again goes on where
-// it was.
+// TestDeathAfterTheAnswerGoesOn loses the acknowledgement of the answer to an invitation: reading the
+// invitation again goes on where it was.
 func TestDeathAfterTheAnswerGoesOn(t *testing.T) {
 	cluster := shared(t)
 	net := &tapped{}
@@ -402,7 +422,8 @@ func TestDeathAfterTheAnswerGoesOn(t *testing.T) {
 	text, joined := invite(t, config(t, cluster, "alice-2"))
 	lost := false
 	net.tap(func(_ string, r *envelope.Request, _ *envelope.Response) error {
-		if put, ok := r.Ops[0].(envelope.Store); ok && put.Namespace == envelope.Blobs && put.IfHead != nil && !lost {
+		if put, ok := r.Ops[0].(envelope.Store); ok && put.Namespace == envelope.Blobs && put.IfHead != nil &&
+			!lost {
 			lost = true
 			return errLost
 		}

@@ -30,7 +30,8 @@ func (n *tapped) tap(f func(purpose string, r *envelope.Request, resp *envelope.
 	n.after = f
 }
 
-func (n *tapped) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n *tapped) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	resp, path, err := n.Network.Do(ctx, purpose, m, b, sign)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -58,7 +59,8 @@ func inboxStore(r *envelope.Request) ([]byte, bool) {
 
 var errLost = fault.New(fault.Unavailable, "test", "the answer is lost")
 
-// TestDeathBeforeTheAcknowledgementSendsOnce kills a sender after the swarm has stored its message and before it knows.
+// TestDeathBeforeTheAcknowledgementSendsOnce kills a sender after the swarm has stored its message and before
+// it knows.
 func TestDeathBeforeTheAcknowledgementSendsOnce(t *testing.T) {
 	cluster := shared(t)
 	bob, _ := create(t, cluster, "Bob")
@@ -121,12 +123,14 @@ func TestDeathBetweenQueueAndSendLosesNothing(t *testing.T) {
 			}
 			return nil
 		})
-		if _, err := c.Send(t.Context(), bob.id(), client.Outgoing{ID: id, Text: "durable"}); !errors.Is(err, died) {
+		if _, err := c.Send(t.Context(), bob.id(), client.Outgoing{ID: id, Text: "durable"}); !errors.Is(err,
+			died) {
 			t.Fatalf("send that dies at %s: got %v", at, err)
 		}
 	}
 	c.SetStoreHook(nil)
-	if again, err := c.Send(t.Context(), bob.id(), client.Outgoing{ID: id, Text: "durable"}); err != nil || !again.Existed {
+	if again, err := c.Send(t.Context(), bob.id(), client.Outgoing{ID: id, Text: "durable"}); err != nil ||
+		!again.Existed {
 		t.Errorf("send again: got %+v, %v, want that it existed", again, err)
 	}
 	if err := c.Close(); err != nil {
@@ -138,7 +142,8 @@ func TestDeathBetweenQueueAndSendLosesNothing(t *testing.T) {
 	}
 	alice.send(t, bob.id(), "sentinel")
 	bob.message(t, "sentinel")
-	if all, err := bob.Messages(t.Context(), client.Filter{}); err != nil || len(all) != 2 || all[0].ID != id {
+	if all, err := bob.Messages(t.Context(), client.Filter{}); err != nil || len(all) != 2 ||
+		all[0].ID != id {
 		t.Errorf("Bob has %+v, %v, want the message once and the sentinel", all, err)
 	}
 }
@@ -162,7 +167,10 @@ func TestNoDayKeyNoMessage(t *testing.T) {
 		return nil
 	})
 	sent := alice.send(t, bob.id(), "not yet")
-	e := alice.next(t, "failed attempt", func(e client.Event) bool { return e.Kind == client.EventState && e.Receipt.Cause != nil })
+	e := alice.next(t, "failed attempt", func(e client.Event) bool {
+		return e.Kind == client.EventState &&
+			e.Receipt.Cause != nil
+	})
 	if e.Receipt.State != client.StateQueued || !strings.Contains(e.Receipt.Cause.Error(), "day key") {
 		t.Errorf("attempt: got %+v, want queued for want of a day key", e.Receipt)
 	}
@@ -200,7 +208,8 @@ func TestSameIDSendsOnce(t *testing.T) {
 func TestOversizedAndEmptyTextsAreInvalid(t *testing.T) {
 	cluster := shared(t)
 	alice, _ := create(t, cluster, "Alice")
-	for name, text := range map[string]string{"empty": "", "long": strings.Repeat("x", client.MaxText+1), "no UTF-8": "\xff"} {
+	for name, text := range map[string]string{"empty": "", "long": strings.Repeat("x", client.MaxText+1),
+		"no UTF-8": "\xff"} {
 		_, err := alice.Send(patient(t), alice.id(), client.Outgoing{Text: text})
 		if !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: got %v, want invalid", name, err)

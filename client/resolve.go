@@ -57,14 +57,15 @@ func pick(s string, all []namedPeer, what string) (ident.Peer, error) {
 			for _, o := range found {
 				labels = append(labels, o.label())
 			}
-			return nil, fault.New(fault.Invalid, "find peer", "%q fits %d %ss: %s", s, len(found), what, strings.Join(labels, ", "))
+			return nil, fault.New(fault.Invalid, "find peer", "%q fits %d %ss: %s", s, len(found), what,
+				strings.Join(labels, ", "))
 		}
 	}
 	return nil, fault.New(fault.NotFound, "find peer", "no %s is called %q", what, s)
 }
 
-// ResolveConversation is ResolvePeer for accounts and groups: it also reads the name of a group, a unique prefix of one, and
-// a group ID. Errors: NotFound, Invalid (several match).
+// ResolveConversation is ResolvePeer for accounts and groups: it also reads the name of a group, a unique
+// prefix of one, and a group ID. Errors: NotFound, Invalid (several match).
 func (c *Client) ResolveConversation(ctx context.Context, s string) (ident.Peer, error) {
 	s = strings.TrimSpace(s)
 	if s == "me" {

@@ -9,9 +9,11 @@ import (
 )
 
 func TestNamesOfPeersAndGroups(t *testing.T) {
-	alice, bob, climbers, cooks := ident.AccountID{0: 5, 1: 1}, ident.AccountID{0: 5, 1: 2}, ident.GroupID{0: 3, 1: 1}, ident.GroupID{0: 3, 1: 2}
+	alice, bob, climbers, cooks := ident.AccountID{0: 5, 1: 1}, ident.AccountID{0: 5,
+		1: 2}, ident.GroupID{0: 3, 1: 1}, ident.GroupID{0: 3, 1: 2}
 	all := []namedPeer{
-		{alice, []string{"Al", "Alice"}}, {bob, []string{"", "Bob"}}, {climbers, []string{"Climbers"}}, {cooks, []string{"Bob's kitchen"}},
+		{alice, []string{"Al", "Alice"}}, {bob, []string{"", "Bob"}}, {climbers,
+			[]string{"Climbers"}}, {cooks, []string{"Bob's kitchen"}},
 	}
 	for _, c := range []struct {
 		name string
@@ -19,7 +21,8 @@ func TestNamesOfPeersAndGroups(t *testing.T) {
 		kind fault.Kind
 	}{
 		{"al", alice, 0}, {"ALICE", alice, 0}, {"bob", bob, 0}, {"climb", climbers, 0}, {"bob's", cooks, 0},
-		{"b", nil, fault.Invalid}, {"", nil, fault.NotFound}, {"dora", nil, fault.NotFound}, {"bo", nil, fault.Invalid},
+		{"b", nil, fault.Invalid}, {"", nil, fault.NotFound}, {"dora", nil, fault.NotFound}, {"bo",
+			nil, fault.Invalid},
 	} {
 		got, err := pick(c.name, all, "conversation")
 		if got != c.want || err != nil && !errors.Is(err, c.kind) || (err == nil) != (c.want != nil) {

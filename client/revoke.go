@@ -16,8 +16,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// ResolveDevice finds a device of the account by its ID, the beginning of it, or its label. Errors: NotFound, Invalid
-// (several match).
+// ResolveDevice finds a device of the account by its ID, the beginning of it, or its label. Errors: NotFound,
+// Invalid (several match).
 func (c *Client) ResolveDevice(ctx context.Context, s string) (Device, error) {
 	ds, err := c.Devices(ctx)
 	if err != nil {
@@ -40,7 +40,8 @@ func (c *Client) ResolveDevice(ctx context.Context, s string) (Device, error) {
 		case 1:
 			return found[0], nil
 		default:
-			return Device{}, fault.New(fault.Invalid, "find device", "%q fits %d devices: use the ID", s, len(found))
+			return Device{}, fault.New(fault.Invalid, "find device", "%q fits %d devices: use the ID", s,
+				len(found))
 		}
 	}
 	return Device{}, fault.New(fault.NotFound, "find device", "no device of the account is called %q", s)
@@ -55,8 +56,9 @@ type DeviceHandle struct {
 // Device returns the handle of a device, known or not.
 func (c *Client) Device(id ident.DeviceID) DeviceHandle { return DeviceHandle{c, id} }
 
-// SendHistory hands everything that this device has to the device, in the background: it needs Run. A history that is on its
-// way to it goes on. Errors: Invalid (this device), NotFound (no such device), Denied (this device was revoked).
+// SendHistory hands everything that this device has to the device, in the background: it needs Run. A history
+// that is on its way to it goes on. Errors: Invalid (this device), NotFound (no such device), Denied (this
+// device was revoked).
 func (h DeviceHandle) SendHistory(ctx context.Context) error { return h.c.histories.Send(ctx, h.id) }
 
 // Rename gives the device another label, on all devices. It needs Run. Errors: Invalid (an empty or
@@ -65,23 +67,25 @@ func (h DeviceHandle) Rename(ctx context.Context, label string) (Device, error) 
 	c, id := h.c, h.id
 	label = strings.TrimSpace(label)
 	if label == "" || len(label) > account.MaxLabel || !utf8.ValidString(label) {
-		return Device{}, fault.New(fault.Invalid, "rename device", "label of %d bytes, want 1 to %d of UTF-8", len(label), account.MaxLabel)
+		return Device{}, fault.New(fault.Invalid, "rename device", "label of %d bytes, want 1 to %d of UTF-8",
+			len(label), account.MaxLabel)
 	}
 	if err := c.SyncToHeads(ctx); err != nil {
 		return Device{}, err
 	}
-	err := c.rotate(ctx, account.Rotation{Rename: map[ident.DeviceID]string{id: label}}, func(s *account.State) bool {
-		d, ok := core.FindDevice(s, id)
-		return ok && d.Label == label
-	})
+	err := c.rotate(ctx, account.Rotation{Rename: map[ident.DeviceID]string{id: label}},
+		func(s *account.State) bool {
+			d, ok := core.FindDevice(s, id)
+			return ok && d.Label == label
+		})
 	if err != nil {
 		return Device{}, err
 	}
 	return c.deviceNow(id), nil
 }
 
-// Revoke makes a generation without the device, and gives the documents a new data key: from then on it can neither
-// fetch nor open anything new. Contacts notice nothing. It needs Run.
+// Revoke makes a generation without the device, and gives the documents a new data key: from then on it can
+// neither fetch nor open anything new. Contacts notice nothing. It needs Run.
 //
 // Errors: Invalid (this device itself), NotFound (no such device), Denied (this device was revoked itself),
 // Unavailable.
@@ -97,11 +101,12 @@ func (h DeviceHandle) Revoke(ctx context.Context) error {
 }
 
 // Expel revokes the device that was lost or stolen with the recovery phrase, which outranks whoever holds the
-// account's keys. If the thief was faster and this device is out, it recovers the account for this device alone.
-// Contacts see it as a recovery. It needs Run; after it the client of a device that was out has to be opened again.
+// account's keys. If the thief was faster and this device is out, it recovers the account for this device
+// alone. Contacts see it as a recovery. It needs Run; after it the client of a device that was out has to be
+// opened again.
 //
-// Errors: Invalid (a mistyped phrase, or this device itself), Denied (the phrase of another account), NotFound (no
-// such device), Unavailable.
+// Errors: Invalid (a mistyped phrase, or this device itself), Denied (the phrase of another account),
+// NotFound (no such device), Unavailable.
 func (h DeviceHandle) Expel(ctx context.Context, words string) error {
 	c, id := h.c, h.id
 	root, err := c.rootOf(words)
@@ -145,7 +150,8 @@ func (c *Client) rootOf(words string) (*account.Root, error) {
 	root := account.NewRoot(entropy)
 	if root.ID() != c.core.Me {
 		root.Wipe()
-		return nil, fault.New(fault.Denied, "read recovery phrase", "it is the phrase of another account than %s", core.Short(c.core.Me))
+		return nil, fault.New(fault.Denied, "read recovery phrase",
+			"it is the phrase of another account than %s", core.Short(c.core.Me))
 	}
 	return root, nil
 }

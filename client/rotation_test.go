@@ -6,7 +6,8 @@ import (
 	"github.com/starling-swarm/starling/client"
 )
 
-// TestDocumentsMoveToTheNewKeyAfterRevocation: what a revoked device could open is written anew under a key it never had.
+// TestDocumentsMoveToTheNewKeyAfterRevocation: what a revoked device could open is written anew under a key
+// it never had.
 func TestDocumentsMoveToTheNewKeyAfterRevocation(t *testing.T) {
 	cluster := shared(t)
 	alice1, words := create(t, cluster, "Alice")
@@ -18,7 +19,10 @@ func TestDocumentsMoveToTheNewKeyAfterRevocation(t *testing.T) {
 	must(t, err)
 	same(t, alice1, alice2, alice3)
 	must(t, alice1.Device(alice3.Account().Device).Revoke(ctx))
-	alice3.next(t, "revocation", func(e client.Event) bool { return e.Kind == client.EventDevice && e.Device.Kind == "revoked" })
+	alice3.next(t, "revocation", func(e client.Event) bool {
+		return e.Kind == client.EventDevice &&
+			e.Device.Kind == "revoked"
+	})
 	must(t, alice2.SyncToHeads(ctx))
 	for range 3 { // two devices that write at once: one of them looks again
 		for _, d := range []*device{alice1, alice2} {

@@ -29,7 +29,8 @@ type Outgoing struct {
 	ReplyTo *ident.MessageID // the message this one answers
 	Expire  *Timer           // nil: the conversation's timer
 
-	Mentions []ident.AccountID // whom the text names, at most MaxMentions: they notice it even if the conversation is muted
+	// whom the text names, at most MaxMentions: they notice it even if the conversation is muted
+	Mentions []ident.AccountID
 }
 
 // Sent is a message as Send left it: durable, not yet on its way.
@@ -54,9 +55,9 @@ type Receipt struct {
 	Cause        error // StateFailed: why; StateQueued: what the last attempt met, if any
 }
 
-// Send writes m into the durable outbox and returns; it approves the peer. With the own account as peer it is a note
-// to self. Errors: Invalid (limits), NotFound (no account can have that ID, or the group is not known), Denied (this device
-// was revoked, or the account is no member of the group).
+// Send writes m into the durable outbox and returns; it approves the peer. With the own account as peer it is
+// a note to self. Errors: Invalid (limits), NotFound (no account can have that ID, or the group is not
+// known), Denied (this device was revoked, or the account is no member of the group).
 func (c *Client) Send(ctx context.Context, peer ident.Peer, m Outgoing) (Sent, error) {
 	if err := ctx.Err(); err != nil {
 		return Sent{}, err
@@ -92,7 +93,8 @@ func (c *Client) checkOutgoing(peer ident.Peer, m *Outgoing) error {
 	case m.Text == "":
 		return fault.New(fault.Invalid, "send message", "it is empty")
 	case len(m.Text) > content.MaxText:
-		return fault.New(fault.Invalid, "send message", "text of %d bytes, want at most %d", len(m.Text), content.MaxText)
+		return fault.New(fault.Invalid, "send message", "text of %d bytes, want at most %d", len(m.Text),
+			content.MaxText)
 	case !utf8.ValidString(m.Text):
 		return fault.New(fault.Invalid, "send message", "the text is not UTF-8")
 	}
@@ -108,7 +110,8 @@ func (c *Client) checkOutgoing(peer ident.Peer, m *Outgoing) error {
 // queue writes a message and its legs.
 func (c *Client) queue(tx *store.Tx, a *core.Batch, to ident.Peer, m Outgoing) (sent Sent, err error) {
 	if id, ok := to.(ident.GroupID); ok {
-		s, err := c.groups.Queue(tx, a, id, conv.Outgoing{ID: m.ID, Text: m.Text, ReplyTo: m.ReplyTo, Expire: (*conv.Timer)(m.Expire), Mentions: m.Mentions})
+		s, err := c.groups.Queue(tx, a, id, conv.Outgoing{ID: m.ID, Text: m.Text, ReplyTo: m.ReplyTo,
+			Expire: (*conv.Timer)(m.Expire), Mentions: m.Mentions})
 		return Sent(s), err
 	}
 	peer, ms := ident.AccountID(to.Key()), a.Now.UnixMilli()
@@ -123,7 +126,8 @@ func (c *Client) queue(tx *store.Tx, a *core.Batch, to ident.Peer, m Outgoing) (
 	if err != nil {
 		return sent, err
 	}
-	row := store.Message{ID: m.ID, Sender: c.core.Me, Conversation: peer.String(), Mine: true, Text: m.Text, Body: body,
+	row := store.Message{ID: m.ID, Sender: c.core.Me, Conversation: peer.String(), Mine: true,
+		Text: m.Text, Body: body,
 		SentAt: ms, ReceivedAt: ms, ReplyTo: m.ReplyTo, HandedOut: true, State: store.StateQueued}
 	self := peer == c.core.Me
 	if self && !c.core.Keys.ManyDevices() {
@@ -136,7 +140,8 @@ func (c *Client) queue(tx *store.Tx, a *core.Batch, to ident.Peer, m Outgoing) (
 		return Sent(s), err
 	}
 	if !self {
-		if err := c.queueFirstLeg(tx, &p, store.Leg{Kind: store.LegMessage, Peer: peer.Key(), Message: m.ID, SentAt: ms, Body: body}, a.Now); err != nil {
+		if err := c.queueFirstLeg(tx, &p, store.Leg{Kind: store.LegMessage, Peer: peer.Key(), Message: m.ID,
+			SentAt: ms, Body: body}, a.Now); err != nil {
 			return sent, err
 		}
 		dirty, err := c.people.Approve(tx, &p, ms)
@@ -157,11 +162,12 @@ func (c *Client) queue(tx *store.Tx, a *core.Batch, to ident.Peer, m Outgoing) (
 	return sent, tx.Err()
 }
 
-// queueFirstLeg adds the leg to the recipient, sealed at once if everything needed is at hand: then the message
-// leaves with the one commit that makes it durable.
+// queueFirstLeg adds the leg to the recipient, sealed at once if everything needed is at hand: then the
+// message leaves with the one commit that makes it durable.
 func (c *Client) queueFirstLeg(tx *store.Tx, p *people.Person, leg store.Leg, now time.Time) error {
 	if p.Sealable(now) {
-		blob, err := c.people.SealFor(p, account.Outgoing{ID: leg.Message, SentAt: leg.SentAt, Body: leg.Body}, now)
+		blob, err := c.people.SealFor(p, account.Outgoing{ID: leg.Message, SentAt: leg.SentAt,
+			Body: leg.Body}, now)
 		switch {
 		case err == nil:
 			leg.Sealed, leg.Certs = blob, p.CertsHead
@@ -183,7 +189,8 @@ func (c *Client) composeText(tx *store.Tx, p *people.Person, m Outgoing) ([]byte
 		}
 		text.Quote = q
 	}
-	b := &bodyv1.Body{Kind: &bodyv1.Body_Text{Text: text}, Expire: c.rows.ExpireOf(p.Account, (*conv.Timer)(m.Expire))}
+	b := &bodyv1.Body{Kind: &bodyv1.Body_Text{Text: text}, Expire: c.rows.ExpireOf(p.Account,
+		(*conv.Timer)(m.Expire))}
 	c.people.TellProfile(tx, p, b)
 	out, err := proto.Marshal(b)
 	if err != nil {
@@ -218,7 +225,8 @@ func (c *Client) Receipt(ctx context.Context, id ident.MessageID) (r Receipt, er
 }
 
 func receiptOf(m store.Message) Receipt {
-	r := Receipt{ID: m.ID, Conversation: m.Conversation, State: State(m.State), Path: m.Path, Replicas: m.Replicas, Queued: core.FromMS(m.SentAt),
+	r := Receipt{ID: m.ID, Conversation: m.Conversation, State: State(m.State), Path: m.Path,
+		Replicas: m.Replicas, Queued: core.FromMS(m.SentAt),
 		Stored: core.FromMS(m.StoredAt), Delivered: core.FromMS(m.DeliveredAt), Read: core.FromMS(m.ReadAt)}
 	if kind, text, ok := strings.Cut(m.Cause, "\x00"); ok && m.State != store.StateStored {
 		r.Cause = fault.New(outbox.CauseKind(kind), "", "%s", text)
@@ -226,9 +234,9 @@ func receiptOf(m store.Message) Receipt {
 	return r
 }
 
-// Wait returns once message id has come as far as state. Errors: the cause if the message failed; Unavailable as soon
-// as the cluster proves to be out of reach, or when ctx ends while the last attempt met that (the message stays
-// queued); ctx's error otherwise. The Receipt is filled in either way.
+// Wait returns once message id has come as far as state. Errors: the cause if the message failed; Unavailable
+// as soon as the cluster proves to be out of reach, or when ctx ends while the last attempt met that (the
+// message stays queued); ctx's error otherwise. The Receipt is filled in either way.
 func (c *Client) Wait(ctx context.Context, id ident.MessageID, state State) (Receipt, error) {
 	sub := c.Events()
 	defer sub.Close()
@@ -247,7 +255,8 @@ func (c *Client) Wait(ctx context.Context, id ident.MessageID, state State) (Rec
 		if _, cause := c.core.Link.Get(); cause != nil && r.State == StateQueued {
 			return r, cause
 		}
-		if err := sub.nextOf(ctx, func(e Event) bool { return e.Kind == EventState && e.Receipt.ID == id }, changed); err != nil {
+		if err := sub.nextOf(ctx, func(e Event) bool { return e.Kind == EventState && e.Receipt.ID == id },
+			changed); err != nil {
 			if r, rerr := c.Receipt(context.WithoutCancel(ctx), id); rerr == nil && r.Cause != nil {
 				return r, r.Cause
 			}

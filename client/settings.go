@@ -29,7 +29,8 @@ var settings = []struct {
 	field       devicesync.Field
 }{
 	{"receipts", "tell approved contacts when their messages were read", devicesync.SettingReceipts},
-	{"requests", "announce messages of unknown senders; off: they only wait in the list of requests", devicesync.SettingRequests},
+	{"requests", "announce messages of unknown senders; off: they only wait in the list of requests",
+		devicesync.SettingRequests},
 	{"typing", "tell approved contacts when a message is being written to them", devicesync.SettingTyping},
 }
 
@@ -51,12 +52,14 @@ func (c *Client) Settings(ctx context.Context) (out []Setting, err error) {
 func (c *Client) Set(ctx context.Context, name string, on bool) error {
 	for _, s := range settings {
 		if s.name == name {
-			return c.changeDocuments(ctx, "change setting", c.core.Me, func(_ *store.Tx, _ *core.Batch, now int64) error {
+			return c.changeDocuments(ctx, "change setting", c.core.Me, func(_ *store.Tx, _ *core.Batch,
+				now int64) error {
 				return c.core.Docs.Set(now, s.field, "", devicesync.Bool(on))
 			})
 		}
 	}
-	return fault.New(fault.NotFound, "change setting", "there is none called %q: %s", name, strings.Join(SettingNames(), ", "))
+	return fault.New(fault.NotFound, "change setting", "there is none called %q: %s", name,
+		strings.Join(SettingNames(), ", "))
 }
 
 // SettingNames returns the names of all settings.
@@ -72,7 +75,8 @@ func (c *Client) Rename(ctx context.Context, name string) error {
 	if len(name) > content.MaxName || !utf8.ValidString(name) || strings.TrimSpace(name) == "" {
 		return fault.New(fault.Invalid, "rename account", "want a name of 1 to %d bytes", content.MaxName)
 	}
-	return c.changeDocuments(ctx, "rename account", c.core.Me, func(tx *store.Tx, _ *core.Batch, now int64) error {
+	return c.changeDocuments(ctx, "rename account", c.core.Me, func(tx *store.Tx, _ *core.Batch,
+		now int64) error {
 		return c.setName(tx, name, now)
 	})
 }
@@ -92,9 +96,9 @@ func (c *Client) takeTyping(tx *store.Tx, a *core.Batch, m *inbox.Mail) error {
 	return tx.Err()
 }
 
-// Typing tells an approved contact that a message is being written; own devices are not told. It does nothing if the
-// account's setting says so. Errors: Invalid (a group), Denied (somebody blocked), Unavailable (it is of no use later, so it
-// is not queued while the cluster is out of reach).
+// Typing tells an approved contact that a message is being written; own devices are not told. It does nothing
+// if the account's setting says so. Errors: Invalid (a group), Denied (somebody blocked), Unavailable (it is
+// of no use later, so it is not queued while the cluster is out of reach).
 func (h ConversationHandle) Typing(ctx context.Context) error {
 	return h.typing(ctx, &bodyv1.Typing{})
 }
@@ -118,7 +122,8 @@ func (h ConversationHandle) typing(ctx context.Context, t *bodyv1.Typing) error 
 	}
 	err := c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		p, err := c.people.Get(tx, peer)
-		if err != nil || !p.Approved || c.people.Contested(&p.Peer) || !c.core.Setting(devicesync.SettingTyping) {
+		if err != nil || !p.Approved || c.people.Contested(&p.Peer) ||
+			!c.core.Setting(devicesync.SettingTyping) {
 			return err
 		}
 		return c.queueQuiet(tx, peer, &bodyv1.Body{Kind: &bodyv1.Body_Typing{Typing: t}}, c.core.Net.Now())

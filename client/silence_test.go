@@ -23,14 +23,16 @@ type blocked struct {
 
 func (n blocked) Probe(context.Context) error { return n.probe() }
 
-func (n blocked) Do(ctx context.Context, purpose string, m ident.MailboxID, r []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n blocked) Do(ctx context.Context, purpose string, m ident.MailboxID, r []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	if !n.open.Load() {
 		return nil, ident.Path{}, fault.New(fault.Unavailable, "build circuit", "no answer in time")
 	}
 	return n.Network.Do(ctx, purpose, m, r, sign)
 }
 
-func (n blocked) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc, handle func(envelope.Envelope) error) error {
+func (n blocked) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc,
+	handle func(envelope.Envelope) error) error {
 	if !n.open.Load() {
 		return fault.New(fault.Unavailable, "build circuit", "no answer in time")
 	}
@@ -83,7 +85,8 @@ func TestWhatIsSaidOfAnUnreachableClusterIsTrue(t *testing.T) {
 func TestPatienceTriesUntilTheContextEnds(t *testing.T) {
 	var open atomic.Bool
 	alice := block(t, &open, time.Hour, func() error { return errSilent })
-	ctx, stop := context.WithTimeout(t.Context(), time.Second) // ten times what the cluster may be silent otherwise
+	// ten times what the cluster may be silent otherwise
+	ctx, stop := context.WithTimeout(t.Context(), time.Second)
 	defer stop()
 	if err := alice.WaitOnline(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("wait online: got %v, want the deadline", err)

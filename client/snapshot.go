@@ -14,9 +14,10 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 )
 
-// A snapshot replaces the deltas that it contains when they get many. Its parts are staged in the vault, keyed and
-// unreferenced; then one batch swaps the manifest and deletes those deltas and the parts of the snapshot before.
-// Manifest.Parts holds the envelope hashes of the parts, which verify them and are what a delete names.
+// A snapshot replaces the deltas that it contains when they get many. Its parts are staged in the vault,
+// keyed and unreferenced; then one batch swaps the manifest and deletes those deltas and the parts of the
+// snapshot before. Manifest.Parts holds the envelope hashes of the parts, which verify them and are what a
+// delete names.
 
 // catchUpShared takes in a snapshot that another device wrote while this one was away.
 func (c *Client) catchUpShared(ctx context.Context) error {
@@ -37,14 +38,15 @@ func (c *Client) snapshotIfDue(ctx context.Context) error {
 		gen = tx.Number(store.MetaSnapshotGen)
 		return nil
 	})
-	if err != nil || n < c.core.Pace.SnapshotDeltas && size < c.core.Pace.SnapshotBytes && max(gen, 1) >= uint64(vaultGen) {
+	if err != nil || n < c.core.Pace.SnapshotDeltas && size < c.core.Pace.SnapshotBytes &&
+		max(gen, 1) >= uint64(vaultGen) {
 		return err
 	}
 	return c.writeSnapshot(ctx)
 }
 
-// writeSnapshot writes a snapshot of everything that is settled. Merging the newest one first keeps it from losing
-// what only that one holds.
+// writeSnapshot writes a snapshot of everything that is settled. Merging the newest one first keeps it from
+// losing what only that one holds.
 func (c *Client) writeSnapshot(ctx context.Context) error {
 	if _, err := c.mergeSnapshot(ctx, nil); err != nil {
 		return err
@@ -81,7 +83,8 @@ func (c *Client) writeSnapshot(ctx context.Context) error {
 			vaultGen = s.VaultGen()
 			body, err = s.SealDocument(rand.Reader, m.Encode())
 		})
-		ops := []envelope.Op{envelope.Store{Namespace: envelope.Vault, Key: devicesync.ManifestKey(), IfHead: &head, Body: body}}
+		ops := []envelope.Op{envelope.Store{Namespace: envelope.Vault, Key: devicesync.ManifestKey(),
+			IfHead: &head, Body: body}}
 		return &envelope.Request{Ops: append(ops, deletes(deltas, old)...)}, err
 	})
 	if errors.Is(err, fault.Stale) {
@@ -121,19 +124,21 @@ func deletes(deltas []store.Delta, old *devicesync.Manifest) (ops []envelope.Op)
 	return ops
 }
 
-func (c *Client) stagePart(ctx context.Context, key [envelope.KeySize]byte, part []byte) (hash [32]byte, err error) {
+func (c *Client) stagePart(ctx context.Context, key [envelope.KeySize]byte,
+	part []byte) (hash [32]byte, err error) {
 	_, err = c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
 		var body []byte
 		var err error
 		c.core.Keys.Read(func(s *account.State) { body, err = s.SealDocument(rand.Reader, part) })
 		hash = envelope.HashOf(c.core.Mailbox, envelope.Vault, key, body)
-		return &envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: envelope.Vault, Key: key, Body: body}}}, err
+		return &envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: envelope.Vault, Key: key,
+			Body: body}}}, err
 	})
 	return hash, err
 }
 
-// readManifest returns the current manifest, nil if there is none, and its sequence number for the condition of the
-// next. root opens data keys from before a recovery; nil: without.
+// readManifest returns the current manifest, nil if there is none, and its sequence number for the condition
+// of the next. root opens data keys from before a recovery; nil: without.
 func (c *Client) readManifest(ctx context.Context, root *account.Root) (*devicesync.Manifest, uint64, error) {
 	e, err := c.readVault(ctx, devicesync.ManifestKey())
 	if err != nil || e == nil {
@@ -150,7 +155,8 @@ func (c *Client) readManifest(ctx context.Context, root *account.Root) (*devices
 // readVault returns the envelope under a key of the vault, nil if there is none.
 func (c *Client) readVault(ctx context.Context, key [envelope.KeySize]byte) (*envelope.Envelope, error) {
 	resp, err := c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
-		return &envelope.Request{Ops: []envelope.Op{envelope.RetrieveKey{Namespace: envelope.Vault, Key: key}}}, nil
+		return &envelope.Request{Ops: []envelope.Op{envelope.RetrieveKey{Namespace: envelope.Vault,
+			Key: key}}}, nil
 	})
 	if errors.Is(err, fault.NotFound) || err == nil && len(resp.Results[0].Envelopes) == 0 {
 		return nil, nil
@@ -161,9 +167,10 @@ func (c *Client) readVault(ctx context.Context, key [envelope.KeySize]byte) (*en
 	return &resp.Results[0].Envelopes[0], nil
 }
 
-// openDocument opens a document. With the phrase it also finds data keys that only their wraps in the vault still
-// hold.
-func (c *Client) openDocument(ctx context.Context, root *account.Root, blob []byte) (plain []byte, err error) {
+// openDocument opens a document. With the phrase it also finds data keys that only their wraps in the vault
+// still hold.
+func (c *Client) openDocument(ctx context.Context, root *account.Root,
+	blob []byte) (plain []byte, err error) {
 	c.core.Keys.Read(func(s *account.State) { plain, err = s.OpenDocument(blob) })
 	if !errors.Is(err, fault.NotFound) || root == nil {
 		return plain, err
@@ -185,7 +192,8 @@ func (c *Client) openDocument(ctx context.Context, root *account.Root, blob []by
 	return plain, err
 }
 
-// loadShared reads the documents that the account's devices share: the newest snapshot and the deltas after it.
+// loadShared reads the documents that the account's devices share: the newest snapshot and the deltas after
+// it.
 func (c *Client) loadShared(ctx context.Context, root *account.Root) error {
 	oldest, err := c.mergeSnapshot(ctx, root)
 	if err != nil {
@@ -203,14 +211,16 @@ func (c *Client) loadShared(ctx context.Context, root *account.Root) error {
 	})
 }
 
-// takeSnapshot takes in the newest snapshot: it may contain deltas that were deleted while this device was away.
+// takeSnapshot takes in the newest snapshot: it may contain deltas that were deleted while this device was
+// away.
 func (c *Client) takeSnapshot(ctx context.Context) error {
 	_, err := c.mergeSnapshot(ctx, nil)
 	return err
 }
 
-// mergeSnapshot takes in the newest snapshot unless it was taken in before: it may contain deltas that were deleted
-// while this device was away. It returns the generation of the oldest data key that a part lies under.
+// mergeSnapshot takes in the newest snapshot unless it was taken in before: it may contain deltas that were
+// deleted while this device was away. It returns the generation of the oldest data key that a part lies
+// under.
 func (c *Client) mergeSnapshot(ctx context.Context, root *account.Root) (oldest uint64, err error) {
 	for range 4 {
 		var m *devicesync.Manifest
@@ -252,7 +262,8 @@ func (c *Client) mergeParts(ctx context.Context, root *account.Root, m *devicesy
 			return oldest, err
 		}
 		if e == nil || envelope.HashOf(c.core.Mailbox, envelope.Vault, key, e.Body) != want {
-			return oldest, fault.New(fault.Stale, "read snapshot", "part %d is not the one that the manifest names", i)
+			return oldest, fault.New(fault.Stale, "read snapshot",
+				"part %d is not the one that the manifest names", i)
 		}
 		oldest = olderGen(oldest, e.Body)
 		plain, err := c.openDocument(ctx, root, e.Body)

@@ -43,7 +43,8 @@ func (c *Client) SyncStatus(ctx context.Context) (out SyncStatus, err error) {
 	me := c.core.Keys.Device()
 	err = c.core.View(func(tx *store.Tx) error {
 		for _, d := range devicesync.Docs {
-			out.Documents = append(out.Documents, DocumentStatus{Name: d.String(), Version: c.core.Docs.Version(d), Pending: c.core.Docs.Pending(d),
+			out.Documents = append(out.Documents, DocumentStatus{Name: d.String(),
+				Version: c.core.Docs.Version(d), Pending: c.core.Docs.Pending(d),
 				MergedAt: core.FromMS(int64(tx.Number(mergedKey(d))))})
 		}
 		for _, d := range devices {
@@ -62,8 +63,8 @@ func (c *Client) SyncStatus(ctx context.Context) (out SyncStatus, err error) {
 
 func mergedKey(d devicesync.Doc) string { return "merged_" + d.String() }
 
-// Push returns once every change of the documents is stored. Errors: Unavailable as soon as the cluster proves to be
-// out of reach, ctx's. It needs Run.
+// Push returns once every change of the documents is stored. Errors: Unavailable as soon as the cluster
+// proves to be out of reach, ctx's. It needs Run.
 func (c *Client) Push(ctx context.Context) error {
 	if err := c.core.WaitOnline(ctx); err != nil {
 		return err
@@ -71,8 +72,8 @@ func (c *Client) Push(ctx context.Context) error {
 	return c.ShareDocuments(ctx)
 }
 
-// Flush returns once everything that is due has left: messages, changes of messages, documents, what is wanted of groups. Copies and receipts that
-// wait for their time may stay. Errors: as Push.
+// Flush returns once everything that is due has left: messages, changes of messages, documents, what is
+// wanted of groups. Copies and receipts that wait for their time may stay. Errors: as Push.
 func (c *Client) Flush(ctx context.Context) error {
 	if err := c.core.WaitOnline(ctx); err != nil {
 		return err

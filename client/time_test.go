@@ -78,7 +78,8 @@ type timed struct {
 
 func (n timed) Now() time.Time { return n.at(n.Network.Now()) }
 
-func (n timed) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte, sign client.SignFunc) (*envelope.Response, ident.Path, error) {
+func (n timed) Do(ctx context.Context, purpose string, m ident.MailboxID, b []byte,
+	sign client.SignFunc) (*envelope.Response, ident.Path, error) {
 	resp, path, err := n.Network.Do(ctx, purpose, m, b, sign)
 	if err == nil {
 		resp.Clock = n.atMS(resp.Clock)
@@ -91,14 +92,16 @@ func (n timed) Do(ctx context.Context, purpose string, m ident.MailboxID, b []by
 	return resp, path, err
 }
 
-func (n timed) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc, handle func(envelope.Envelope) error) error {
+func (n timed) Subscribe(ctx context.Context, m ident.MailboxID, build func() []byte, sign client.SignFunc,
+	handle func(envelope.Envelope) error) error {
 	return n.Network.Subscribe(ctx, m, build, sign, func(e envelope.Envelope) error {
 		e.StoredAt = n.atMS(e.StoredAt)
 		return handle(e)
 	})
 }
 
-func (n timed) Times(ctx context.Context, count int, besides map[ident.NodeID]time.Time) (map[ident.NodeID]time.Time, error) {
+func (n timed) Times(ctx context.Context, count int,
+	besides map[ident.NodeID]time.Time) (map[ident.NodeID]time.Time, error) {
 	times, err := n.Network.Times(ctx, count, besides)
 	n.mu.Lock()
 	n.asked = append(n.asked, besides)
@@ -159,8 +162,8 @@ func span(keys []client.DayKey, now time.Time) int {
 	return int(now.Unix()/86_400) - int(oldest.Day) + 1
 }
 
-// TestWeeksOfTwoDevices lets a month pass for two devices that wake every day: generations come weekly, day keys go
-// after about two days, and messages are read all along.
+// TestWeeksOfTwoDevices lets a month pass for two devices that wake every day: generations come weekly, day
+// keys go after about two days, and messages are read all along.
 func TestWeeksOfTwoDevices(t *testing.T) {
 	cluster := shared(t)
 	k := &clock{}
@@ -196,12 +199,15 @@ func TestWeeksOfTwoDevices(t *testing.T) {
 		}
 		for _, d := range []*device{alice1, alice2} {
 			if n := span(d.Retained(), now); i > 4 && n > 4 {
-				t.Errorf("day %d: device %s holds the keys of %d days, want 4 at most", i, d.Account().Label, n)
+				t.Errorf("day %d: device %s holds the keys of %d days, want 4 at most", i,
+					d.Account().Label, n)
 			}
 		}
 	}
-	if g := alice1.Account().Generation - start; g < max(most, 2)-1 || g > most || alice2.Account().Generation-start != g {
-		t.Errorf("%d and %d generations in %d days, want %d or one less on both", g, alice2.Account().Generation-start, days, most)
+	if g := alice1.Account().Generation - start; g < max(most, 2)-1 || g > most ||
+		alice2.Account().Generation-start != g {
+		t.Errorf("%d and %d generations in %d days, want %d or one less on both", g,
+			alice2.Account().Generation-start, days, most)
 	}
 	if list, err := alice1.Devices(t.Context()); err != nil || len(list.Devices) != 2 {
 		t.Errorf("devices: got %+v, %v, want both", list.Devices, err)
@@ -250,7 +256,8 @@ func TestSilentDeviceHoldsKeysUntilItIsLeftOut(t *testing.T) {
 	// It comes back, learns that it is out, and does not touch anything.
 	alice2 = alice2.reopen(t)
 	alice2.next(t, "revocation", func(e client.Event) bool {
-		return e.Kind == client.EventDevice && e.Device.Kind == "revoked" && e.Device.Device == alice2.Account().Device
+		return e.Kind == client.EventDevice && e.Device.Kind == "revoked" &&
+			e.Device.Device == alice2.Account().Device
 	})
 	if !alice2.Account().Revoked {
 		t.Error("the silent device does not know that it was left out")
@@ -280,13 +287,15 @@ func TestClocksThatRunAheadEraseNothing(t *testing.T) {
 	cluster := shared(t)
 	k := &clock{}
 	now := time.Now()
-	k.pass(now.Truncate(day).Add(36 * time.Hour).Sub(now)) // noon: just after midnight a day key more is still needed
+	// noon: just after midnight a day key more is still needed
+	k.pass(now.Truncate(day).Add(36 * time.Hour).Sub(now))
 	alice, _ := createWith(t, k.config(t, cluster, "alice-1"), "Alice")
 	k.pass(day)
 	before := alice.round(t)
 	fresh := func(what string, want bool) {
 		t.Helper()
-		if erased := len(alice.round(t)) < len(before)+1 && !slices.Contains(alice.Retained(), before[0]); erased != want {
+		if erased := len(alice.round(t)) < len(before)+1 && !slices.Contains(alice.Retained(),
+			before[0]); erased != want {
 			t.Errorf("%s: erased %v, want %v: %v", what, erased, want, alice.Retained())
 		}
 	}
@@ -296,7 +305,10 @@ func TestClocksThatRunAheadEraseNothing(t *testing.T) {
 	k.set(0, func(int) time.Duration { return -30 * day })
 	k.pass(3 * day)
 	fresh("the nodes' clocks are behind", false)
-	k.set(0, func(i int) time.Duration { return []time.Duration{0, -30 * day, -30 * day, -30 * day, -30 * day}[i] })
+	k.set(0, func(i int) time.Duration {
+		return []time.Duration{0, -30 * day, -30 * day, -30 * day,
+			-30 * day}[i]
+	})
 	fresh("one node's clock alone is ahead", false)
 	k.set(-30*day, nil)
 	fresh("this machine's clock is behind", false)
@@ -315,7 +327,8 @@ func TestLeapOfTheClockAsksFurtherNodes(t *testing.T) {
 		k.pass(leap)
 		alice.round(t)
 		k.mu.Lock()
-		further := slices.ContainsFunc(k.asked, func(besides map[ident.NodeID]time.Time) bool { return len(besides) >= 2 })
+		further := slices.ContainsFunc(k.asked,
+			func(besides map[ident.NodeID]time.Time) bool { return len(besides) >= 2 })
 		asked := len(k.asked)
 		k.mu.Unlock()
 		if further != (leap > day) || i == 0 && asked > 0 {
@@ -379,7 +392,8 @@ func TestNothingIsErasedBeforeItIsFetched(t *testing.T) {
 	alice.message(t, "read me first")
 }
 
-// TestMessageThatWaitsOutlivesItsDayKey keeps a message for days with bytes that were sealed when it was written.
+// TestMessageThatWaitsOutlivesItsDayKey keeps a message for days with bytes that were sealed when it was
+// written.
 func TestMessageThatWaitsOutlivesItsDayKey(t *testing.T) {
 	cluster := shared(t)
 	k := &clock{}

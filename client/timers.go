@@ -20,8 +20,8 @@ type Timer struct {
 	AfterRead bool          // the time runs from when a message is read, not from when it was sent
 }
 
-// SetTimer sets the timer of a conversation, for everybody in it: messages from now on carry it. In a group admins do, and
-// the time runs from when a message was sent. Errors: Invalid (limits), Denied (no admin).
+// SetTimer sets the timer of a conversation, for everybody in it: messages from now on carry it. In a group
+// admins do, and the time runs from when a message was sent. Errors: Invalid (limits), Denied (no admin).
 func (h ConversationHandle) SetTimer(ctx context.Context, timer Timer) error {
 	c, to := h.c, h.peer
 	t := conv.Timer(timer)
@@ -38,7 +38,8 @@ func (h ConversationHandle) SetTimer(ctx context.Context, timer Timer) error {
 	return c.core.Update(func(tx *store.Tx, a *core.Batch) error {
 		body := &bodyv1.Body{Kind: &bodyv1.Body_Timer{Timer: t.Body()}}
 		s := conv.Said{By: c.core.Me, Conversation: peer.String(), Stamp: store.Stamp{At: c.core.NowMS()}}
-		if last := devicesync.UnpackTimer(c.core.Docs.Number(devicesync.ContactTimer, string(peer[:]))); int64(last.SetAt)*1000 >= s.Stamp.At-999 {
+		if last := devicesync.UnpackTimer(c.core.Docs.Number(devicesync.ContactTimer,
+			string(peer[:]))); int64(last.SetAt)*1000 >= s.Stamp.At-999 {
 			s.Stamp.At = (int64(last.SetAt) + 1) * 1000 // later than the one in force
 		}
 		rand.Read(s.Stamp.Change[:])

@@ -19,8 +19,8 @@ const (
 	seenFor = 60 * 24 * time.Hour
 )
 
-// upkeep is what a device does besides messages: it keeps day records published, moves the day keys on and erases what
-// is over, makes the weekly generation, and writes snapshots.
+// upkeep is what a device does besides messages: it keeps day records published, moves the day keys on and
+// erases what is over, makes the weekly generation, and writes snapshots.
 type upkeep struct {
 	round sync.Mutex // one at a time
 	woken chan struct{}
@@ -95,7 +95,8 @@ func (c *Client) upkeepRound(ctx context.Context) error {
 	// One task that fails does not keep the others from theirs.
 	var failed error
 	for _, task := range []func(context.Context) error{
-		c.publishRecords, c.people.LookAtAll, c.lookForOwnContest, c.in.VerifyKept, c.catchUpShared, c.snapshotIfDue, c.rotateIfDue, c.eraseSeeds,
+		c.publishRecords, c.people.LookAtAll, c.lookForOwnContest, c.in.VerifyKept, c.catchUpShared,
+		c.snapshotIfDue, c.rotateIfDue, c.eraseSeeds,
 	} {
 		if failed = errors.Join(failed, task(ctx)); ctx.Err() != nil {
 			return failed
@@ -153,7 +154,9 @@ func (c *Client) publishedDays(ctx context.Context) (map[uint32]bool, error) {
 	_, g, _ := c.core.Keys.Summary()
 	have := map[uint32]bool{}
 	for after := uint64(0); ; {
-		r := &envelope.Request{Mailbox: c.core.Mailbox, Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Days}, After: after}}}
+		r := &envelope.Request{Mailbox: c.core.Mailbox,
+			Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Days},
+				After: after}}}
 		resp, _, err := c.core.Request(ctx, core.PurposeInbox, r, nil)
 		if err != nil {
 			return nil, err

@@ -23,8 +23,8 @@ type Safety struct {
 	Recovered bool      // Since is a recovery
 }
 
-// Safety returns what to compare with the account's owner. Errors: NotFound (there is no such account, or nothing is known of it
-// yet and it cannot be looked up), Invalid (the own account), Unavailable.
+// Safety returns what to compare with the account's owner. Errors: NotFound (there is no such account, or
+// nothing is known of it yet and it cannot be looked up), Invalid (the own account), Unavailable.
 func (h ContactHandle) Safety(ctx context.Context) (Safety, error) {
 	c, id := h.c, h.id
 	if id == c.core.Me {
@@ -60,8 +60,8 @@ func (h ContactHandle) Safety(ctx context.Context) (Safety, error) {
 	return out, err
 }
 
-// ownHead is the certificate of the generation that this device takes part in: a device that a recovery left out stands
-// for the chain before it.
+// ownHead is the certificate of the generation that this device takes part in: a device that a recovery left
+// out stands for the chain before it.
 func ownHead(s *account.State, chain *account.Chain) *account.Cert {
 	if cert, ok := s.Cert(); ok {
 		return cert
@@ -69,8 +69,8 @@ func ownHead(s *account.State, chain *account.Chain) *account.Cert {
 	return chain.Head()
 }
 
-// Verify marks the account as verified: a person has compared the numbers. With given it compares
-// them itself (digits, spaces do not matter); "" trusts the person. Errors: Denied (given is another number), those of
+// Verify marks the account as verified: a person has compared the numbers. With given it compares them itself
+// (digits, spaces do not matter); "" trusts the person. Errors: Denied (given is another number), those of
 // Safety.
 func (h ContactHandle) Verify(ctx context.Context, given string) (Contact, error) {
 	s, err := h.Safety(ctx)
@@ -82,7 +82,8 @@ func (h ContactHandle) Verify(ctx context.Context, given string) (Contact, error
 		want = s.Theirs
 	}
 	if given != "" && onlyDigits(given) != onlyDigits(want) {
-		return Contact{}, fault.New(fault.Denied, "verify contact", "the numbers differ: this is not the account that the other side shows")
+		return Contact{}, fault.New(fault.Denied, "verify contact",
+			"the numbers differ: this is not the account that the other side shows")
 	}
 	return h.setVerified(ctx, h.c.core.NowMS())
 }
@@ -107,7 +108,8 @@ func (h ContactHandle) setVerified(ctx context.Context, at int64) (out Contact, 
 			c.people.Save(tx, p)
 			at = max(at, p.ContestedAt+1) // whatever the clocks say, this came after what it answers
 		}
-		if err := c.core.Docs.Set(a.Now.UnixMilli(), devicesync.ContactVerified, string(id[:]), devicesync.Uint(uint64(at))); err != nil {
+		if err := c.core.Docs.Set(a.Now.UnixMilli(), devicesync.ContactVerified, string(id[:]),
+			devicesync.Uint(uint64(at))); err != nil {
 			return err
 		}
 		out = c.contact(tx, id)

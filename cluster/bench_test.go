@@ -43,13 +43,15 @@ func BenchmarkPush(b *testing.B) {
 	for name, n := range map[string]*testNode{"leader": replicas[0], "follower": replicas[1]} {
 		b.Run(name, func(b *testing.B) {
 			got := make(chan uint64, 100)
-			sub := &envelope.Subscribe{Mailbox: m.id, Authority: publicOf(m.own), Namespaces: []envelope.Namespace{envelope.Inbox}, Cursor: 0}
+			sub := &envelope.Subscribe{Mailbox: m.id, Authority: publicOf(m.own),
+				Namespaces: []envelope.Namespace{envelope.Inbox}, Cursor: 0}
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			signed := m.sign(n.node.ID(), m.own, envelope.LabelSubscribe, sub.Encode())
 			last := m.storeB(b, replicas[2].node, &counter)
 			go func() {
-				_ = n.node.Subscribe(ctx, m.tag, signed, func(e envelope.Envelope) error { got <- e.Seq; return nil })
+				_ = n.node.Subscribe(ctx, m.tag, signed,
+					func(e envelope.Envelope) error { got <- e.Seq; return nil })
 			}()
 			for <-got < last {
 			}

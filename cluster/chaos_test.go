@@ -20,10 +20,10 @@ type stored struct {
 	began, done time.Time
 }
 
-// TestHistoryUnderFaultsIsLinear runs clients against several mailboxes while nodes crash and are cut off, one at a
-// time, and then looks at the history: nothing acknowledged is lost or doubled, every subscriber got everything once
-// and in order, and sequence numbers respect real time: what was acknowledged before another store began lies before
-// it.
+// TestHistoryUnderFaultsIsLinear runs clients against several mailboxes while nodes crash and are cut off,
+// one at a time, and then looks at the history: nothing acknowledged is lost or doubled, every subscriber got
+// everything once and in order, and sequence numbers respect real time: what was acknowledged before another
+// store began lies before it.
 func TestHistoryUnderFaultsIsLinear(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits out elections")
@@ -96,7 +96,8 @@ func TestHistoryUnderFaultsIsLinear(t *testing.T) {
 		total += len(seqs)
 		var all []envelope.Envelope
 		for after, more := uint64(0), true; more; {
-			resp := m.do(t, n, m.own, last, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}, After: after})
+			resp := m.do(t, n, m.own, last,
+				envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}, After: after})
 			if err := resp.Err(); err != nil {
 				t.Fatalf("retrieve: %v", err)
 			}
@@ -131,7 +132,8 @@ func host(c *testCluster, m *mailbox, stable []*testNode) *testNode {
 }
 
 // progress waits until every mailbox has taken another store: the fault has been lived through.
-func progress(t *testing.T, ctx context.Context, boxes []*mailbox, stable []*testNode, c *testCluster, i int) {
+func progress(t *testing.T, ctx context.Context, boxes []*mailbox, stable []*testNode,
+	c *testCluster, i int) {
 	t.Helper()
 	for _, m := range boxes {
 		if _, err := m.try(ctx, host(c, m, stable).node, i); err != nil {
@@ -143,8 +145,10 @@ func progress(t *testing.T, ctx context.Context, boxes []*mailbox, stable []*tes
 // try stores message i like a client, the same bytes again while the outcome is unknown, until ctx ends.
 func (m *mailbox) try(ctx context.Context, n *Node, i int) (uint64, error) {
 	for {
-		r := &envelope.Request{Mailbox: m.id, Ops: []envelope.Op{envelope.Store{Namespace: envelope.Inbox, TTL: 3600, Body: body(i)}}}
-		resp, err := envelope.DecodeResponse(n.Do(ctx, m.tag, m.sign(n.ID(), nil, envelope.LabelRequest, r.Encode())))
+		r := &envelope.Request{Mailbox: m.id, Ops: []envelope.Op{envelope.Store{Namespace: envelope.Inbox,
+			TTL: 3600, Body: body(i)}}}
+		resp, err := envelope.DecodeResponse(n.Do(ctx, m.tag, m.sign(n.ID(), nil, envelope.LabelRequest,
+			r.Encode())))
 		if err != nil {
 			return 0, err
 		}
@@ -168,7 +172,8 @@ func checkHistory(t *testing.T, h []stored) {
 		seen[a.seq] = a.i
 		for _, b := range h {
 			if a.done.Before(b.began) && a.seq >= b.seq {
-				t.Errorf("message %d (seq %d) was acknowledged before %d (seq %d) began", a.i, a.seq, b.i, b.seq)
+				t.Errorf("message %d (seq %d) was acknowledged before %d (seq %d) began", a.i,
+					a.seq, b.i, b.seq)
 			}
 		}
 	}

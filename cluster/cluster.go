@@ -1,15 +1,15 @@
-// Package cluster is a node's share of a Starling cluster: it finds the other nodes, takes part in the directory,
-// hosts the replicas that the directory gives it, and answers requests on mailboxes.
+// Package cluster is a node's share of a Starling cluster: it finds the other nodes, takes part in the
+// directory, hosts the replicas that the directory gives it, and answers requests on mailboxes.
 //
-// New validates a Config and starts nothing; Run joins or founds the cluster and owns every goroutine until it
-// returns. Do carries out one signed request on a mailbox and Subscribe follows a mailbox; both accept any mailbox of
-// any swarm that this node hosts and go to the swarm's leader themselves where that is needed, one hop. Directory and
-// WatchDirectory give the newest signed view of the cluster.
+// New validates a Config and starts nothing; Run joins or founds the cluster and owns every goroutine until
+// it returns. Do carries out one signed request on a mailbox and Subscribe follows a mailbox; both accept any
+// mailbox of any swarm that this node hosts and go to the swarm's leader themselves where that is needed, one
+// hop. Directory and WatchDirectory give the newest signed view of the cluster.
 //
-// How it hangs together: gossip (cluster/internal/gossip) finds addresses and decides nothing. The signers of the
-// cluster file form the directory's Raft group, whose state machine is cluster/internal/dirstate; each of them signs
-// what it computed itself. Every node keeps the newest directory with enough signatures on disk and follows the
-// signers for newer ones; stores and deliveries go on without them. A swarm is a Raft group
+// How it hangs together: gossip (cluster/internal/gossip) finds addresses and decides nothing. The signers of
+// the cluster file form the directory's Raft group, whose state machine is cluster/internal/dirstate; each of
+// them signs what it computed itself. Every node keeps the newest directory with enough signatures on disk
+// and follows the signers for newer ones; stores and deliveries go on without them. A swarm is a Raft group
 // (cluster/internal/consensus) over a mailbox store (cluster/internal/mailstore).
 //
 // The package is impure. Layouts: docs/formats.md, sections 4 and 8.
@@ -33,8 +33,8 @@ import (
 	"github.com/starling-swarm/starling/internal/rpc"
 )
 
-// Node is one node of a cluster. Its methods may be called from any goroutine; those that need the cluster answer
-// Unavailable before Run has joined it and after it ended.
+// Node is one node of a cluster. Its methods may be called from any goroutine; those that need the cluster
+// answer Unavailable before Run has joined it and after it ended.
 type Node struct {
 	cfg      Config
 	id       ident.NodeID
@@ -66,8 +66,9 @@ type Node struct {
 	followers  *followers
 }
 
-// New checks cfg, reads the directory that an earlier run left, and returns a node that does nothing yet. Errors: Invalid
-// (of cfg, every problem at once), Denied (the directory is of another cluster), Internal (the disk).
+// New checks cfg, reads the directory that an earlier run left, and returns a node that does nothing yet.
+// Errors: Invalid (of cfg, every problem at once), Denied (the directory is of another cluster), Internal
+// (the disk).
 func New(cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -87,7 +88,8 @@ func New(cfg Config) (*Node, error) {
 		ended:        make(chan struct{}), crash: make(chan struct{}),
 		replicas: make(map[ident.SwarmID]*replica), changed: make(chan struct{}),
 	}
-	n.peers = &peerConns{dialer: rpc.NewPeerDialer(identity, cfg.Faults.Dial), addr: n.addrOf, conns: make(map[ident.NodeID]*grpc.ClientConn)}
+	n.peers = &peerConns{dialer: rpc.NewPeerDialer(identity, cfg.Faults.Dial), addr: n.addrOf,
+		conns: make(map[ident.NodeID]*grpc.ClientConn)}
 	return n, nil
 }
 
@@ -100,17 +102,19 @@ func (n *Node) ID() ident.NodeID { return n.id }
 // Identity returns the node's key and certificate, for its listeners.
 func (n *Node) Identity() *rpc.Identity { return n.identity }
 
-// Directory returns the newest directory with enough signatures, with its signed form; nil before the first one.
-// Callers must not change either.
+// Directory returns the newest directory with enough signatures, with its signed form; nil before the first
+// one. Callers must not change either.
 func (n *Node) Directory() (*directory.Directory, *directory.Signed) { return n.view.current() }
 
-// WatchDirectory waits for a directory newer than the version after, and returns it. Errors: ctx's, once it ends.
-func (n *Node) WatchDirectory(ctx context.Context, after uint64) (*directory.Directory, *directory.Signed, error) {
+// WatchDirectory waits for a directory newer than the version after, and returns it. Errors: ctx's, once it
+// ends.
+func (n *Node) WatchDirectory(ctx context.Context,
+	after uint64) (*directory.Directory, *directory.Signed, error) {
 	return n.view.wait(ctx, after)
 }
 
-// Ready returns nil once the node has a directory in which it is listed and swarms exist, and every replica that it
-// hosts has a leader. Otherwise the error, Unavailable, says what is missing.
+// Ready returns nil once the node has a directory in which it is listed and swarms exist, and every replica
+// that it hosts has a leader. Otherwise the error, Unavailable, says what is missing.
 func (n *Node) Ready() error {
 	const op = "node is not ready"
 	n.mu.Lock()
@@ -123,7 +127,8 @@ func (n *Node) Ready() error {
 	case d == nil:
 		return fault.New(fault.Unavailable, op, "it has no signed directory yet")
 	case len(d.Swarms) == 0:
-		return fault.New(fault.Unavailable, op, "%d of %d nodes have registered", len(d.Nodes), n.cfg.BootstrapExpect)
+		return fault.New(fault.Unavailable, op, "%d of %d nodes have registered", len(d.Nodes),
+			n.cfg.BootstrapExpect)
 	}
 	if _, ok := d.Node(n.id); !ok {
 		return fault.New(fault.Unavailable, op, "the directory does not list it yet")
@@ -144,7 +149,8 @@ func (n *Node) Ready() error {
 	return nil
 }
 
-// WaitReady waits until Ready returns nil, or returns its last answer, Unavailable, when ctx ends or the node stops.
+// WaitReady waits until Ready returns nil, or returns its last answer, Unavailable, when ctx ends or the node
+// stops.
 func (n *Node) WaitReady(ctx context.Context) error {
 	for {
 		n.mu.Lock()

@@ -20,23 +20,25 @@ type Config struct {
 	Secret          private.Key            // required: shared by all nodes of the cluster
 	BootstrapExpect int                    // nodes that found the cluster; at least 1, the same on every node
 	Dir             string                 // required: directory document, logs and mailboxes live below it
-	Roles           directory.Role         // (storage and relay; signers of the cluster file add directory by themselves)
-	Zone, Operator  string                 // for placement and path choice; at most 64 bytes each
-	Weight          uint16                 // capacity for placement and path choice (100)
-	PeerAddr        string                 // host:port of the peer listener as other nodes dial it; required
-	ClientAddrs     []string               // host:port of the client listener as clients dial it; at most 8
-	GossipBind      string                 // host:port (gossip's default)
-	GossipAdvertise string                 // host:port (the bound address)
-	Join            []string               // host:port of other nodes' gossip
-	Swarms          int                    // swarms to create at bootstrap (max(3, nodes))
-	Replication     int                    // replicas of a swarm (3, or all nodes if there are fewer)
-	Params          directory.Params       // of a new cluster (DefaultParams)
-	Incarnation     uint32                 // rises when the node lost its data
-	WALSegmentBytes int                    // preallocated size of a log segment (32 MiB; 4 MiB suits tests)
-	Faults          *netfault.Switch       // nil: none
-	ClockOffset     time.Duration          // makes this node's clock wrong, for tests
-	Logger          *slog.Logger           // nil discards
-	OnFatal         func(error)            // a disk failed under the node: the process should exit; nil ignores
+	// (storage and relay; signers of the cluster file add directory by themselves)
+	Roles           directory.Role
+	Zone, Operator  string           // for placement and path choice; at most 64 bytes each
+	Weight          uint16           // capacity for placement and path choice (100)
+	PeerAddr        string           // host:port of the peer listener as other nodes dial it; required
+	ClientAddrs     []string         // host:port of the client listener as clients dial it; at most 8
+	GossipBind      string           // host:port (gossip's default)
+	GossipAdvertise string           // host:port (the bound address)
+	Join            []string         // host:port of other nodes' gossip
+	Swarms          int              // swarms to create at bootstrap (max(3, nodes))
+	Replication     int              // replicas of a swarm (3, or all nodes if there are fewer)
+	Params          directory.Params // of a new cluster (DefaultParams)
+	Incarnation     uint32           // rises when the node lost its data
+	WALSegmentBytes int              // preallocated size of a log segment (32 MiB; 4 MiB suits tests)
+	Faults          *netfault.Switch // nil: none
+	ClockOffset     time.Duration    // makes this node's clock wrong, for tests
+	Logger          *slog.Logger     // nil discards
+	// a disk failed under the node: the process should exit; nil ignores
+	OnFatal func(error)
 }
 
 // Defaults of the zero Params.

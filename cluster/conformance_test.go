@@ -14,9 +14,10 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// liveSwarm sends every write and every subscription through another replica than the one before, as clients on other
-// circuits do, and repeats what the swarm could not serve: on a machine that stalls, a leader may lose its lead. Reads that name
-// no sequence number go to the leader: a follower may answer them from a moment ago.
+// liveSwarm sends every write and every subscription through another replica than the one before, as clients
+// on other circuits do, and repeats what the swarm could not serve: on a machine that stalls, a leader may
+// lose its lead. Reads that name no sequence number go to the leader: a follower may answer them from a
+// moment ago.
 type liveSwarm struct {
 	c    *testCluster
 	next atomic.Int64
@@ -32,7 +33,8 @@ func (l *liveSwarm) node(id ident.MailboxID, leader bool) *Node {
 
 var liveTag = sha256.Sum256([]byte("conformance"))
 
-func (l *liveSwarm) Do(ctx context.Context, m ident.MailboxID, request []byte, sign storetest.Sign) (*envelope.Response, error) {
+func (l *liveSwarm) Do(ctx context.Context, m ident.MailboxID, request []byte,
+	sign storetest.Sign) (*envelope.Response, error) {
 	r, err := envelope.DecodeRequest(request)
 	if err != nil {
 		return nil, err
@@ -41,14 +43,16 @@ func (l *liveSwarm) Do(ctx context.Context, m ident.MailboxID, request []byte, s
 		n := l.node(m, r.ReadOnly() && r.MinSeq == 0)
 		signed := sign(n.ID(), liveTag, time.Now().UnixMilli(), request)
 		resp, err := envelope.DecodeResponse(n.Do(ctx, liveTag, signed.Encode()))
-		unserved := err == nil && slices.ContainsFunc(resp.Results, func(r envelope.Result) bool { return r.Err != nil && r.Err.Kind == fault.Unavailable })
+		unserved := err == nil && slices.ContainsFunc(resp.Results,
+			func(r envelope.Result) bool { return r.Err != nil && r.Err.Kind == fault.Unavailable })
 		if !unserved || ctx.Err() != nil {
 			return resp, err
 		}
 	}
 }
 
-func (l *liveSwarm) subscribe(ctx context.Context, m ident.MailboxID, subscribe []byte, sign storetest.Sign, handle func(envelope.Envelope) error) error {
+func (l *liveSwarm) subscribe(ctx context.Context, m ident.MailboxID, subscribe []byte, sign storetest.Sign,
+	handle func(envelope.Envelope) error) error {
 	n := l.node(m, false)
 	signed := sign(n.ID(), liveTag, time.Now().UnixMilli(), subscribe)
 	return n.Subscribe(ctx, liveTag, signed.Encode(), handle)

@@ -14,7 +14,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// reissueEvery is how often the leader renews the directory's validity; it also does at each onion-key period.
+// reissueEvery is how often the leader renews the directory's validity; it also does at each onion-key
+// period.
 const reissueEvery = time.Hour
 
 // dirGroup is this node's part in the directory's Raft group. Only signers of the cluster file have one.
@@ -31,7 +32,8 @@ func (n *Node) openDirectory(signer int) (*dirGroup, error) {
 	self := consensus.ServerID{Node: n.id, Incarnation: n.cfg.Incarnation}
 	var err error
 	g.group, err = consensus.Open(consensus.Config{
-		Group: ident.DirectoryGroup, Self: self, Dir: filepath.Join(n.cfg.Dir, "directory"), FSM: g.fsm, Mux: n.mux,
+		Group: ident.DirectoryGroup, Self: self, Dir: filepath.Join(n.cfg.Dir,
+			"directory"), FSM: g.fsm, Mux: n.mux,
 		WALSegmentBytes: n.cfg.WALSegmentBytes, Logger: n.cfg.Logger, OnFatal: n.fail,
 	})
 	if err != nil {
@@ -78,8 +80,8 @@ func (g *dirGroup) publish(ctx context.Context) {
 	}
 }
 
-// signLoop signs the current version as this member computed it. A signature that does not reach the leader is sent
-// again for as long as the version is the current one.
+// signLoop signs the current version as this member computed it. A signature that does not reach the leader
+// is sent again for as long as the version is the current one.
 func (g *dirGroup) signLoop(ctx context.Context) {
 	var pause time.Duration
 	for ctx.Err() == nil {
@@ -114,13 +116,14 @@ func (g *dirGroup) signLoop(ctx context.Context) {
 	}
 }
 
-// checkProofs refuses a directory with a node that did not know the cluster secret: the leader alone must not be
-// able to let one in.
+// checkProofs refuses a directory with a node that did not know the cluster secret: the leader alone must not
+// be able to let one in.
 func (g *dirGroup) checkProofs(s *dirstate.State) (err error) {
 	s.Proofs(func(key, proof [32]byte) bool {
 		want := proofOf(g.n.cfg.Secret, g.n.cfg.ClusterFile.ID, key)
 		if !hmac.Equal(want[:], proof[:]) {
-			err = fault.New(fault.Denied, "check node "+ident.NodeIDOf(key[:]).Short(), "does not know the cluster secret")
+			err = fault.New(fault.Denied, "check node "+ident.NodeIDOf(key[:]).Short(),
+				"does not know the cluster secret")
 		}
 		return err == nil
 	})
@@ -150,7 +153,8 @@ func (g *dirGroup) duties(ctx context.Context, changes <-chan struct{}) {
 	g.fsm.with(func(s *dirstate.State) { _, founded = s.Founded() })
 	if !founded {
 		c := &dirstate.Found{
-			Now: g.n.now().UnixMilli(), Expect: uint16(g.n.cfg.BootstrapExpect), Swarms: uint16(g.n.swarmCount()),
+			Now: g.n.now().UnixMilli(), Expect: uint16(g.n.cfg.BootstrapExpect),
+			Swarms:      uint16(g.n.swarmCount()),
 			Replication: uint8(g.n.cfg.Replication), Params: g.n.cfg.Params,
 		}
 		if _, err := g.propose(ctx, c); err != nil {
@@ -162,7 +166,10 @@ func (g *dirGroup) duties(ctx context.Context, changes <-chan struct{}) {
 		var issued int64
 		var version uint64
 		var members []consensus.ServerID
-		changed := g.fsm.with(func(s *dirstate.State) { issued, version, members = s.IssuedAt(), s.Version(), g.members(s) })
+		changed := g.fsm.with(func(s *dirstate.State) {
+			issued, version, members = s.IssuedAt(),
+				s.Version(), g.members(s)
+		})
 		more, err := g.n.reconfigure(ctx, ident.DirectoryGroup, g.group, members)
 		if err != nil {
 			g.n.cfg.Logger.Warn("members of the directory are not changed", "err", err)
@@ -197,8 +204,8 @@ func (g *dirGroup) duties(ctx context.Context, changes <-chan struct{}) {
 	}
 }
 
-// members are the signers under the incarnations that the directory has of them; one that never registered has its
-// first.
+// members are the signers under the incarnations that the directory has of them; one that never registered
+// has its first.
 func (g *dirGroup) members(s *dirstate.State) (out []consensus.ServerID) {
 	for _, key := range g.n.cfg.ClusterFile.Signers {
 		id := consensus.ServerID{Node: ident.NodeIDOf(key[:])}

@@ -22,13 +22,14 @@ const (
 	retryPause = 50 * time.Millisecond
 )
 
-// Do carries out one request on a mailbox that this node hosts. signed is an encoded envelope.Signed whose signature
-// covers this node's ID and tag; the answer is an encoded envelope.Response, in which a refusal of the whole request
-// is one result with an error. A write is answered once a majority of the swarm has it on disk.
+// Do carries out one request on a mailbox that this node hosts. signed is an encoded envelope.Signed whose
+// signature covers this node's ID and tag; the answer is an encoded envelope.Response, in which a refusal of
+// the whole request is one result with an error. A write is answered once a majority of the swarm has it on
+// disk.
 //
-// Errors in the response: Invalid (format), Unauthenticated (signature, or time more than 60 s off), Denied, Stale,
-// NotFound, Limited, WrongSwarm (refresh the directory), Unavailable (no leader before ctx ended, or the outcome is
-// unknown; retrying the same bytes is safe).
+// Errors in the response: Invalid (format), Unauthenticated (signature, or time more than 60 s off), Denied,
+// Stale, NotFound, Limited, WrongSwarm (refresh the directory), Unavailable (no leader before ctx ended, or
+// the outcome is unknown; retrying the same bytes is safe).
 func (n *Node) Do(ctx context.Context, tag [32]byte, signed []byte) []byte {
 	resp, err := n.do(ctx, tag, signed)
 	if err != nil {
@@ -44,7 +45,8 @@ func (n *Node) refusal(err error) *envelope.Response {
 	return resp
 }
 
-// told is what others are told of err: its classified error. The text of an unclassified one stays in this node's log.
+// told is what others are told of err: its classified error. The text of an unclassified one stays in this
+// node's log.
 func (n *Node) told(method string, err error) *fault.Error {
 	if e := asFault(err); e != nil {
 		return e
@@ -56,8 +58,8 @@ func (n *Node) told(method string, err error) *fault.Error {
 	return fault.New(fault.Internal, "", "internal error")
 }
 
-// asFault returns the classified error in err's chain with its causes spelled out in Detail, because Detail is all
-// that travels; nil if there is none.
+// asFault returns the classified error in err's chain with its causes spelled out in Detail, because Detail
+// is all that travels; nil if there is none.
 func asFault(err error) *fault.Error {
 	var e *fault.Error
 	if !errors.As(err, &e) {
@@ -83,7 +85,9 @@ func asFault(err error) *fault.Error {
 // checkTime refuses what was signed too long ago, or in the future, by this node's wall clock.
 func (n *Node) checkTime(op string, timeMS int64) error {
 	if off := n.now().Sub(time.UnixMilli(timeMS)); off > clockTolerance || off < -clockTolerance {
-		return fault.New(fault.Unauthenticated, op, "signed at a time %d s off this node's clock, want at most %d", int64(off.Seconds()), int64(clockTolerance.Seconds()))
+		return fault.New(fault.Unauthenticated, op,
+			"signed at a time %d s off this node's clock, want at most %d", int64(off.Seconds()),
+			int64(clockTolerance.Seconds()))
 	}
 	return nil
 }
@@ -106,7 +110,8 @@ func (n *Node) hosted(op string, m ident.MailboxID) (*replica, error) {
 			return nil, fault.New(fault.Unavailable, op, "the replica of swarm %s is not open yet", w.ID)
 		}
 	}
-	return nil, &fault.Error{Kind: fault.WrongSwarm, Op: op, Detail: "this node has no replica of the mailbox", Version: d.Version}
+	return nil, &fault.Error{Kind: fault.WrongSwarm, Op: op,
+		Detail: "this node has no replica of the mailbox", Version: d.Version}
 }
 
 func (n *Node) do(ctx context.Context, tag [32]byte, raw []byte) ([]byte, error) {
@@ -137,8 +142,8 @@ func (n *Node) do(ctx context.Context, tag [32]byte, raw []byte) ([]byte, error)
 	return r.toLeader(ctx, &in, raw, req.ReadOnly())
 }
 
-// read answers from this replica's own state; nil if the leader may know better: it lags, or it is a follower and
-// would refuse.
+// read answers from this replica's own state; nil if the leader may know better: it lags, or it is a follower
+// and would refuse.
 func (r *replica) read(in statemachine.Ingress, req *envelope.Request) []byte {
 	resp, behind := r.store.Read(in, req)
 	if reign, _, _, _ := r.role(); reign != nil {
@@ -163,9 +168,10 @@ func mayBeOutdated(resp *envelope.Response) bool {
 	return false
 }
 
-// toLeader brings a request to whoever leads the swarm, and waits for a leader while there is none. Only what was
-// certainly not proposed is tried again here: the rest is for the client to decide.
-func (r *replica) toLeader(ctx context.Context, in *statemachine.Ingress, raw []byte, readOnly bool) ([]byte, error) {
+// toLeader brings a request to whoever leads the swarm, and waits for a leader while there is none. Only what
+// was certainly not proposed is tried again here: the rest is for the client to decide.
+func (r *replica) toLeader(ctx context.Context, in *statemachine.Ingress, raw []byte,
+	readOnly bool) ([]byte, error) {
 	for {
 		reign, leader, known, changed := r.role()
 		var resp []byte
@@ -177,7 +183,8 @@ func (r *replica) toLeader(ctx context.Context, in *statemachine.Ingress, raw []
 			retry = errors.Is(err, consensus.ErrNotLeader)
 		case known:
 			moved, stop := r.whenMoved(leader)
-			resp, retry, err = r.n.forward(ctx, leader, &wire.Request{Swarm: r.id, Tag: in.Tag, Signed: raw}, moved)
+			resp, retry, err = r.n.forward(ctx, leader, &wire.Request{Swarm: r.id, Tag: in.Tag, Signed: raw},
+				moved)
 			stop()
 			retry = retry || readOnly
 		default:
@@ -230,7 +237,8 @@ func (n *Node) handleForwarded(ctx context.Context, from ident.NodeID, q *wire.R
 		return refuse(fault.New(fault.Unavailable, "", "another node leads swarm %s", q.Swarm), true)
 	}
 	if !n.isReplica(q.Swarm, from) {
-		return refuse(fault.New(fault.Denied, "", "node %s has no replica of swarm %s", from.Short(), q.Swarm), false)
+		return refuse(fault.New(fault.Denied, "", "node %s has no replica of swarm %s", from.Short(),
+			q.Swarm), false)
 	}
 	in := statemachine.Ingress{Node: from, Tag: q.Tag}
 	var err error
@@ -253,7 +261,8 @@ func (n *Node) handleForwarded(ctx context.Context, from ident.NodeID, q *wire.R
 	return &wire.Answer{ID: q.ID, Response: resp}
 }
 
-// isReplica reports whether the directory gives the swarm to a node: only its replicas speak to each other about it.
+// isReplica reports whether the directory gives the swarm to a node: only its replicas speak to each other
+// about it.
 func (n *Node) isReplica(id ident.SwarmID, node ident.NodeID) bool {
 	d, _ := n.view.current()
 	if d == nil {

@@ -219,8 +219,8 @@ func TestNodeThatLostItsDataComesBackUnderItsNextIncarnation(t *testing.T) {
 	checkAll(t, m.fetch(t, lost.node, seqs[5]), seqs)
 }
 
-// waitVoters waits until every group that n hosts has the node as a voter under its first new incarnation, and nobody
-// else beyond the three.
+// waitVoters waits until every group that n hosts has the node as a voter under its first new incarnation,
+// and nobody else beyond the three.
 func waitVoters(t *testing.T, n *Node, id ident.NodeID) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -104,9 +104,10 @@ func (l *forwarder) receive() {
 	}
 }
 
-// call sends a request and waits for its answer, or until moved says that there is another leader. sent is false if
-// the request certainly did not leave.
-func (l *forwarder) call(ctx context.Context, q *wire.Request, moved <-chan struct{}) (a *wire.Answer, sent bool, err error) {
+// call sends a request and waits for its answer, or until moved says that there is another leader. sent is
+// false if the request certainly did not leave.
+func (l *forwarder) call(ctx context.Context, q *wire.Request,
+	moved <-chan struct{}) (a *wire.Answer, sent bool, err error) {
 	const op = "forward request"
 	w := make(chan *wire.Answer, 1)
 	l.mu.Lock()
@@ -131,7 +132,8 @@ func (l *forwarder) call(ctx context.Context, q *wire.Request, moved <-chan stru
 	select {
 	case a, ok := <-w:
 		if !ok {
-			return nil, true, fault.New(fault.Unavailable, op, "the stream to the leader broke: outcome unknown")
+			return nil, true, fault.New(fault.Unavailable, op,
+				"the stream to the leader broke: outcome unknown")
 		}
 		return a, true, nil
 	case <-moved:
@@ -146,7 +148,8 @@ func (l *forwarder) call(ctx context.Context, q *wire.Request, moved <-chan stru
 }
 
 // forward sends a request to the leader, one hop. retry says that it was certainly not proposed.
-func (n *Node) forward(ctx context.Context, leader ident.NodeID, q *wire.Request, moved <-chan struct{}) (resp []byte, retry bool, err error) {
+func (n *Node) forward(ctx context.Context, leader ident.NodeID, q *wire.Request,
+	moved <-chan struct{}) (resp []byte, retry bool, err error) {
 	l, err := n.forwarders.get(ctx, leader)
 	if err != nil {
 		return nil, true, err

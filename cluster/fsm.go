@@ -67,8 +67,8 @@ func (f *swarmFSM) stamp(now time.Time) statemachine.Stamp {
 	return statemachine.Stamp{Time: now.UnixMilli(), Allowance: uint32(min(since.Milliseconds(), 1<<32-1))}
 }
 
-// hub wakes the subscriptions of a mailbox. It carries no envelopes: a subscription reads them from the store after
-// its own cursor, so none can be missed, repeated or overtaken, however slow its reader is.
+// hub wakes the subscriptions of a mailbox. It carries no envelopes: a subscription reads them from the store
+// after its own cursor, so none can be missed, repeated or overtaken, however slow its reader is.
 type hub struct {
 	mu   sync.Mutex
 	subs map[ident.MailboxID]map[chan struct{}]struct{}

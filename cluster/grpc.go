@@ -19,7 +19,8 @@ import (
 	pb "github.com/starling-swarm/starling/proto/starling/v1"
 )
 
-// RegisterPeer registers the node's services on the server of the peer listener. Call it before the listener serves.
+// RegisterPeer registers the node's services on the server of the peer listener. Call it before the listener
+// serves.
 func (n *Node) RegisterPeer(s grpc.ServiceRegistrar) {
 	pb.RegisterDirectoriesServer(s, directoryServer{n: n})
 	pb.RegisterSwarmsServer(s, swarmServer{n: n})
@@ -27,8 +28,8 @@ func (n *Node) RegisterPeer(s grpc.ServiceRegistrar) {
 	grpc_health_v1.RegisterHealthServer(s, n.health)
 }
 
-// RegisterClient registers the node's services on the server of the client listener. Call it before the listener
-// serves.
+// RegisterClient registers the node's services on the server of the client listener. Call it before the
+// listener serves.
 func (n *Node) RegisterClient(s grpc.ServiceRegistrar) {
 	pb.RegisterClientsServer(s, clientServer{n: n})
 	grpc_health_v1.RegisterHealthServer(s, n.health)
@@ -238,26 +239,27 @@ func (f *followed) take(ctx context.Context, q *wire.Follow) error {
 func (f *followed) serve(ctx context.Context, id uint64, sub *forwardedSub, w *wire.Subscription) {
 	defer sub.cancel()
 	left := uint32(window)
-	s := &subscription{in: statemachine.Ingress{Node: f.from, Tag: w.Tag}, handle: func(e envelope.Envelope) error {
-		for left == 0 {
-			select {
-			case c := <-sub.credit:
-				left = min(c, window)
-			case <-ctx.Done():
-				return ctx.Err()
+	s := &subscription{in: statemachine.Ingress{Node: f.from, Tag: w.Tag},
+		handle: func(e envelope.Envelope) error {
+			for left == 0 {
+				select {
+				case c := <-sub.credit:
+					left = min(c, window)
+				case <-ctx.Done():
+					return ctx.Err()
+				}
 			}
-		}
-		for more := true; more && left < window; { // take what credit has come meanwhile
-			select {
-			case c := <-sub.credit:
-				left = min(left+min(c, window), window)
-			default:
-				more = false
+			for more := true; more && left < window; { // take what credit has come meanwhile
+				select {
+				case c := <-sub.credit:
+					left = min(left+min(c, window), window)
+				default:
+					more = false
+				}
 			}
-		}
-		left--
-		return f.push(&wire.Push{ID: id, Envelope: e.Encode()})
-	}}
+			left--
+			return f.push(&wire.Push{ID: id, Envelope: e.Encode()})
+		}}
 	err := f.n.serveForwarded(ctx, s, w)
 	f.mu.Lock()
 	delete(f.subs, id)

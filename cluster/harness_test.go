@@ -65,7 +65,8 @@ func publicOf(key ed25519.PrivateKey) (p [32]byte) {
 	return p
 }
 
-// prepareCluster prepares n nodes, the first signers of which sign the directory. change may alter a node's Config.
+// prepareCluster prepares n nodes, the first signers of which sign the directory. change may alter a node's
+// Config.
 func prepareCluster(t testing.TB, n, signers int, change func(i int, c *Config)) *testCluster {
 	t.Helper()
 	c := &testCluster{t: t, secret: sha256.Sum256([]byte("secret"))}
@@ -74,7 +75,8 @@ func prepareCluster(t testing.TB, n, signers int, change func(i int, c *Config))
 		keys = append(keys, publicOf(keyOf(fmt.Sprint("node", i))))
 	}
 	var err error
-	c.file, err = directory.NewClusterFile("test", publicOf(keyOf("admin")), keys, 0, sha256.Sum256([]byte(t.Name())), nil)
+	c.file, err = directory.NewClusterFile("test", publicOf(keyOf("admin")), keys, 0,
+		sha256.Sum256([]byte(t.Name())), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,9 +91,12 @@ func prepareCluster(t testing.TB, n, signers int, change func(i int, c *Config))
 	for i := range n {
 		tn := &testNode{c: c, gossip: gossips[i], faults: new(netfault.Switch)}
 		tn.cfg = Config{
-			Identity: signingKeyOf(fmt.Sprint("node", i)), ClusterFile: c.file, Secret: private.KeyOf(c.secret), BootstrapExpect: n,
-			Dir: filepath.Join(t.TempDir(), fmt.Sprint("node", i)), PeerAddr: peers[i], ClientAddrs: []string{"127.0.0.1:1"},
-			GossipBind: gossips[i], Join: gossips, WALSegmentBytes: 1 << 20, Faults: tn.faults, Logger: logger.With("n", i),
+			Identity: signingKeyOf(fmt.Sprint("node", i)), ClusterFile: c.file, Secret: private.KeyOf(
+				c.secret), BootstrapExpect: n,
+			Dir: filepath.Join(t.TempDir(), fmt.Sprint("node", i)), PeerAddr: peers[i],
+			ClientAddrs: []string{"127.0.0.1:1"},
+			GossipBind:  gossips[i], Join: gossips, WALSegmentBytes: 1 << 20, Faults: tn.faults,
+			Logger: logger.With("n", i),
 		}
 		if change != nil {
 			change(i, &tn.cfg)
@@ -136,8 +141,8 @@ func (c *testCluster) waitReady() {
 	}
 }
 
-// nextPort hands out ports below the range from which the kernel takes those of outgoing connections, so that no
-// other test's connection sits on one before its node starts.
+// nextPort hands out ports below the range from which the kernel takes those of outgoing connections, so that
+// no other test's connection sits on one before its node starts.
 var nextPort atomic.Int32
 
 func init() { nextPort.Store(10_000 + rand.Int32N(20_000)) }
@@ -173,7 +178,8 @@ func (n *testNode) start() {
 		n.c.t.Fatal(err)
 	}
 	n.node = node
-	n.peer = rpc.NewPeerListener(n.faults.Listen(l), rpc.PeerConfig{Identity: node.Identity(), Trust: node.Trust})
+	n.peer = rpc.NewPeerListener(n.faults.Listen(l), rpc.PeerConfig{Identity: node.Identity(),
+		Trust: node.Trust})
 	node.RegisterPeer(n.peer.Server())
 	var ctx context.Context
 	ctx, n.stop = context.WithCancel(context.Background())
@@ -232,7 +238,8 @@ func (m *mailbox) sign(node ident.NodeID, key ed25519.PrivateKey, label string, 
 }
 
 // do runs operations at a node, signed by key (nil: unsigned).
-func (m *mailbox) do(t testing.TB, n *Node, key ed25519.PrivateKey, minSeq uint64, ops ...envelope.Op) *envelope.Response {
+func (m *mailbox) do(t testing.TB, n *Node, key ed25519.PrivateKey, minSeq uint64,
+	ops ...envelope.Op) *envelope.Response {
 	t.Helper()
 	r := &envelope.Request{Mailbox: m.id, MinSeq: minSeq, Ops: ops}
 	if key != nil {
@@ -240,7 +247,8 @@ func (m *mailbox) do(t testing.TB, n *Node, key ed25519.PrivateKey, minSeq uint6
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	resp, err := envelope.DecodeResponse(n.Do(ctx, m.tag, m.sign(n.ID(), key, envelope.LabelRequest, r.Encode())))
+	resp, err := envelope.DecodeResponse(n.Do(ctx, m.tag, m.sign(n.ID(), key, envelope.LabelRequest,
+		r.Encode())))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,8 +22,8 @@ type appended struct {
 	seq uint64 // of the commit, or of the head that was there instead
 }
 
-// logModel is a group's log: a register that is set on the condition of its value. Input is the head that a commit was made
-// upon.
+// logModel is a group's log: a register that is set on the condition of its value. Input is the head that a
+// commit was made upon.
 var logModel = porcupine.Model{
 	Init: func() any { return uint64(0) },
 	Step: func(state, input, output any) (bool, any) {
@@ -33,7 +33,10 @@ var logModel = porcupine.Model{
 		}
 		return out.seq == head && head != after, head
 	},
-	DescribeOperation: func(input, output any) string { return fmt.Sprintf("append after %d: %+v", input, output) },
+	DescribeOperation: func(input, output any) string {
+		return fmt.Sprintf("append after %d: %+v",
+			input, output)
+	},
 }
 
 // logHistory gathers what several racers did.
@@ -69,7 +72,8 @@ func (h *logHistory) fail() {
 func (h *logHistory) add(client int, after uint64, began time.Time, out appended) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.ops = append(h.ops, porcupine.Operation{ClientId: client, Input: after, Call: began.UnixNano(), Output: out, Return: time.Now().UnixNano()})
+	h.ops = append(h.ops, porcupine.Operation{ClientId: client, Input: after, Call: began.UnixNano(),
+		Output: out, Return: time.Now().UnixNano()})
 	h.grew.Broadcast()
 }
 
@@ -83,10 +87,12 @@ type racer struct {
 }
 
 // request tries operations until their outcome is known, or ctx ends.
-func (r *racer) request(ctx context.Context, key ed25519.PrivateKey, minSeq uint64, ops ...envelope.Op) (*envelope.Response, error) {
+func (r *racer) request(ctx context.Context, key ed25519.PrivateKey, minSeq uint64,
+	ops ...envelope.Op) (*envelope.Response, error) {
 	req := (&envelope.Request{Mailbox: r.id, Authority: publicOf(key), MinSeq: minSeq, Ops: ops}).Encode()
 	for {
-		resp, err := envelope.DecodeResponse(r.node.Do(ctx, r.tag, r.sign(r.node.ID(), key, envelope.LabelRequest, req)))
+		resp, err := envelope.DecodeResponse(r.node.Do(ctx, r.tag, r.sign(r.node.ID(), key,
+			envelope.LabelRequest, req)))
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +104,8 @@ func (r *racer) request(ctx context.Context, key ed25519.PrivateKey, minSeq uint
 
 // learn takes in the commits up to one that is known to exist.
 func (r *racer) learn(ctx context.Context, head uint64) error {
-	resp, err := r.request(ctx, r.group.Read(1), head, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupLog}, After: r.head})
+	resp, err := r.request(ctx, r.group.Read(1), head,
+		envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupLog}, After: r.head})
 	if err != nil {
 		return err
 	}
@@ -114,7 +121,8 @@ func (r *racer) race(ctx context.Context, client int, h *logHistory) error {
 	for n := 0; ctx.Err() == nil; n++ {
 		key, ops := r.group.Write(1), r.group.Join(r.head, uint32(client*1_000_000+n))
 		if !r.joins {
-			key, ops = r.group.Admin(1), []envelope.Op{r.group.Sign(r.group.Next(envelope.CommitInfo, fmt.Sprint("client ", client, ", commit ", n)), r.head)}
+			key, ops = r.group.Admin(1), []envelope.Op{r.group.Sign(r.group.Next(envelope.CommitInfo,
+				fmt.Sprint("client ", client, ", commit ", n)), r.head)}
 		}
 		put := ops[0].(envelope.Store)
 		after, began := r.head, time.Now()
@@ -139,8 +147,8 @@ func (r *racer) race(ctx context.Context, client int, h *logHistory) error {
 	return nil
 }
 
-// TestRacingCommitsAreLinear lets two admins and two joiners append to one log while its nodes crash and are cut off, and looks for an order
-// of all that they were answered that respects real time.
+// TestRacingCommitsAreLinear lets two admins and two joiners append to one log while its nodes crash and are
+// cut off, and looks for an order of all that they were answered that respects real time.
 func TestRacingCommitsAreLinear(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits out elections")

@@ -31,8 +31,8 @@ func proofOf(secret private.Key, cluster ident.ClusterID, key [32]byte) (p [32]b
 	return p
 }
 
-// meta is what a node says of itself in gossip: enough to dial it and to admit it during bootstrap. Everything else
-// about a node is in the descriptor that it registers.
+// meta is what a node says of itself in gossip: enough to dial it and to admit it during bootstrap.
+// Everything else about a node is in the descriptor that it registers.
 type meta struct {
 	key         [32]byte
 	proof       [32]byte
@@ -59,8 +59,10 @@ func decodeMeta(p []byte) (*meta, error) {
 	var version, roles uint8
 	var addr cryptobyte.String
 	m := new(meta)
-	if !s.ReadUint8(&version) || version != metaVersion || !s.CopyBytes(m.key[:]) || !s.CopyBytes(m.proof[:]) || !s.ReadUint8(&roles) ||
-		!s.ReadUint32(&m.incarnation) || !s.ReadUint16(&m.expect) || !s.ReadUint8LengthPrefixed(&addr) || len(addr) == 0 || !s.Empty() {
+	if !s.ReadUint8(&version) || version != metaVersion || !s.CopyBytes(m.key[:]) ||
+		!s.CopyBytes(m.proof[:]) || !s.ReadUint8(&roles) ||
+		!s.ReadUint32(&m.incarnation) || !s.ReadUint16(&m.expect) || !s.ReadUint8LengthPrefixed(&addr) ||
+		len(addr) == 0 || !s.Empty() {
 		return nil, fault.New(fault.Invalid, "decode gossip metadata", "is malformed or of another version")
 	}
 	m.roles, m.peerAddr = directory.Role(roles), string(addr)
@@ -87,9 +89,10 @@ func (n *neighbours) get(id ident.NodeID) (neighbour, bool) {
 	return v, ok
 }
 
-// update takes over a list of members. It drops what carries no proof, and returns a node that expects another
-// number of founders than want, if there is one.
-func (n *neighbours) update(members []gossip.Member, secret private.Key, cluster ident.ClusterID, want int) (odd ident.NodeID, expects int) {
+// update takes over a list of members. It drops what carries no proof, and returns a node that expects
+// another number of founders than want, if there is one.
+func (n *neighbours) update(members []gossip.Member, secret private.Key, cluster ident.ClusterID,
+	want int) (odd ident.NodeID, expects int) {
 	m := make(map[ident.NodeID]neighbour, len(members))
 	for _, g := range members {
 		d, err := decodeMeta(g.Meta)

@@ -23,7 +23,8 @@ func TestOnionKeysReachEveryDirectory(t *testing.T) {
 	keys := []directory.OnionKey{{Period: 7, Key: [directory.OnionKeySize]byte{1}}, {Period: 8}}
 	for _, n := range c.nodes {
 		n.start()
-		if err := n.node.PublishOnionKeys(t.Context(), keys[:1]); err != nil && !errors.Is(err, fault.Unavailable) {
+		if err := n.node.PublishOnionKeys(t.Context(), keys[:1]); err != nil &&
+			!errors.Is(err, fault.Unavailable) {
 			t.Fatal(err)
 		}
 	}
@@ -37,7 +38,8 @@ func TestOnionKeysReachEveryDirectory(t *testing.T) {
 			return ok && len(e.OnionKeys) == 2 && e.OnionKeys[0].Key[0] == 1
 		}, "node %d: keys of node 3", i)
 	}
-	if err := c.nodes[0].node.PublishOnionKeys(t.Context(), []directory.OnionKey{{Period: 2}, {Period: 1}}); !errors.Is(err, fault.Invalid) {
+	if err := c.nodes[0].node.PublishOnionKeys(t.Context(), []directory.OnionKey{{Period: 2},
+		{Period: 1}}); !errors.Is(err, fault.Invalid) {
 		t.Errorf("periods that fall: got %v, want invalid", err)
 	}
 }
@@ -106,13 +108,15 @@ func TestStatusShowsEveryNodeAndSwarm(t *testing.T) {
 	c := startCluster(t, 3, 3)
 	s := c.nodes[1].node.Status(t.Context())
 	if len(s.Nodes) != 3 || len(s.Swarms) != 4 || s.DiskBytes == 0 || s.DirectoryVersion == 0 {
-		t.Fatalf("got %d nodes, %d groups, %d bytes, version %d", len(s.Nodes), len(s.Swarms), s.DiskBytes, s.DirectoryVersion)
+		t.Fatalf("got %d nodes, %d groups, %d bytes, version %d", len(s.Nodes), len(s.Swarms), s.DiskBytes,
+			s.DirectoryVersion)
 	}
 	slots := 0
 	for _, w := range s.Swarms {
 		slots += w.Slots
 		if w.Leader.IsZero() || len(w.Replicas) != 3 {
-			t.Errorf("group %s: got leader %v and %d replicas, want one and 3", w.ID, w.Leader.Short(), len(w.Replicas))
+			t.Errorf("group %s: got leader %v and %d replicas, want one and 3", w.ID, w.Leader.Short(),
+				len(w.Replicas))
 		}
 	}
 	if slots != 4096 || len(s.Problems) != 0 {
@@ -138,7 +142,8 @@ func TestDoRefuses(t *testing.T) {
 	replicas := c.replicasOf(m)
 	m.genesis(t, replicas[0].node)
 	n := replicas[1].node
-	read := (&envelope.Request{Mailbox: m.id, Authority: publicOf(m.own), Ops: []envelope.Op{envelope.Info{}}}).Encode()
+	read := (&envelope.Request{Mailbox: m.id, Authority: publicOf(m.own),
+		Ops: []envelope.Op{envelope.Info{}}}).Encode()
 	ask := func(n *Node, tag [32]byte, signed []byte) *fault.Error {
 		resp, err := envelope.DecodeResponse(n.Do(t.Context(), tag, signed))
 		if err != nil {
@@ -153,13 +158,17 @@ func TestDoRefuses(t *testing.T) {
 		tag    [32]byte
 		kind   fault.Kind
 	}{
-		"garbage":         {[]byte("x"), m.tag, fault.Invalid},
-		"empty request":   {m.sign(n.ID(), m.own, envelope.LabelRequest, nil), m.tag, fault.Invalid},
-		"time off":        {late.Encode(), m.tag, fault.Unauthenticated},
-		"other circuit":   {m.sign(n.ID(), m.own, envelope.LabelRequest, read), [32]byte{}, fault.Unauthenticated},
-		"for other node":  {m.sign(replicas[0].node.ID(), m.own, envelope.LabelRequest, read), m.tag, fault.Unauthenticated},
-		"by a stranger":   {m.sign(n.ID(), keyOf("stranger"), envelope.LabelRequest, read), m.tag, fault.Unauthenticated},
-		"wrong label":     {m.sign(n.ID(), m.own, envelope.LabelSubscribe, read), m.tag, fault.Unauthenticated},
+		"garbage":       {[]byte("x"), m.tag, fault.Invalid},
+		"empty request": {m.sign(n.ID(), m.own, envelope.LabelRequest, nil), m.tag, fault.Invalid},
+		"time off":      {late.Encode(), m.tag, fault.Unauthenticated},
+		"other circuit": {m.sign(n.ID(), m.own, envelope.LabelRequest, read), [32]byte{},
+			fault.Unauthenticated},
+		"for other node": {m.sign(replicas[0].node.ID(), m.own, envelope.LabelRequest, read), m.tag,
+			fault.Unauthenticated},
+		"by a stranger": {m.sign(n.ID(), keyOf("stranger"), envelope.LabelRequest, read), m.tag,
+			fault.Unauthenticated},
+		"wrong label": {m.sign(n.ID(), m.own, envelope.LabelSubscribe, read), m.tag,
+			fault.Unauthenticated},
 		"as it should be": {m.sign(n.ID(), m.own, envelope.LabelRequest, read), m.tag, 0},
 	} {
 		if e := ask(n, c.tag, c.signed); e == nil && c.kind != 0 || e != nil && e.Kind != c.kind {
@@ -213,7 +222,8 @@ func TestOneNodeIsACluster(t *testing.T) {
 
 func TestConfigReportsEveryProblemAtOnce(t *testing.T) {
 	_, err := New(Config{})
-	for _, want := range []string{"identity", "cluster file", "secret", "data directory", "bootstrap_expect", "peer address"} {
+	for _, want := range []string{"identity", "cluster file", "secret", "data directory", "bootstrap_expect",
+		"peer address"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to name the %s", err, want)
 		}

@@ -14,9 +14,9 @@ import (
 	"github.com/starling-swarm/starling/internal/wire"
 )
 
-// Trust says what another node may call here; it is the PeerListener's. Members are the nodes of the directory and
-// the signers that the cluster file pins; before the swarms exist, nodes that gossip vouches for may make the calls
-// of the bootstrap.
+// Trust says what another node may call here; it is the PeerListener's. Members are the nodes of the
+// directory and the signers that the cluster file pins; before the swarms exist, nodes that gossip vouches
+// for may make the calls of the bootstrap.
 func (n *Node) Trust(id ident.NodeID) rpc.Trust {
 	d, _ := n.view.current()
 	if d != nil {
@@ -38,8 +38,8 @@ func (n *Node) Trust(id ident.NodeID) rpc.Trust {
 	return rpc.Stranger
 }
 
-// admitRaft refuses a Raft connection of a node that has no part in the group: being a member of the cluster is not
-// enough to speak in a swarm.
+// admitRaft refuses a Raft connection of a node that has no part in the group: being a member of the cluster
+// is not enough to speak in a swarm.
 func (n *Node) admitRaft(c net.Conn, group ident.SwarmID) error {
 	p, ok := c.(interface{ Peer() ident.NodeID })
 	if !ok {
@@ -52,13 +52,14 @@ func (n *Node) admitRaft(c net.Conn, group ident.SwarmID) error {
 		ok = n.isReplica(group, id)
 	}
 	if !ok {
-		return fault.New(fault.Denied, "accept raft connection", "node %s is no member of group %s", id.Short(), group)
+		return fault.New(fault.Denied, "accept raft connection", "node %s is no member of group %s",
+			id.Short(), group)
 	}
 	return nil
 }
 
-// addrOf returns where a node's peer listener is now: gossip knows of a move first, the directory knows nodes that
-// gossip has not met.
+// addrOf returns where a node's peer listener is now: gossip knows of a move first, the directory knows nodes
+// that gossip has not met.
 func (n *Node) addrOf(id ident.NodeID) (string, error) {
 	g, known := n.neighbours.get(id)
 	if known && g.alive {
@@ -132,8 +133,8 @@ func (p *peerConns) close() {
 	}
 }
 
-// DialPeer returns the warm connection to another node's peer listener; it is shared and must not be closed. Calls on
-// it return *fault.Error.
+// DialPeer returns the warm connection to another node's peer listener; it is shared and must not be closed.
+// Calls on it return *fault.Error.
 func (n *Node) DialPeer(_ context.Context, id ident.NodeID) (grpc.ClientConnInterface, error) {
 	if id == n.id {
 		return nil, fault.New(fault.Invalid, "dial node "+id.Short(), "is this node")

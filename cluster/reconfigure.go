@@ -16,13 +16,14 @@ const (
 	changeLimit = 10 * time.Second // for one change of a group's members
 )
 
-// reconfigure brings the members of a group, which this node leads, one step nearer to what they should be: a missing
-// one is added without a vote, one that has caught up gets its vote, and only when all wanted have theirs does one
-// that is not wanted go. more says that there is something left to do.
+// reconfigure brings the members of a group, which this node leads, one step nearer to what they should be: a
+// missing one is added without a vote, one that has caught up gets its vote, and only when all wanted have
+// theirs does one that is not wanted go. more says that there is something left to do.
 //
-// This is how a node that lost its data comes back: under its next incarnation, because a replica that forgot its
-// votes must not vote under its old name.
-func (n *Node) reconfigure(ctx context.Context, id ident.SwarmID, g *consensus.Group, want []consensus.ServerID) (more bool, err error) {
+// This is how a node that lost its data comes back: under its next incarnation, because a replica that forgot
+// its votes must not vote under its old name.
+func (n *Node) reconfigure(ctx context.Context, id ident.SwarmID, g *consensus.Group,
+	want []consensus.ServerID) (more bool, err error) {
 	have, version, err := g.Servers()
 	if err != nil {
 		return true, err

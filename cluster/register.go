@@ -29,11 +29,11 @@ func (r *registration) broadcastLocked() {
 	r.changed = make(chan struct{})
 }
 
-// PublishOnionKeys makes keys the node's onion keys in the directory and returns once they are in its log. Before Run
-// it only remembers them for the node's first registration, which saves a version.
+// PublishOnionKeys makes keys the node's onion keys in the directory and returns once they are in its log.
+// Before Run it only remembers them for the node's first registration, which saves a version.
 //
-// Errors: Invalid (more than directory.MaxOnionKeys, or periods that do not rise), Unavailable (ctx ended first; the
-// node goes on trying), and what the directory refuses with.
+// Errors: Invalid (more than directory.MaxOnionKeys, or periods that do not rise), Unavailable (ctx ended
+// first; the node goes on trying), and what the directory refuses with.
 func (n *Node) PublishOnionKeys(ctx context.Context, keys []directory.OnionKey) error {
 	e := n.entry(keys)
 	if err := e.Check(); err != nil {
@@ -71,15 +71,17 @@ func (n *Node) PublishOnionKeys(ctx context.Context, keys []directory.OnionKey) 
 // entry is this node's directory entry.
 func (n *Node) entry(keys []directory.OnionKey) directory.Node {
 	e := directory.Node{
-		ID: n.id, Roles: n.cfg.Roles, State: directory.Alive, Incarnation: n.cfg.Incarnation, Weight: n.cfg.Weight,
-		PeerAddr: n.cfg.PeerAddr, ClientAddrs: n.cfg.ClientAddrs, Zone: n.cfg.Zone, Operator: n.cfg.Operator, OnionKeys: keys,
+		ID: n.id, Roles: n.cfg.Roles, State: directory.Alive, Incarnation: n.cfg.Incarnation,
+		Weight:   n.cfg.Weight,
+		PeerAddr: n.cfg.PeerAddr, ClientAddrs: n.cfg.ClientAddrs, Zone: n.cfg.Zone, Operator: n.cfg.Operator,
+		OnionKeys: keys,
 	}
 	e.Key = n.cfg.Identity.Public()
 	return e
 }
 
-// register keeps the node's directory entry as it should be. It returns an error only when the cluster will never
-// take the node.
+// register keeps the node's directory entry as it should be. It returns an error only when the cluster will
+// never take the node.
 func (n *Node) register(ctx context.Context) error {
 	r := &n.registration
 	r.mu.Lock()
@@ -167,7 +169,8 @@ func (n *Node) submitEntry(ctx context.Context, keys []directory.OnionKey) error
 	d := &dirstate.Descriptor{Cluster: n.cfg.ClusterFile.ID, Serial: serial, Node: n.entry(keys)}
 	proof := proofOf(n.cfg.Secret, n.cfg.ClusterFile.ID, d.Node.Key)
 	_, err := n.submit(ctx, dirstate.Encode(dirstate.NewRegister(n.cfg.Identity, proof, d)))
-	if e := asFault(err); e != nil && e.Kind == fault.Stale { // this node's clock went back since it registered last
+	if e := asFault(err); e != nil && e.Kind == fault.Stale {
+		// this node's clock went back since it registered last
 		r.mu.Lock()
 		r.serial = max(r.serial, e.Head)
 		r.mu.Unlock()

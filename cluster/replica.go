@@ -51,13 +51,16 @@ func (n *Node) openReplica(d *directory.Directory, w *directory.Swarm) (*replica
 	if err != nil {
 		return nil, err
 	}
-	r := &replica{n: n, id: w.ID, store: store, fsm: newSwarmFSM(store), changed: make(chan struct{}), watches: make(map[*leaderWatch]struct{}), done: make(chan struct{})}
+	r := &replica{n: n, id: w.ID, store: store, fsm: newSwarmFSM(store), changed: make(chan struct{}),
+		watches: make(map[*leaderWatch]struct{}), done: make(chan struct{})}
 	r.group, err = consensus.Open(consensus.Config{
-		Group: w.ID, Self: consensus.ServerID{Node: n.id, Incarnation: n.cfg.Incarnation}, Dir: filepath.Join(dir, "raft"), FSM: r.fsm,
+		Group: w.ID, Self: consensus.ServerID{Node: n.id,
+			Incarnation: n.cfg.Incarnation}, Dir: filepath.Join(dir, "raft"), FSM: r.fsm,
 		Mux: n.mux, WALSegmentBytes: n.cfg.WALSegmentBytes, Logger: n.cfg.Logger, OnFatal: n.fail,
 	})
 	if err == nil && w.Config == 1 && n.cfg.Incarnation == 0 {
-		// A node that lost its data must not found the swarm again: it waits until the leader adds its new name.
+		// A node that lost its data must not found the swarm again: it waits until the leader adds its new
+		// name.
 		err = r.group.Bootstrap(founders(d, w))
 		if err != nil {
 			r.group.Crash()
@@ -70,8 +73,8 @@ func (n *Node) openReplica(d *directory.Directory, w *directory.Swarm) (*replica
 	return r, nil
 }
 
-// founders lists the servers of a new swarm, its first leader first: leaders are dealt out so that no node has more
-// than its share.
+// founders lists the servers of a new swarm, its first leader first: leaders are dealt out so that no node
+// has more than its share.
 func founders(d *directory.Directory, w *directory.Swarm) []consensus.Server {
 	leads := make(map[ident.NodeID]int)
 	var first ident.NodeID
@@ -140,8 +143,8 @@ func (r *replica) setReign(reign chan struct{}) {
 	}
 }
 
-// role returns who serves as leader: this replica (reign is not nil, and closed when it ends), or another node.
-// changed is closed when the answer may be different.
+// role returns who serves as leader: this replica (reign is not nil, and closed when it ends), or another
+// node. changed is closed when the answer may be different.
 func (r *replica) role() (reign <-chan struct{}, leader ident.NodeID, known bool, changed <-chan struct{}) {
 	r.mu.Lock()
 	changed = r.changed
@@ -175,7 +178,8 @@ type leaderWatch struct {
 	moved  chan struct{}
 }
 
-// lead serves until leadership changes: first it brings the state machine up to date, then it opens for requests.
+// lead serves until leadership changes: first it brings the state machine up to date, then it opens for
+// requests.
 func (r *replica) lead(ctx context.Context, changes <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -259,7 +263,8 @@ func (r *replica) configure(ctx context.Context) error {
 		return fault.New(fault.Internal, "configure swarm "+r.id.String(), "directory does not list it")
 	}
 	want := statemachine.Config{
-		DirectoryVersion: d.Version, QuotaBytes: d.Params.QuotaBytes, StampDifficulty: d.Params.StampDifficulty, Replicas: uint8(len(w.Replicas)),
+		DirectoryVersion: d.Version, QuotaBytes: d.Params.QuotaBytes,
+		StampDifficulty: d.Params.StampDifficulty, Replicas: uint8(len(w.Replicas)),
 	}
 	for _, s := range d.Slots {
 		if s.Swarm != r.id {
@@ -272,14 +277,16 @@ func (r *replica) configure(ctx context.Context) error {
 	have := r.store.Config()
 	want.Number = have.Number + 1
 	if have.Number > 0 && have.Slots == want.Slots && have.QuotaBytes == want.QuotaBytes &&
-		have.StampDifficulty == want.StampDifficulty && have.Replicas == want.Replicas || have.DirectoryVersion > d.Version {
+		have.StampDifficulty == want.StampDifficulty && have.Replicas == want.Replicas ||
+		have.DirectoryVersion > d.Version {
 		return nil
 	}
 	_, err := r.propose(ctx, func(s statemachine.Stamp) statemachine.Command { want.Stamp = s; return &want })
 	return err
 }
 
-// expire removes what is due, in portions, so that no entry of the log holds up the requests behind it for long.
+// expire removes what is due, in portions, so that no entry of the log holds up the requests behind it for
+// long.
 func (r *replica) expire(ctx context.Context) error {
 	for ctx.Err() == nil {
 		now := r.n.now().UnixMilli()
@@ -297,8 +304,8 @@ func (r *replica) expire(ctx context.Context) error {
 	return nil
 }
 
-// jump sets the swarm's clock forward after downtime: stamps move it only by what this replica measured itself, so
-// it takes the median clock of a majority to say how long nobody was there.
+// jump sets the swarm's clock forward after downtime: stamps move it only by what this replica measured
+// itself, so it takes the median clock of a majority to say how long nobody was there.
 func (r *replica) jump(ctx context.Context) error {
 	clock := r.store.Clock()
 	if clock == 0 || r.n.now().Sub(time.UnixMilli(clock)) < time.Since(*r.fsm.applied.Load())+clockSlack {
@@ -314,8 +321,8 @@ func (r *replica) jump(ctx context.Context) error {
 	return err
 }
 
-// mayFound waits until a majority of the replicas agrees about the time and this node with them: the first command of
-// a swarm sets its clock, which never goes back. A node that is off hands over.
+// mayFound waits until a majority of the replicas agrees about the time and this node with them: the first
+// command of a swarm sets its clock, which never goes back. A node that is off hands over.
 func (r *replica) mayFound(ctx context.Context) bool {
 	for {
 		median, err := r.n.medianClock(ctx, r.id)
@@ -336,14 +343,16 @@ func (r *replica) mayFound(ctx context.Context) bool {
 	}
 }
 
-// clockIsOff reports whether this node's clock lies too far from the median of the swarm's replicas to stamp commands.
+// clockIsOff reports whether this node's clock lies too far from the median of the swarm's replicas to stamp
+// commands.
 func (r *replica) clockIsOff(ctx context.Context) bool {
 	median, err := r.n.medianClock(ctx, r.id)
 	return err == nil && median.Sub(r.n.now()).Abs() > clockAgree
 }
 
 // propose stamps and replicates a command; this replica must lead.
-func (r *replica) propose(ctx context.Context, make func(statemachine.Stamp) statemachine.Command) (statemachine.Result, error) {
+func (r *replica) propose(ctx context.Context,
+	make func(statemachine.Stamp) statemachine.Command) (statemachine.Result, error) {
 	out, err := r.group.Propose(ctx, statemachine.EncodeCommand(make(r.fsm.stamp(r.n.now()))))
 	if err != nil {
 		return statemachine.Result{}, err

@@ -19,12 +19,12 @@ import (
 // errCrash ends a run that Crash was called on.
 var errCrash = errors.New("crashed")
 
-// Run joins the cluster and takes part in it until ctx ends; then it hands over what it leads, leaves gossip, closes
-// its stores and returns nil. It uses peer for Raft; the caller serves peer beside Run and closes it after Run has
-// returned.
+// Run joins the cluster and takes part in it until ctx ends; then it hands over what it leads, leaves gossip,
+// closes its stores and returns nil. It uses peer for Raft; the caller serves peer beside Run and closes it
+// after Run has returned.
 //
-// Errors: Invalid (the nodes disagree about bootstrap_expect), Corrupt or Internal (a disk failed: the process should
-// exit), Unavailable (an address cannot be bound).
+// Errors: Invalid (the nodes disagree about bootstrap_expect), Corrupt or Internal (a disk failed: the
+// process should exit), Unavailable (an address cannot be bound).
 func (n *Node) Run(ctx context.Context, peer *rpc.PeerListener) error {
 	if n.started.Swap(true) {
 		return fault.New(fault.Internal, "run node", "it ran already")
@@ -42,15 +42,19 @@ func (n *Node) Run(ctx context.Context, peer *rpc.PeerListener) error {
 	defer n.peers.close()
 
 	talk, err := gossip.New(gossip.Config{
-		Node: n.id, Bind: n.cfg.GossipBind, Advertise: n.cfg.GossipAdvertise, Secret: n.cfg.Secret, Meta: n.meta(),
+		Node: n.id, Bind: n.cfg.GossipBind, Advertise: n.cfg.GossipAdvertise, Secret: n.cfg.Secret,
+		Meta: n.meta(),
 		Join: n.cfg.Join, Switch: n.cfg.Faults, Logger: n.cfg.Logger,
 	})
 	if err != nil {
 		return err
 	}
-	n.mux = consensus.NewMux(consensus.MuxConfig{Self: n.id, Listener: peer.Raft(), Dial: n.peers.raft, Admit: n.admitRaft, Logger: n.cfg.Logger})
-	n.forwarders = &forwarders{ctx: base, dial: n.peer, tasks: &background, links: make(map[ident.NodeID]*forwarder)}
-	n.followers = &followers{ctx: base, dial: n.peer, tasks: &background, links: make(map[followKey]*follower)}
+	n.mux = consensus.NewMux(consensus.MuxConfig{Self: n.id, Listener: peer.Raft(), Dial: n.peers.raft,
+		Admit: n.admitRaft, Logger: n.cfg.Logger})
+	n.forwarders = &forwarders{ctx: base, dial: n.peer, tasks: &background,
+		links: make(map[ident.NodeID]*forwarder)}
+	n.followers = &followers{ctx: base, dial: n.peer, tasks: &background,
+		links: make(map[followKey]*follower)}
 	background.begin(func() {
 		if err := n.mux.Run(base); err != nil {
 			abort(err)
@@ -154,9 +158,9 @@ func (n *Node) loops(ctx context.Context, talk *gossip.Gossip) error {
 	return g.Wait()
 }
 
-// Crash makes a running Run return at once, without handing over, flushing or leaving: what kill -9 does, for tests
-// and demonstrations. It returns when Run has. The Node cannot be used again; a new one on the same Dir goes on where
-// this one was.
+// Crash makes a running Run return at once, without handing over, flushing or leaving: what kill -9 does, for
+// tests and demonstrations. It returns when Run has. The Node cannot be used again; a new one on the same Dir
+// goes on where this one was.
 func (n *Node) Crash() {
 	n.crashed.Do(func() {
 		n.mu.Lock()
@@ -180,7 +184,8 @@ func (n *Node) fail(err error) {
 	if abort != nil {
 		abort(err)
 	}
-	go n.cfg.OnFatal(err) // The caller is a part of the node: it must not wait for what the owner does to the node.
+	// The caller is a part of the node: it must not wait for what the owner does to the node.
+	go n.cfg.OnFatal(err)
 }
 
 // working returns a context for a call that others make on this node: it ends with the call and with Run.
@@ -200,7 +205,8 @@ func (n *Node) working(ctx context.Context) (context.Context, context.CancelFunc
 func (n *Node) meta() []byte {
 	e := n.entry(nil)
 	m := meta{
-		key: e.Key, proof: proofOf(n.cfg.Secret, n.cfg.ClusterFile.ID, e.Key), roles: e.Roles, incarnation: e.Incarnation,
+		key: e.Key, proof: proofOf(n.cfg.Secret, n.cfg.ClusterFile.ID,
+			e.Key), roles: e.Roles, incarnation: e.Incarnation,
 		expect: uint16(n.cfg.BootstrapExpect), peerAddr: e.PeerAddr,
 	}
 	return m.encode()
@@ -210,7 +216,8 @@ func (n *Node) meta() []byte {
 func (n *Node) listen(ctx context.Context, talk *gossip.Gossip) error {
 	for {
 		changed := talk.Changes()
-		odd, expects := n.neighbours.update(talk.Members(), n.cfg.Secret, n.cfg.ClusterFile.ID, n.cfg.BootstrapExpect)
+		odd, expects := n.neighbours.update(talk.Members(), n.cfg.Secret, n.cfg.ClusterFile.ID,
+			n.cfg.BootstrapExpect)
 		if expects != 0 && n.view.version() == 0 {
 			return disagree(odd, expects, n.id, n.cfg.BootstrapExpect)
 		}
@@ -222,7 +229,8 @@ func (n *Node) listen(ctx context.Context, talk *gossip.Gossip) error {
 	}
 }
 
-// host opens the replicas that the directory gives this node, and keeps its connections in step with the membership.
+// host opens the replicas that the directory gives this node, and keeps its connections in step with the
+// membership.
 func (n *Node) host(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()

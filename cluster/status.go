@@ -72,10 +72,12 @@ func (n *Node) Status(ctx context.Context) Status {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	own := n.ownStatus(false)
-	s := Status{Node: n.id, Cluster: n.cfg.ClusterFile.Name, DirectoryVersion: own.DirectoryVersion, DiskBytes: own.DiskBytes}
+	s := Status{Node: n.id, Cluster: n.cfg.ClusterFile.Name, DirectoryVersion: own.DirectoryVersion,
+		DiskBytes: own.DiskBytes}
 	d, _ := n.view.current()
 	if d == nil {
-		s.Problems = append(s.Problems, Problem{What: "there is no signed directory yet: " + n.Ready().Error(), Try: "swarmd health --ready"})
+		s.Problems = append(s.Problems, Problem{What: "there is no signed directory yet: " +
+			n.Ready().Error(), Try: "swarmd health --ready"})
 		return s
 	}
 	s.ValidUntil = time.UnixMilli(d.ValidUntil)
@@ -84,15 +86,18 @@ func (n *Node) Status(ctx context.Context) Status {
 	for i := range d.Nodes {
 		e := &d.Nodes[i]
 		ns := NodeStatus{
-			ID: e.ID, PeerAddr: e.PeerAddr, ClientAddrs: e.ClientAddrs, Roles: e.Roles, State: e.State, Zone: e.Zone, Operator: e.Operator,
+			ID: e.ID, PeerAddr: e.PeerAddr, ClientAddrs: e.ClientAddrs, Roles: e.Roles, State: e.State,
+			Zone: e.Zone, Operator: e.Operator,
 		}
 		if a := answers[e.ID]; a != nil {
 			ns.Reachable, ns.DiskBytes, ns.Version = true, a.DiskBytes, a.DirectoryVersion
 			for _, p := range a.Problems {
-				s.Problems = append(s.Problems, Problem{What: "node " + e.ID.Short() + ": " + p, Try: "swarmd node show " + e.ID.Short()})
+				s.Problems = append(s.Problems, Problem{What: "node " + e.ID.Short() + ": " + p,
+					Try: "swarmd node show " + e.ID.Short()})
 			}
 		} else {
-			s.Problems = append(s.Problems, Problem{What: "node " + e.ID.Short() + " at " + e.PeerAddr + " does not answer", Try: "swarmd node show " + e.ID.Short()})
+			s.Problems = append(s.Problems, Problem{What: "node " + e.ID.Short() + " at " + e.PeerAddr +
+				" does not answer", Try: "swarmd node show " + e.ID.Short()})
 		}
 		s.Nodes = append(s.Nodes, ns)
 	}
@@ -113,23 +118,27 @@ func (n *Node) Status(ctx context.Context) Status {
 	}
 	for _, w := range s.Swarms {
 		if w.Leader.IsZero() {
-			s.Problems = append(s.Problems, Problem{What: "swarm " + w.ID.String() + " has no leader: it takes no stores", Try: "swarmd swarm show " + w.ID.String()})
+			s.Problems = append(s.Problems, Problem{What: "swarm " + w.ID.String() +
+				" has no leader: it takes no stores", Try: "swarmd swarm show " + w.ID.String()})
 		}
 	}
 	if _, err := d.CheckTime(n.now()); err != nil || n.now().After(s.ValidUntil) {
-		s.Problems = append(s.Problems, Problem{What: "the directory is past its validity: the signers have no quorum, or a clock is wrong", Try: "swarmd swarm show 0"})
+		s.Problems = append(s.Problems,
+			Problem{What: "the directory is past its validity: the signers have no quorum, or a clock is wrong", Try: "swarmd swarm show 0"})
 	}
 	return s
 }
 
 // groupStatus puts together what the members of a group say of it.
-func groupStatus(id ident.SwarmID, members []ident.NodeID, answers map[ident.NodeID]*wire.NodeStatus) SwarmStatus {
+func groupStatus(id ident.SwarmID, members []ident.NodeID,
+	answers map[ident.NodeID]*wire.NodeStatus) SwarmStatus {
 	w := SwarmStatus{ID: id}
 	furthest := uint64(0)
 	for _, node := range members {
 		r := ReplicaStatus{Node: node}
 		if a := answers[node]; a != nil {
-			if i := slices.IndexFunc(a.Groups, func(g wire.GroupStatus) bool { return g.Group == id }); i >= 0 {
+			if i := slices.IndexFunc(a.Groups,
+				func(g wire.GroupStatus) bool { return g.Group == id }); i >= 0 {
 				g := a.Groups[i]
 				r.Known, r.Leads, r.Applied = true, g.Leads, g.Applied
 				furthest = max(furthest, g.Applied, g.Committed)
@@ -192,12 +201,14 @@ func (n *Node) ownStatus(brief bool) *wire.NodeStatus {
 	slices.SortFunc(replicas, func(a, b *replica) int { return int(a.id) - int(b.id) })
 	if g := n.dirGroup; running && g != nil {
 		st := g.group.Stats()
-		s.Groups = append(s.Groups, wire.GroupStatus{Leads: g.group.IsLeader(), Leader: st.Leader, Applied: st.Applied, Committed: st.CommitIndex})
+		s.Groups = append(s.Groups, wire.GroupStatus{Leads: g.group.IsLeader(), Leader: st.Leader,
+			Applied: st.Applied, Committed: st.CommitIndex})
 	}
 	for _, r := range replicas {
 		st := r.group.Stats()
 		reign, leader, known, _ := r.role()
-		g := wire.GroupStatus{Group: r.id, Leads: reign != nil, Applied: st.Applied, Committed: st.CommitIndex}
+		g := wire.GroupStatus{Group: r.id, Leads: reign != nil, Applied: st.Applied,
+			Committed: st.CommitIndex}
 		if known {
 			g.Leader = leader
 		}
@@ -223,7 +234,8 @@ func diskBytes(dir string) (total uint64) {
 	return total
 }
 
-// medianClock asks the replicas of a swarm for their clocks and returns the median, if a majority answers and agrees.
+// medianClock asks the replicas of a swarm for their clocks and returns the median, if a majority answers and
+// agrees.
 func (n *Node) medianClock(ctx context.Context, id ident.SwarmID) (time.Time, error) {
 	const op = "ask replicas for their clocks"
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
@@ -262,7 +274,8 @@ func (n *Node) medianClock(ctx context.Context, id ident.SwarmID) (time.Time, er
 		}
 	}
 	if agree <= len(w.Replicas)/2 {
-		return time.Time{}, fault.New(fault.Unavailable, op, "%d of %d replicas of swarm %s agree within %s", agree, len(w.Replicas), id, clockAgree)
+		return time.Time{}, fault.New(fault.Unavailable, op, "%d of %d replicas of swarm %s agree within %s",
+			agree, len(w.Replicas), id, clockAgree)
 	}
 	return median, nil
 }

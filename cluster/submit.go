@@ -33,7 +33,8 @@ func (n *Node) submit(ctx context.Context, command []byte) (uint64, error) {
 }
 
 // accept takes a directory command from a node. The leader proposes it; another member sends it on, once.
-func (n *Node) accept(ctx context.Context, from ident.NodeID, command []byte, expect int, forwarded bool) (uint64, error) {
+func (n *Node) accept(ctx context.Context, from ident.NodeID, command []byte, expect int,
+	forwarded bool) (uint64, error) {
 	g := n.dirGroup
 	if g == nil {
 		return 0, fault.New(fault.Unavailable, "submit directory command", "this node has no directory")
@@ -45,7 +46,8 @@ func (n *Node) accept(ctx context.Context, from ident.NodeID, command []byte, ex
 	if !g.group.IsLeader() {
 		leader, ok := g.group.Leader()
 		if forwarded || !ok || leader == n.id {
-			return 0, fault.New(fault.Unavailable, "submit directory command", "the directory has no leader here")
+			return 0, fault.New(fault.Unavailable, "submit directory command",
+				"the directory has no leader here")
 		}
 		if err := n.mayCarry(from, c); err != nil {
 			return 0, err
@@ -58,7 +60,8 @@ func (n *Node) accept(ctx context.Context, from ident.NodeID, command []byte, ex
 	}
 	if forwarded {
 		if _, ok := n.cfg.ClusterFile.Signer(from); !ok {
-			return 0, fault.New(fault.Denied, "submit directory command", "node %s may not forward", from.Short())
+			return 0, fault.New(fault.Denied, "submit directory command", "node %s may not forward",
+				from.Short())
 		}
 	} else if err := n.mayCarry(from, c); err != nil {
 		return 0, err
@@ -72,7 +75,8 @@ func (n *Node) accept(ctx context.Context, from ident.NodeID, command []byte, ex
 	return g.propose(ctx, c)
 }
 
-// mayCarry says whether a node may submit a command: its own registration, and signatures, which prove themselves.
+// mayCarry says whether a node may submit a command: its own registration, and signatures, which prove
+// themselves.
 func (n *Node) mayCarry(from ident.NodeID, c dirstate.Command) error {
 	switch c := c.(type) {
 	case *dirstate.Register:
@@ -81,7 +85,8 @@ func (n *Node) mayCarry(from ident.NodeID, c dirstate.Command) error {
 			return err
 		}
 		if d.Node.ID != from {
-			return fault.New(fault.Denied, "submit directory command", "node %s may not register node %s", from.Short(), d.Node.ID.Short())
+			return fault.New(fault.Denied, "submit directory command", "node %s may not register node %s",
+				from.Short(), d.Node.ID.Short())
 		}
 		return nil
 	case *dirstate.Sign:
@@ -117,5 +122,7 @@ func (g *dirGroup) admit(r *dirstate.Register, expect int) error {
 
 // disagree is the error of two nodes that expect another number of founders.
 func disagree(a ident.NodeID, expectsA int, b ident.NodeID, expectsB int) error {
-	return fault.New(fault.Invalid, "bootstrap cluster", "node %s has bootstrap_expect %d, node %s has bootstrap_expect %d", a.Short(), expectsA, b.Short(), expectsB)
+	return fault.New(fault.Invalid, "bootstrap cluster",
+		"node %s has bootstrap_expect %d, node %s has bootstrap_expect %d", a.Short(), expectsA,
+		b.Short(), expectsB)
 }

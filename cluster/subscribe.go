@@ -16,8 +16,8 @@ const (
 	pushBytes = 256 << 10
 )
 
-// subscription is one client's subscription on this node. Its cursor moves with what the client was given, so it can
-// go on at any replica.
+// subscription is one client's subscription on this node. Its cursor moves with what the client was given, so
+// it can go on at any replica.
 type subscription struct {
 	in     statemachine.Ingress
 	sub    *envelope.Subscribe
@@ -43,14 +43,16 @@ func (s *subscription) deliver(e envelope.Envelope) error {
 	return nil
 }
 
-// Subscribe follows a mailbox: it gives handle what came after the subscription's cursor and then every envelope as
-// it is stored, in order of sequence numbers, without a gap or a duplicate, across changes of the swarm's leader.
-// handle may block; that holds back this subscription alone. signed is as in Do, with an encoded envelope.Subscribe.
+// Subscribe follows a mailbox: it gives handle what came after the subscription's cursor and then every
+// envelope as it is stored, in order of sequence numbers, without a gap or a duplicate, across changes of the
+// swarm's leader. handle may block; that holds back this subscription alone. signed is as in Do, with an
+// encoded envelope.Subscribe.
 //
-// It returns when ctx ends (ctx's error), when handle fails (its error), or with a *fault.Error: Stale with the
-// certificate log's head when the mailbox's authority changed, Unavailable when the node stops, and the refusals of
-// Do.
-func (n *Node) Subscribe(ctx context.Context, tag [32]byte, signed []byte, handle func(envelope.Envelope) error) error {
+// It returns when ctx ends (ctx's error), when handle fails (its error), or with a *fault.Error: Stale with
+// the certificate log's head when the mailbox's authority changed, Unavailable when the node stops, and the
+// refusals of Do.
+func (n *Node) Subscribe(ctx context.Context, tag [32]byte, signed []byte,
+	handle func(envelope.Envelope) error) error {
 	const op = "subscribe"
 	s := &subscription{in: statemachine.Ingress{Node: n.id, Tag: tag}, raw: signed, handle: handle}
 	var err error
@@ -87,8 +89,8 @@ func (n *Node) Subscribe(ctx context.Context, tag [32]byte, signed []byte, handl
 	}
 }
 
-// attach serves a subscription through whoever leads the swarm now. It returns Unavailable when that is over; then it
-// has waited for a reason to try again.
+// attach serves a subscription through whoever leads the swarm now. It returns Unavailable when that is over;
+// then it has waited for a reason to try again.
 func (r *replica) attach(ctx context.Context, s *subscription) error {
 	reign, leader, known, changed := r.role()
 	var err error
@@ -141,7 +143,8 @@ func (r *replica) serve(ctx context.Context, s *subscription, reign <-chan struc
 	}
 }
 
-// serveForwarded serves a subscription that another replica of the swarm forwards; it ends when this node does not lead.
+// serveForwarded serves a subscription that another replica of the swarm forwards; it ends when this node
+// does not lead.
 func (n *Node) serveForwarded(ctx context.Context, s *subscription, w *wire.Subscription) error {
 	const op = "subscribe"
 	var err error
@@ -152,7 +155,8 @@ func (n *Node) serveForwarded(ctx context.Context, s *subscription, w *wire.Subs
 		return err
 	}
 	if w.Cursor < s.sub.Cursor {
-		return fault.New(fault.Invalid, op, "goes on at %d, before the signed cursor %d", w.Cursor, s.sub.Cursor)
+		return fault.New(fault.Invalid, op, "goes on at %d, before the signed cursor %d",
+			w.Cursor, s.sub.Cursor)
 	}
 	s.cursor = w.Cursor
 	if !n.isReplica(w.Swarm, s.in.Node) {

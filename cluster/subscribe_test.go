@@ -20,7 +20,8 @@ type subscriber struct {
 // subscribe starts a subscription to the inbox at a node.
 func (m *mailbox) subscribe(t *testing.T, n *Node, cursor uint64) *subscriber {
 	t.Helper()
-	sub := &envelope.Subscribe{Mailbox: m.id, Authority: publicOf(m.own), Namespaces: []envelope.Namespace{envelope.Inbox}, Cursor: cursor}
+	sub := &envelope.Subscribe{Mailbox: m.id, Authority: publicOf(m.own),
+		Namespaces: []envelope.Namespace{envelope.Inbox}, Cursor: cursor}
 	s := &subscriber{got: make(chan envelope.Envelope, 1000), done: make(chan error, 1)}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())

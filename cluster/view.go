@@ -20,8 +20,8 @@ type snapshotView struct {
 	signed *directory.Signed
 }
 
-// view is the newest directory with enough signatures. It is on disk, so that a node serves at once after a restart
-// and never goes back to an older version.
+// view is the newest directory with enough signatures. It is on disk, so that a node serves at once after a
+// restart and never goes back to an older version.
 type view struct {
 	file *directory.ClusterFile
 	path string
@@ -72,8 +72,8 @@ func (v *view) version() uint64 {
 	return 0
 }
 
-// adopt takes over a newer directory once its signatures are checked and it is on disk. An older or equal one is
-// ignored.
+// adopt takes over a newer directory once its signatures are checked and it is on disk. An older or equal one
+// is ignored.
 func (v *view) adopt(signed *directory.Signed) error {
 	d, err := v.file.Verify(signed)
 	if err != nil {

@@ -35,7 +35,8 @@ func versions(t *testing.T, n, signatures int) (*directory.ClusterFile, []*direc
 		}
 		s := &directory.Signed{Body: body}
 		for i := range signatures {
-			s.Signatures = append(s.Signatures, directory.Signature{Signer: uint8(i), Sig: directory.Sign(signingKeyOf(fmt.Sprint("node", i)), body)})
+			s.Signatures = append(s.Signatures, directory.Signature{Signer: uint8(i),
+				Sig: directory.Sign(signingKeyOf(fmt.Sprint("node", i)), body)})
 		}
 		out = append(out, s)
 	}
@@ -97,12 +98,14 @@ func TestViewOutlivesDamageAndRefusesAnotherCluster(t *testing.T) {
 
 func TestGossipMetadataNeedsTheSecret(t *testing.T) {
 	key := publicOf(keyOf("node"))
-	m := meta{key: key, proof: proofOf(private.KeyOf([32]byte{1}), ident.ClusterID{2}, key), expect: 3, peerAddr: "host:1"}
+	m := meta{key: key, proof: proofOf(private.KeyOf([32]byte{1}), ident.ClusterID{2}, key), expect: 3,
+		peerAddr: "host:1"}
 	got, err := decodeMeta(m.encode())
 	if err != nil || *got != m {
 		t.Fatalf("round trip: got %+v, %v", got, err)
 	}
-	if proofOf(private.KeyOf([32]byte{1}), ident.ClusterID{3}, key) == m.proof || proofOf(private.KeyOf([32]byte{2}), ident.ClusterID{2}, key) == m.proof {
+	if proofOf(private.KeyOf([32]byte{1}), ident.ClusterID{3}, key) == m.proof ||
+		proofOf(private.KeyOf([32]byte{2}), ident.ClusterID{2}, key) == m.proof {
 		t.Error("a proof does not depend on cluster and secret")
 	}
 }
@@ -142,7 +145,9 @@ func keyBytes(i int) []byte { k := publicOf(keyOf(fmt.Sprint("node", i))); retur
 
 func registerAs(c *testCluster, i int, change func(*directory.Node)) *dirstate.Register {
 	key := signingKeyOf(fmt.Sprint("node", i))
-	e := directory.Node{Key: key.Public(), Roles: directory.RoleStorage, State: directory.Alive, PeerAddr: "evil:1"}
+	e := directory.Node{Key: key.Public(), Roles: directory.RoleStorage, State: directory.Alive,
+		PeerAddr: "evil:1"}
 	e.ID = ident.NodeIDOf(e.Key[:])
-	return dirstate.NewRegister(key, [32]byte{}, &dirstate.Descriptor{Cluster: c.file.ID, Serial: 1 << 50, Node: e})
+	return dirstate.NewRegister(key, [32]byte{}, &dirstate.Descriptor{Cluster: c.file.ID,
+		Serial: 1 << 50, Node: e})
 }

@@ -75,8 +75,8 @@ func sortKeys(keys []subjectKey) []subjectKey {
 	return keys
 }
 
-// Delta encodes dirty changes, at most MaxDelta bytes of them (call again after Acked for the rest); nil if there are none. Keep
-// the bytes for retries: a later Delta may hold more.
+// Delta encodes dirty changes, at most MaxDelta bytes of them (call again after Acked for the rest); nil if
+// there are none. Keep the bytes for retries: a later Delta may hold more.
 func (r *Replica) Delta() []byte {
 	if r.dirty == 0 {
 		return nil
@@ -138,12 +138,13 @@ func (r *Replica) MergeDelta(delta []byte, storedAt int64) ([]Touched, error) {
 	return r.merge(entries, storedAt+maxAheadMS), nil
 }
 
-// lower caps the clocks of a delta at limit. Those that are past it keep their order, as the count says their rank: what
-// a device did last still counts last.
+// lower caps the clocks of a delta at limit. Those that are past it keep their order, as the count says their
+// rank: what a device did last still counts last.
 func lower(entries []entry, limit int64) {
 	var late []*entry
 	for i := range entries {
-		if e := &entries[i]; (e.key.field.Shape == tombstone || e.key.field.Shape == Latest) && e.clock.Wall > limit {
+		if e := &entries[i]; (e.key.field.Shape == tombstone || e.key.field.Shape == Latest) &&
+			e.clock.Wall > limit {
 			late = append(late, e)
 		}
 	}
@@ -169,8 +170,8 @@ func (r *Replica) merge(entries []entry, limit int64) (touched []Touched) {
 	return touched
 }
 
-// Snapshot encodes everything that is settled, in parts of at most MaxDelta bytes, each of which stands alone. Equal
-// replicas have equal snapshots.
+// Snapshot encodes everything that is settled, in parts of at most MaxDelta bytes, each of which stands
+// alone. Equal replicas have equal snapshots.
 func (r *Replica) Snapshot() [][]byte {
 	var parts [][]byte
 	var part []entry
@@ -214,7 +215,8 @@ func (r *Replica) Collect(now int64) {
 // Row is a subject as it lies on disk. Value nil: delete the row.
 type Row struct{ Key, Value []byte }
 
-// Changed returns the rows that changed since the last call, to be written before anything is sent or acknowledged.
+// Changed returns the rows that changed since the last call, to be written before anything is sent or
+// acknowledged.
 func (r *Replica) Changed() []Row {
 	var out []Row
 	for k := range r.changed {

@@ -38,7 +38,8 @@ type key struct {
 
 func (k key) compare(l key) int {
 	return cmp.Or(
-		cmp.Compare(k.field.Doc, l.field.Doc), strings.Compare(k.subject, l.subject), cmp.Compare(k.field.Shape, l.field.Shape),
+		cmp.Compare(k.field.Doc, l.field.Doc), strings.Compare(k.subject,
+			l.subject), cmp.Compare(k.field.Shape, l.field.Shape),
 		cmp.Compare(k.field.No, l.field.No), strings.Compare(k.element, l.element),
 	)
 }
@@ -92,7 +93,8 @@ func (e *entry) join(f *entry) bool {
 func (e *entry) joinDots(dots []dot) (changed bool) {
 	out := slices.Clone(e.dots) // rows and deltas may share the old slice
 	for _, d := range dots {
-		i, ok := slices.BinarySearchFunc(out, d, func(a, b dot) int { return bytes.Compare(a.device[:], b.device[:]) })
+		i, ok := slices.BinarySearchFunc(out, d,
+			func(a, b dot) int { return bytes.Compare(a.device[:], b.device[:]) })
 		if !ok {
 			if len(out) < 255 { // what the encoding holds; an account has 16 devices at a time
 				out, changed = slices.Insert(out, i, d), true
@@ -175,7 +177,8 @@ func (e *entry) size() int {
 func (e *entry) read(s *cryptobyte.String) bool {
 	var doc, shape uint8
 	var subject cryptobyte.String
-	if !s.ReadUint8(&doc) || doc == 0 || !s.ReadUint16(&e.key.field.No) || !s.ReadUint8(&shape) || shape > uint8(Set) ||
+	if !s.ReadUint8(&doc) || doc == 0 || !s.ReadUint16(&e.key.field.No) || !s.ReadUint8(&shape) ||
+		shape > uint8(Set) ||
 		!s.ReadUint8LengthPrefixed(&subject) || len(subject) > MaxSubject {
 		return false
 	}
@@ -209,7 +212,8 @@ func (e *entry) readSet(s *cryptobyte.String) bool {
 	e.key.element, e.dots = string(element), make([]dot, n)
 	for i := range e.dots {
 		d := &e.dots[i]
-		if !s.CopyBytes(d.device[:]) || !s.ReadUint32(&d.added) || !s.ReadUint32(&d.removed) || d.removed > d.added ||
+		if !s.CopyBytes(d.device[:]) || !s.ReadUint32(&d.added) || !s.ReadUint32(&d.removed) ||
+			d.removed > d.added ||
 			i > 0 && bytes.Compare(e.dots[i-1].device[:], d.device[:]) >= 0 {
 			return false
 		}

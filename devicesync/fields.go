@@ -84,7 +84,8 @@ const (
 
 func (f Field) check(want Shape, subject string) error {
 	if f.Doc == 0 || f.Shape != want || len(subject) > MaxSubject {
-		return fault.New(fault.Invalid, "change document", "field %d.%d of shape %d, subject of %d bytes", f.Doc, f.No, f.Shape, len(subject))
+		return fault.New(fault.Invalid, "change document", "field %d.%d of shape %d, subject of %d bytes",
+			f.Doc, f.No, f.Shape, len(subject))
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 // MaxParts is the number of parts that a snapshot may have.
 const MaxParts = 80
 
-// Manifest names the parts of a snapshot and what it contains. Parts are stored first, unreferenced; then one batch
-// stores the manifest and deletes the deltas that it contains.
+// Manifest names the parts of a snapshot and what it contains. Parts are stored first, unreferenced; then one
+// batch stores the manifest and deletes the deltas that it contains.
 type Manifest struct {
 	ID    [8]byte    // of the snapshot, random; its parts are keyed by it
 	UpTo  uint64     // sequence number in the mailbox up to which every delta is contained
@@ -37,7 +37,8 @@ func DecodeManifest(p []byte) (*Manifest, error) {
 	s := cryptobyte.String(p)
 	var version, n uint8
 	m := new(Manifest)
-	if !s.ReadUint8(&version) || version != versionManifest || !s.CopyBytes(m.ID[:]) || !s.ReadUint64(&m.UpTo) ||
+	if !s.ReadUint8(&version) || version != versionManifest || !s.CopyBytes(m.ID[:]) ||
+		!s.ReadUint64(&m.UpTo) ||
 		!s.ReadUint8(&n) || n == 0 || n > MaxParts || len(s) != 32*int(n) {
 		return nil, fault.New(fault.Corrupt, "read manifest", "malformed")
 	}
@@ -48,7 +49,8 @@ func DecodeManifest(p []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// ManifestKey and PartKey are the keys of envelopes in the vault namespace (account.WrapKey is the third kind there).
+// ManifestKey and PartKey are the keys of envelopes in the vault namespace (account.WrapKey is the third kind
+// there).
 
 func ManifestKey() (k [16]byte) {
 	k[0] = 2

@@ -11,8 +11,9 @@ import (
 
 // Replica is one device's copy of all documents. Not safe for concurrent use.
 //
-// It keeps two layers: what is settled, which only ever holds clocks that every device sees alike, and what is dirty, whose
-// clocks may still be lowered when the node says what time it was. What callers read is the join of both.
+// It keeps two layers: what is settled, which only ever holds clocks that every device sees alike, and what
+// is dirty, whose clocks may still be lowered when the node says what time it was. What callers read is the
+// join of both.
 type Replica struct {
 	device   ident.DeviceID
 	subjects map[subjectKey]*subject
@@ -34,7 +35,8 @@ type subject struct {
 
 // New returns an empty replica of a device.
 func New(device ident.DeviceID) *Replica {
-	return &Replica{device: device, subjects: make(map[subjectKey]*subject), changed: make(map[subjectKey]struct{})}
+	return &Replica{device: device, subjects: make(map[subjectKey]*subject),
+		changed: make(map[subjectKey]struct{})}
 }
 
 func find(in []entry, k key) (int, bool) {
@@ -60,8 +62,8 @@ func put(layer *[]entry, e *entry) (changed bool) {
 
 func tombKey(k subjectKey) key { return key{field: Field{Doc: k.doc}, subject: k.name} }
 
-// bury drops the Latest entries that the layer's tombstone removes: the join of the format, so it happens wherever
-// entries meet.
+// bury drops the Latest entries that the layer's tombstone removes: the join of the format, so it happens
+// wherever entries meet.
 func bury(layer *[]entry, k subjectKey) {
 	t := get(*layer, tombKey(k))
 	if t == nil {
@@ -147,7 +149,8 @@ func (r *Replica) Set(now int64, f Field, subject string, value []byte) error {
 		return err
 	}
 	if len(value) > MaxValue {
-		return fault.New(fault.Invalid, "change document", "value of %d bytes, want at most %d", len(value), MaxValue)
+		return fault.New(fault.Invalid, "change document", "value of %d bytes, want at most %d",
+			len(value), MaxValue)
 	}
 	if old, ok := r.Get(f, subject); ok && bytes.Equal(old, value) {
 		return nil
@@ -173,10 +176,12 @@ func (r *Replica) Add(f Field, subject string, element []byte) error {
 	if err != nil || e.present() {
 		return err
 	}
-	i, ok := slices.BinarySearchFunc(e.dots, r.device, func(d dot, id ident.DeviceID) int { return bytes.Compare(d.device[:], id[:]) })
+	i, ok := slices.BinarySearchFunc(e.dots, r.device,
+		func(d dot, id ident.DeviceID) int { return bytes.Compare(d.device[:], id[:]) })
 	if !ok {
 		if len(e.dots) >= maxDots {
-			return fault.New(fault.Limited, "change document", "%d devices changed this element, want at most %d", len(e.dots)+1, maxDots)
+			return fault.New(fault.Limited, "change document",
+				"%d devices changed this element, want at most %d", len(e.dots)+1, maxDots)
 		}
 		e.dots = slices.Insert(e.dots, i, dot{device: r.device})
 	}
@@ -204,7 +209,8 @@ func (r *Replica) element(f Field, subject string, element []byte) (*entry, erro
 		return nil, err
 	}
 	if len(element) > MaxElement {
-		return nil, fault.New(fault.Invalid, "change document", "element of %d bytes, want at most %d", len(element), MaxElement)
+		return nil, fault.New(fault.Invalid, "change document", "element of %d bytes, want at most %d",
+			len(element), MaxElement)
 	}
 	k := key{field: f, subject: subject, element: string(element)}
 	if e := r.read(k); e != nil {
@@ -217,7 +223,8 @@ func (r *Replica) element(f Field, subject string, element []byte) (*entry, erro
 // Remove deletes a subject with all its Latest fields. Highest and Set fields stay, unseen, for its return.
 func (r *Replica) Remove(now int64, doc Doc, subject string) error {
 	if doc == 0 || len(subject) > MaxSubject {
-		return fault.New(fault.Invalid, "change document", "document %d, subject of %d bytes", doc, len(subject))
+		return fault.New(fault.Invalid, "change document", "document %d, subject of %d bytes",
+			doc, len(subject))
 	}
 	if !r.exists(subjectKey{doc, subject}) {
 		return nil

@@ -214,7 +214,8 @@ func TestRowsBringAReplicaBack(t *testing.T) {
 	for k, v := range disk {
 		must(t, back.Load(Row{Key: []byte(k), Value: v}))
 	}
-	if !bytes.Equal(settledBytes(back), settledBytes(r)) || !bytes.Equal(back.Delta(), r.Delta()) || back.Dirty() != r.Dirty() {
+	if !bytes.Equal(settledBytes(back), settledBytes(r)) || !bytes.Equal(back.Delta(), r.Delta()) ||
+		back.Dirty() != r.Dirty() {
 		t.Error("a replica changes on its way over disk")
 	}
 	if len(back.Changed()) != 0 {
@@ -255,7 +256,8 @@ func TestLargeChangesTravelInSeveralDeltas(t *testing.T) {
 	}
 }
 
-// naive is the model of the join: the whole history of settled entries, from which every answer is computed anew.
+// naive is the model of the join: the whole history of settled entries, from which every answer is computed
+// anew.
 type naive struct{ history []entry }
 
 func (n *naive) learn(t tb, delta []byte, at int64) {
@@ -338,8 +340,8 @@ func view(r *Replica) map[string]string {
 	return out
 }
 
-// TestReplicasConverge drives three to five devices with wrong clocks, lost acknowledgements, reordered and repeated
-// deltas, snapshots and restarts, and compares them with each other and with the model.
+// TestReplicasConverge drives three to five devices with wrong clocks, lost acknowledgements, reordered and
+// repeated deltas, snapshots and restarts, and compares them with each other and with the model.
 func TestReplicasConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(3, 5).Draw(t, "devices")
@@ -363,7 +365,8 @@ func TestReplicasConverge(t *testing.T) {
 			case 2:
 				must(t, r.Remove(clock, Contacts, subject.Draw(t, "subject")))
 			case 3:
-				must(t, r.Raise(ConvReadUpTo, subject.Draw(t, "subject"), rapid.Uint64Range(0, 9).Draw(t, "number")))
+				must(t, r.Raise(ConvReadUpTo, subject.Draw(t, "subject"),
+					rapid.Uint64Range(0, 9).Draw(t, "number")))
 			case 4:
 				must(t, r.Add(testSet, "g", Text(value.Draw(t, "value"))))
 			case 5:
@@ -512,7 +515,8 @@ func TestWhatIsDoneLaterWinsWhateverTheClockSays(t *testing.T) {
 	must(t, a.Set(start, ContactNick, "bob", Text("two")))
 	l.push(t, a, start)
 	mergeAll(t, b, l, []int{0})
-	must(t, b.Set(start-500_000, ContactNick, "bob", Text("three"))) // a clock behind, but a's change was seen
+	// a clock behind, but a's change was seen
+	must(t, b.Set(start-500_000, ContactNick, "bob", Text("three")))
 	l.push(t, b, start)
 	for _, r := range []*Replica{a, b} {
 		mergeAll(t, r, l, []int{1, 0})

@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// Version names the settled state of a document: replicas whose versions are equal hold the same. "": nothing is there.
+// Version names the settled state of a document: replicas whose versions are equal hold the same. "": nothing
+// is there.
 func (r *Replica) Version(doc Doc) string {
 	var keys []subjectKey
 	for _, k := range slices.Collect(maps.Keys(r.subjects)) {
@@ -35,8 +36,8 @@ func (r *Replica) Pending(doc Doc) (n int) {
 	return n
 }
 
-// ChangedAt returns when a Latest field was given its value, in Unix milliseconds by the clocks of the account's devices;
-// 0: it has none.
+// ChangedAt returns when a Latest field was given its value, in Unix milliseconds by the clocks of the
+// account's devices; 0: it has none.
 func (r *Replica) ChangedAt(f Field, subject string) int64 {
 	if e := r.read(key{field: f, subject: subject}); e != nil && f.Shape == Latest {
 		return e.clock.Wall

@@ -5,7 +5,8 @@ import "encoding/binary"
 // Docs are the documents of this version, in order of their numbers.
 var Docs = []Doc{Profile, Contacts, Conversations, Groups, Settings, Names}
 
-var docNames = [...]string{Profile: "profile", Contacts: "contacts", Conversations: "conversations", Groups: "groups", Settings: "settings", Names: "names"}
+var docNames = [...]string{Profile: "profile", Contacts: "contacts", Conversations: "conversations",
+	Groups: "groups", Settings: "settings", Names: "names"}
 
 // String returns the document's name, "unknown" for one of a later version.
 func (d Doc) String() string {
@@ -27,8 +28,8 @@ const (
 // MaxTimer is the longest timer in seconds, and what its encoding holds.
 const MaxTimer = 1<<30 - 1
 
-// Timer is the timer of disappearing messages of a conversation. Both sides may set it: the newest setting is the
-// largest number, so a field of shape Highest settles it for all devices of both.
+// Timer is the timer of disappearing messages of a conversation. Both sides may set it: the newest setting is
+// the largest number, so a field of shape Highest settles it for all devices of both.
 type Timer struct {
 	SetAt   uint32 // Unix seconds
 	Mode    TimerMode
@@ -81,8 +82,8 @@ const (
 	GroupDeclined GroupStatus = 4 // an invitation was
 )
 
-// Standing is what the account is to a group, and of which stay that is said: a device that reads the group's log late
-// reports the end of a stay when another one has begun.
+// Standing is what the account is to a group, and of which stay that is said: a device that reads the group's
+// log late reports the end of a stay when another one has begun.
 type Standing struct {
 	Status GroupStatus
 	Joined uint64 // index of the commit that began the stay; 0: none did

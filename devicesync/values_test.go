@@ -9,7 +9,8 @@ import (
 func TestNewerTimerIsTheLargerNumber(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		draw := func(name string) Timer {
-			return Timer{rapid.Uint32().Draw(t, name), TimerMode(rapid.IntRange(1, 2).Draw(t, name)), rapid.Uint32Range(1, MaxTimer).Draw(t, name)}
+			return Timer{rapid.Uint32().Draw(t, name), TimerMode(rapid.IntRange(1, 2).Draw(t, name)),
+				rapid.Uint32Range(1, MaxTimer).Draw(t, name)}
 		}
 		a, b := draw("a"), draw("b")
 		if got := UnpackTimer(a.Pack()); got != a {
@@ -29,7 +30,8 @@ func TestValuesOfOthersReadAsNothing(t *testing.T) {
 	if got, ok := UnpackHidden(h.Pack()); !ok || got != h {
 		t.Errorf("hidden: got %+v, %v, want %+v", got, ok, h)
 	}
-	for _, b := range [][]byte{nil, {1}, make([]byte, 17), {0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}} {
+	for _, b := range [][]byte{nil, {1}, make([]byte, 17), {0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		0, 0, 0, 0, 0}} {
 		if _, ok := UnpackHidden(b); ok {
 			t.Errorf("%x reads as hidden", b)
 		}
@@ -37,12 +39,14 @@ func TestValuesOfOthersReadAsNothing(t *testing.T) {
 }
 
 func TestStandingsOfOthersReadAsNothing(t *testing.T) {
-	for _, want := range []Standing{{GroupJoined, 1}, {GroupLeft, 7}, {GroupRemoved, 1<<64 - 1}, {GroupDeclined, 0}} {
+	for _, want := range []Standing{{GroupJoined, 1}, {GroupLeft, 7}, {GroupRemoved, 1<<64 - 1},
+		{GroupDeclined, 0}} {
 		if got, ok := UnpackStanding(want.Pack()); !ok || got != want {
 			t.Errorf("got %+v, %v, want %+v", got, ok, want)
 		}
 	}
-	for _, b := range [][]byte{nil, {1}, {1, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0, 1}, {5, 0, 0, 0, 0, 0, 0, 0, 1}, make([]byte, 10)} {
+	for _, b := range [][]byte{nil, {1}, {1, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0, 1},
+		{5, 0, 0, 0, 0, 0, 0, 0, 1}, make([]byte, 10)} {
 		if got, ok := UnpackStanding(b); ok {
 			t.Errorf("%x reads as %+v", b, got)
 		}
@@ -86,7 +90,8 @@ func TestVersionsAreEqualWhenReplicasAre(t *testing.T) {
 	var l log
 	must(t, a.Set(start, ContactNick, "bob", Text("x")))
 	if a.Version(Contacts) != "" || a.Pending(Contacts) != 1 || a.Pending(Profile) != 0 {
-		t.Errorf("before the acknowledgement: got version %q, %d pending", a.Version(Contacts), a.Pending(Contacts))
+		t.Errorf("before the acknowledgement: got version %q, %d pending", a.Version(Contacts),
+			a.Pending(Contacts))
 	}
 	l.push(t, a, start)
 	must(t, b.Set(start, ContactNick, "carol", Text("y")))

@@ -7,8 +7,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Needs returns the locator of the own slot that stands beside a commit upon the head, and whether there must be one: then
-// fetch it, and give Apply nil only if the nodes do not have it.
+// Needs returns the locator of the own slot that stands beside a commit upon the head, and whether there must
+// be one: then fetch it, and give Apply nil only if the nodes do not have it.
 func (s *State) Needs(b []byte) (at Locator, must bool, err error) {
 	c, err := decodeCommit(b)
 	if err != nil {
@@ -37,16 +37,16 @@ func (s *State) raises(c *commit) bool {
 	return err == nil && len(ch.Targets) == 1 && ch.Targets[0].Account == s.self && ch.Role > s.grant.role
 }
 
-// Apply takes in the commit that follows the head, with what is stored as the own slot beside it, or nil. A commit that was
-// taken in before changes nothing. Apply changes all of s or nothing.
+// Apply takes in the commit that follows the head, with what is stored as the own slot beside it, or nil. A
+// commit that was taken in before changes nothing. Apply changes all of s or nothing.
 //
-// A commit that was properly made but whose content is malformed or breaks the policy is void: it moves the head, and the
-// generation, and nothing else, for all members alike. A member whose role a commit raises but who has no good slot of it
-// has the role in name only, until the next generation.
+// A commit that was properly made but whose content is malformed or breaks the policy is void: it moves the
+// head, and the generation, and nothing else, for all members alike. A member whose role a commit raises but
+// who has no good slot of it has the role in name only, until the next generation.
 //
-// Errors: Stale (it does not follow the head: fetch what lies between), Corrupt (another history than the one known,
-// malformed, or the slot is not the commit's), Unauthenticated (not signed by the admin key in force), Denied (it begins
-// a generation that leaves this account out).
+// Errors: Stale (it does not follow the head: fetch what lies between), Corrupt (another history than the one
+// known, malformed, or the slot is not the commit's), Unauthenticated (not signed by the admin key in force),
+// Denied (it begins a generation that leaves this account out).
 func (s *State) Apply(now time.Time, b, slot []byte) error {
 	c, err := decodeCommit(b)
 	if err != nil {
@@ -61,7 +61,8 @@ func (s *State) Apply(now time.Time, b, slot []byte) error {
 	g, past, o := s.grant, s.past, (*opened)(nil)
 	if fresh := c.Generation != s.core.gen && c.Kind != KindDisband; fresh {
 		if slot == nil {
-			return fault.New(fault.Denied, "apply commit", "generation %d has no slot for this account", c.Generation)
+			return fault.New(fault.Denied, "apply commit", "generation %d has no slot for this account",
+				c.Generation)
 		}
 		if o, err = s.openSlot(c, s.locatorOf(c), slot, ownLeaves(s.leaves)); err != nil {
 			return err
@@ -79,11 +80,13 @@ func (s *State) Apply(now time.Time, b, slot []byte) error {
 		return fault.New(fault.Denied, "apply commit", "commit %d leaves this account out", c.Index)
 	}
 	if o == nil && me.Role > g.role && slot != nil { // a bad slot gives no keys, and harms nobody
-		if raised, err := s.openSlot(c, s.locatorOf(c), slot, ownLeaves(s.leaves)); err == nil && raised.of(t) && raised.role > g.role && raised.all.b == g.all.b {
+		if raised, err := s.openSlot(c, s.locatorOf(c), slot, ownLeaves(s.leaves)); err == nil &&
+			raised.of(t) && raised.role > g.role && raised.all.b == g.all.b {
 			o, g = raised, raised.grant
 		}
 	} else if o != nil && t.why == nil && !o.of(t) {
-		return fault.New(fault.Corrupt, "apply commit", "the slot is not the author's of commit %d, or of another time", c.Index)
+		return fault.New(fault.Corrupt, "apply commit",
+			"the slot is not the author's of commit %d, or of another time", c.Index)
 	}
 	s.adopt(now, c, t, g, o)
 	return nil
@@ -115,16 +118,20 @@ func (at *place) checkSigned(c *commit, signer [32]byte, gen uint32, form Form, 
 		signer = before.write
 	}
 	if !c.Verify(at.mailbox, signer) {
-		return fault.New(fault.Unauthenticated, "read commit", "commit %d is not signed by the key for it before it", c.Index)
+		return fault.New(fault.Unauthenticated, "read commit",
+			"commit %d is not signed by the key for it before it", c.Index)
 	}
 	if c.Form != form {
-		return fault.New(fault.Corrupt, "read commit", "commit %d is of form %d, the group of %d", c.Index, c.Form, form)
+		return fault.New(fault.Corrupt, "read commit", "commit %d is of form %d, the group of %d",
+			c.Index, c.Form, form)
 	}
 	if c.Kind == KindJoin && c.Generation != gen {
-		return fault.New(fault.Corrupt, "read commit", "commit %d begins a generation, but is a join", c.Index)
+		return fault.New(fault.Corrupt, "read commit", "commit %d begins a generation, but is a join",
+			c.Index)
 	}
 	if c.Generation != gen && c.Generation != gen+1 {
-		return fault.New(fault.Corrupt, "read commit", "commit %d is of generation %d, want %d or the next", c.Index, c.Generation, gen)
+		return fault.New(fault.Corrupt, "read commit", "commit %d is of generation %d, want %d or the next",
+			c.Index, c.Generation, gen)
 	}
 	if pks := publicsOf(&c.CommitHeader); c.Generation == gen && pks != *before {
 		return fault.New(fault.Corrupt, "read commit", "commit %d changes keys within a generation", c.Index)

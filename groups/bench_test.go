@@ -112,7 +112,8 @@ func BenchmarkFillTo1000Members(b *testing.B) {
 
 // direct is an addition without an invitation.
 func direct(u *user) Addition {
-	m := &Member{Account: u.id, Sign: u.keys.SignPublic(), Leaf: u.keys.leaf.box().PublicKey().Bytes(), LeafNumber: 1, Credential: make([]byte, 64)}
+	m := &Member{Account: u.id, Sign: u.keys.SignPublic(), Leaf: u.keys.leaf.box().PublicKey().Bytes(),
+		LeafNumber: 1, Credential: make([]byte, 64)}
 	return Addition{Member: m, slot: secret{b: u.keys.slot.b}}
 }
 
@@ -134,7 +135,8 @@ func BenchmarkMessage1KiB(b *testing.B) {
 // TestRemovalAt1000MembersFitsItsBudget holds the sizes, which do not depend on the machine.
 func TestRemovalAt1000MembersFitsItsBudget(t *testing.T) {
 	box, alice, bob := crowd(t, 1000)
-	p, err := alice.Propose(rand.Reader, box.now, Change{Kind: KindRemove, Targets: target(alice, accountOf(1500))})
+	p, err := alice.Propose(rand.Reader, box.now, Change{Kind: KindRemove, Targets: target(alice,
+		accountOf(1500))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,12 +145,15 @@ func TestRemovalAt1000MembersFitsItsBudget(t *testing.T) {
 		t.Fatalf("got %v, %v, want a slot needed", must, err)
 	}
 	for name, c := range map[string]struct{ got, most int }{
-		"slots and commit": {onWire(p), 1_500_000}, "a slot and the commit": {len(p.Find(at)) + 45 + len(p.Commit) + 45, 2048}, "slots": {len(p.Slots), MaxSlots},
+		"slots and commit": {onWire(p),
+			1_500_000}, "a slot and the commit": {len(p.Find(at)) + 45 + len(p.Commit) + 45, 2048},
+		"slots":      {len(p.Slots), MaxSlots},
 		"a handover": {len(bob.Handover()), 4096}, "a state": {len(bob.Marshal()), 1_600_000},
 	} {
 		if c.got > c.most {
 			t.Errorf("%s: got %d, want at most %d", name, c.got, c.most)
 		}
 	}
-	t.Logf("wire %d, commit %d, slot %d, handover %d, state %d", onWire(p), len(p.Commit), len(p.Find(at)), len(bob.Handover()), len(bob.Marshal()))
+	t.Logf("wire %d, commit %d, slot %d, handover %d, state %d", onWire(p), len(p.Commit), len(p.Find(at)),
+		len(bob.Handover()), len(bob.Marshal()))
 }

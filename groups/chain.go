@@ -9,7 +9,8 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// maxAhead bounds how far a chain is run for one message: further than any client that is still a member lags.
+// maxAhead bounds how far a chain is run for one message: further than any client that is still a member
+// lags.
 const maxAhead = 400
 
 // maxDay is the last day that a slot may name.
@@ -24,7 +25,8 @@ func near(day uint32, at int64) bool {
 	return -maxAhead <= d && d <= maxAhead
 }
 
-// chain opens the messages of one generation: by its chain key, or by the day keys that were left when it was superseded.
+// chain opens the messages of one generation: by its chain key, or by the day keys that were left when it was
+// superseded.
 type chain struct {
 	private.Redacted
 	g, day uint32 // day of ck, or of days[0]
@@ -35,7 +37,8 @@ type chain struct {
 
 func (c *chain) at(day uint32) (ck secret, err error) {
 	if day < c.day || day-c.day > maxAhead {
-		return ck, fault.New(fault.Denied, "find day key", "day %d of generation %d is erased or too far ahead, have %d", day, c.g, c.day)
+		return ck, fault.New(fault.Denied, "find day key",
+			"day %d of generation %d is erased or too far ahead, have %d", day, c.g, c.day)
 	}
 	ck = c.ck
 	for range day - c.day {
@@ -47,7 +50,8 @@ func (c *chain) at(day uint32) (ck secret, err error) {
 func (c *chain) key(day uint32) (secret, error) {
 	if !c.live {
 		if day < c.day || int(day-c.day) >= len(c.days) {
-			return secret{}, fault.New(fault.Denied, "find day key", "generation %d has no key of day %d", c.g, day)
+			return secret{}, fault.New(fault.Denied, "find day key", "generation %d has no key of day %d",
+				c.g, day)
 		}
 		return c.days[day-c.day], nil
 	}
@@ -58,8 +62,8 @@ func (c *chain) key(day uint32) (secret, error) {
 	return derive(ck.b[:], nil, labelDay), nil
 }
 
-// retire keeps the days through the one after day and erases the chain key: who takes a state afterwards cannot open what
-// is sealed later under this generation.
+// retire keeps the days through the one after day and erases the chain key: who takes a state afterwards
+// cannot open what is sealed later under this generation.
 func (c *chain) retire(day uint32) {
 	if !c.live {
 		return
@@ -74,8 +78,8 @@ func (c *chain) retire(day uint32) {
 	c.live = false
 }
 
-// begin moves the first day of a live chain, where ck is its key on another day: the one leads to the other, within maxAhead
-// days, or else the chain stays as it is.
+// begin moves the first day of a live chain, where ck is its key on another day: the one leads to the other,
+// within maxAhead days, or else the chain stays as it is.
 func (c *chain) begin(day uint32, ck *secret) {
 	o := chain{g: c.g, day: day, live: true, ck: *ck}
 	early, late := c, &o
@@ -113,8 +117,8 @@ func (s *State) Since() uint32 {
 	return day
 }
 
-// Erase forgets the keys of all days before day; messages of those days do not open any more. Leaf keys go 16 days after
-// they were superseded.
+// Erase forgets the keys of all days before day; messages of those days do not open any more. Leaf keys go 16
+// days after they were superseded.
 func (s *State) Erase(day uint32, now time.Time) {
 	kept := s.chains[:0]
 	for i := range s.chains {

@@ -10,7 +10,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Form says whose key members store with, and whether a link lets its holder in at once; it is fixed when a group is made.
+// Form says whose key members store with, and whether a link lets its holder in at once; it is fixed when a
+// group is made.
 type Form = envelope.GroupForm
 
 // The forms of groups.
@@ -60,11 +61,12 @@ type Addition struct {
 
 // Change is what an admin wants. It outlives lost races: the same Change is proposed again upon the new head.
 type Change struct {
-	Kind     Kind
-	Info     Info              // create, info
-	Adds     []Addition        // add; create: the creator; join: who comes in, its author
-	Targets  []Target          // remove; role: exactly one
-	Ban      bool              // remove, revoke_invite with accounts: keeps them out until they are invited again
+	Kind    Kind
+	Info    Info       // create, info
+	Adds    []Addition // add; create: the creator; join: who comes in, its author
+	Targets []Target   // remove; role: exactly one
+	// remove, revoke_invite with accounts: keeps them out until they are invited again
+	Ban      bool
 	Left     bool              // remove: they said that they leave; not with Ban
 	Return   bool              // remove: an addition with new keys follows; not with Ban or Left
 	Role     Role              // role
@@ -74,8 +76,8 @@ type Change struct {
 	Accounts []ident.AccountID // revoke_invite: only these; empty: all
 }
 
-// JoinAdds puts the additions of several changes into one, as many as a commit takes (State.MaxAdds); the rest is what is
-// left over.
+// JoinAdds puts the additions of several changes into one, as many as a commit takes (State.MaxAdds); the
+// rest is what is left over.
 func JoinAdds(most int, changes ...Change) (one Change, left []Change) {
 	one.Kind = KindAdd
 	for i, ch := range changes {
@@ -106,7 +108,8 @@ func DecodeChange(b []byte) (Change, error) {
 		ok = ok && s.CopyBytes(c.Adds[i].slot.b[:])
 	}
 	if !ok || !s.Empty() {
-		return Change{}, fault.New(fault.Corrupt, "decode group change", "kind %d is unknown or malformed", c.Kind)
+		return Change{}, fault.New(fault.Corrupt, "decode group change", "kind %d is unknown or malformed",
+			c.Kind)
 	}
 	return c, nil
 }
@@ -190,7 +193,8 @@ func (c *Change) read(s *cryptobyte.String) bool {
 	case KindRemove:
 		return c.readWhy(s) && c.readTargets(s) && c.readLeaves(s)
 	case KindRole:
-		return s.ReadUint8((*uint8)(&c.Role)) && c.Role >= Plain && c.Role <= Admin && c.readTargets(s) && c.readLeaves(s)
+		return s.ReadUint8((*uint8)(&c.Role)) && c.Role >= Plain && c.Role <= Admin &&
+			c.readTargets(s) && c.readLeaves(s)
 	case KindInfo:
 		return c.Info.read(s)
 	case KindRekey:
@@ -223,7 +227,8 @@ func (c *Change) readAdds(s *cryptobyte.String) bool {
 	for i := range c.Adds {
 		a := &c.Adds[i]
 		a.Member = &Member{LeafNumber: 1}
-		if !a.Member.readKeys(s) || !s.ReadUint64(&a.Serial) || !s.ReadUint64(&a.Replaces) || !s.ReadUint16(&a.ShareDays) {
+		if !a.Member.readKeys(s) || !s.ReadUint64(&a.Serial) || !s.ReadUint64(&a.Replaces) ||
+			!s.ReadUint16(&a.ShareDays) {
 			c.Adds = nil
 			return false
 		}
@@ -275,7 +280,8 @@ func (c *Change) check() error {
 		return bad("kind is unknown")
 	case (c.Kind == KindCreate || c.Kind == KindJoin) && len(c.Adds) != 1:
 		return bad("a group begins with one member, and one comes in by itself")
-	case len(c.Leaves) > MaxLeaves || len(c.Targets) > MaxMembers || len(c.Adds) > MaxAdds || len(c.Accounts) > MaxMembers:
+	case len(c.Leaves) > MaxLeaves || len(c.Targets) > MaxMembers || len(c.Adds) > MaxAdds ||
+		len(c.Accounts) > MaxMembers:
 		return bad("too many members or leaf keys")
 	case c.Ban && c.Left, c.Return && (c.Ban || c.Left):
 		return bad("who left is not banned")
@@ -291,5 +297,6 @@ func (c *Change) check() error {
 
 func (a *Addition) whole() bool {
 	m := a.Member
-	return m != nil && m.Account[0] == ident.AccountType && len(m.Leaf) == leafSize && len(m.Credential) <= MaxCredential && !a.slot.zero()
+	return m != nil && m.Account[0] == ident.AccountType && len(m.Leaf) == leafSize &&
+		len(m.Credential) <= MaxCredential && !a.slot.zero()
 }

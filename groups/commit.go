@@ -30,7 +30,8 @@ func decodeCommit(b []byte) (*commit, error) {
 	return &commit{c, envelope.CommitHash(b)}, nil
 }
 
-// place is where a commit stands: everything that the body, the author's signature and the slots are bound to.
+// place is where a commit stands: everything that the body, the author's signature and the slots are bound
+// to.
 type place struct {
 	group   ident.GroupID
 	mailbox ident.MailboxID
@@ -72,7 +73,8 @@ func decodeContent(b []byte) (*content, error) {
 	var n uint16
 	var at uint64
 	var change cryptobyte.String
-	ok := s.ReadUint8(&version) && version == formatVersion && s.CopyBytes(p.author[:]) && s.ReadUint64(&at) && at < maxTimeMS &&
+	ok := s.ReadUint8(&version) && version == formatVersion && s.CopyBytes(p.author[:]) &&
+		s.ReadUint64(&at) && at < maxTimeMS &&
 		s.ReadUint24LengthPrefixed(&change) && s.CopyBytes(p.state[:]) && s.ReadUint16(&n) && n <= maxGaps+1
 	for i := 0; ok && i < int(n); i++ {
 		var k secret
@@ -112,7 +114,8 @@ func pad(b []byte) ([]byte, error) {
 }
 
 // sealCommit finishes a commit: the author's signature inside, that of the key that nodes ask for outside.
-func (at *place) sealCommit(rng io.Reader, h envelope.CommitHeader, p *content, all, author *secret, outer func([]byte) [64]byte) (*envelope.Commit, error) {
+func (at *place) sealCommit(rng io.Reader, h envelope.CommitHeader, p *content, all, author *secret,
+	outer func([]byte) [64]byte) (*envelope.Commit, error) {
 	bound := at.bound(&h)
 	plain := p.bytes()
 	plain = append(plain, author.sign(labelAuthor, bound, plain)...)
@@ -148,9 +151,10 @@ type taken struct {
 	why    error    // void: why
 }
 
-// take returns the state after a commit whose place in the log and admin signature are known to be good. all is what the
-// members of its generation hold, past what they held in those before. A commit whose content is malformed or breaks the
-// policy is void: it moves head and generation and changes nothing else. An error: the first commit is void.
+// take returns the state after a commit whose place in the log and admin signature are known to be good. all
+// is what the members of its generation hold, past what they held in those before. A commit whose content is
+// malformed or breaks the policy is void: it moves head and generation and changes nothing else. An error:
+// the first commit is void.
 func (at *place) take(c0 *core, c *commit, all *secret, past []secret) (*taken, error) {
 	if c.Index == 1 {
 		c0 = c0.clone()
@@ -192,10 +196,12 @@ func (at *place) tryTake(c0 *core, c *commit, all *secret, past []secret) (*take
 		m = next.member(p.author)
 	}
 	if !verify(m.Sign, p.sig, labelAuthor, at.bound(&c.CommitHeader), p.unsigned) {
-		return nil, fault.New(fault.Unauthenticated, "take commit", "commit %d is not signed by its author", c.Index)
+		return nil, fault.New(fault.Unauthenticated, "take commit", "commit %d is not signed by its author",
+			c.Index)
 	}
 	if next.gen != c.Generation || fresh != (c.Generation != c0.gen) || next.digest() != p.state {
-		return nil, fault.New(fault.Corrupt, "take commit", "commit %d does not lead to the state that it says", c.Index)
+		return nil, fault.New(fault.Corrupt, "take commit",
+			"commit %d does not lead to the state that it says", c.Index)
 	}
 	if !samePast(p.earlier, c0.owed(fresh, past)) {
 		return nil, fault.New(fault.Corrupt, "take commit", "commit %d breaks the chain of keys", c.Index)
@@ -203,8 +209,8 @@ func (at *place) tryTake(c0 *core, c *commit, all *secret, past []secret) (*take
 	return &taken{core: next, at: p.at, signer: m.Sign}, nil
 }
 
-// owed returns the keys of earlier generations that the next commit carries, so that a newcomer can read the log: of those
-// that no commit carries yet, and of the one that it ends.
+// owed returns the keys of earlier generations that the next commit carries, so that a newcomer can read the
+// log: of those that no commit carries yet, and of the one that it ends.
 func (c *core) owed(fresh bool, past []secret) []secret {
 	n := int(c.gaps)
 	if fresh && c.gen > 0 {

@@ -38,7 +38,8 @@ type Info struct {
 
 // Equal reports whether both say the same.
 func (i *Info) Equal(o *Info) bool {
-	return i.Name == o.Name && i.About == o.About && i.Timer == o.Timer && string(i.Picture) == string(o.Picture)
+	return i.Name == o.Name && i.About == o.About && i.Timer == o.Timer &&
+		string(i.Picture) == string(o.Picture)
 }
 
 func (i *Info) check() error {
@@ -77,8 +78,8 @@ type gone struct {
 	removedGen uint32
 }
 
-// core is the state that all members share; docs/formats.md, section 11.2. What its slices point to is never changed in
-// place, so that states can share it.
+// core is the state that all members share; docs/formats.md, section 11.2. What its slices point to is never
+// changed in place, so that states can share it.
 type core struct {
 	group   ident.GroupID
 	form    Form
@@ -220,9 +221,11 @@ func (c *core) addRest(b *cryptobyte.Builder) {
 // read reads what add wrote. It is the own disk's: keys are not checked again.
 func (c *core) read(s *cryptobyte.String) bool {
 	var n uint16
-	if !s.CopyBytes(c.group[:]) || c.group[0] != ident.GroupType || !s.ReadUint8((*uint8)(&c.form)) || c.form > FormPublic ||
+	if !s.CopyBytes(c.group[:]) || c.group[0] != ident.GroupType || !s.ReadUint8((*uint8)(&c.form)) ||
+		c.form > FormPublic ||
 		!s.ReadUint64(&c.index) || !s.ReadUint32(&c.gen) || !readFlag(s, &c.over) ||
-		!readFlag(s, &c.void) || !s.ReadUint16(&c.gaps) || c.gaps > maxGaps || !c.info.read(s) || !s.ReadUint16(&n) || n > MaxMembers {
+		!readFlag(s, &c.void) || !s.ReadUint16(&c.gaps) || c.gaps > maxGaps || !c.info.read(s) ||
+		!s.ReadUint16(&n) || n > MaxMembers {
 		return false
 	}
 	for i := range int(n) {
@@ -250,7 +253,8 @@ func readGone(s *cryptobyte.String) (out []gone, ok bool) {
 	}
 	for range n {
 		var t gone
-		if !s.CopyBytes(t.account[:]) || !s.CopyBytes(t.sign[:]) || !s.ReadUint64(&t.joined) || !s.ReadUint32(&t.joinedGen) ||
+		if !s.CopyBytes(t.account[:]) || !s.CopyBytes(t.sign[:]) || !s.ReadUint64(&t.joined) ||
+			!s.ReadUint32(&t.joinedGen) ||
 			!s.ReadUint32(&t.removedGen) {
 			return nil, false
 		}

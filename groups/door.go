@@ -59,13 +59,16 @@ func (c *core) openDoors(at int64) (out []Invite) {
 	return out
 }
 
-// DoorTicket returns what somebody joins and enters a group with by an invitation that is a door, with keys that were drawn
-// for it. Its slots are those of the door: of the newest generation that there is, or of the commit that opened it.
+// DoorTicket returns what somebody joins and enters a group with by an invitation that is a door, with keys
+// that were drawn for it. Its slots are those of the door: of the newest generation that there is, or of the
+// commit that opened it.
 func (i *Invitation) DoorTicket(self ident.AccountID, k *Keys) *Ticket {
 	intake := derive(i.seed.b[:], nil, labelDoor)
 	return &Ticket{
-		group: i.Group, self: self, sign: k.sign, slot: doorSlots(intake), from: i.Generation, opened: i.HeadIndex,
-		leaves: []leafKey{{number: doorLeaf, key: derive(intake.b[:], nil, labelIntake)}, {number: 1, key: k.leaf}},
+		group: i.Group, self: self, sign: k.sign, slot: doorSlots(intake), from: i.Generation,
+		opened: i.HeadIndex,
+		leaves: []leafKey{{number: doorLeaf, key: derive(intake.b[:], nil, labelIntake)},
+			{number: 1, key: k.leaf}},
 	}
 }
 
@@ -83,24 +86,30 @@ func ownLeaves(leaves []leafKey) []leafKey {
 	return leaves
 }
 
-// Join makes the commit by which an account lets itself in, and returns the seed of the write key that stores and signs it.
-// t is the DoorTicket of in, log all of the log, slot what is stored as the door's slot of its newest generation. Its Ops
-// follow the commit in its request. Once the nodes have taken it, Enter with the same ticket and slot makes the state.
+// Join makes the commit by which an account lets itself in, and returns the seed of the write key that stores
+// and signs it. t is the DoorTicket of in, log all of the log, slot what is stored as the door's slot of its
+// newest generation. Its Ops follow the commit in its request. Once the nodes have taken it, Enter with the
+// same ticket and slot makes the state.
 //
-// Errors: Denied (banned; the invitation is over, used up, revoked, no door or of before the account's removal; the slot is not
-// the door's), Exists (a member already, perhaps by an earlier try: Enter), Limited (the group is full), Stale (the log is
-// shorter than the inviter knew it, or the slot is of an earlier generation), Unavailable (an admin has to make a commit
-// first), Corrupt, Unauthenticated and Invalid as Enter has them.
-func (sh *Shared) Join(rng io.Reader, now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation, credential []byte,
+// Errors: Denied (banned; the invitation is over, used up, revoked, no door or of before the account's
+// removal; the slot is not the door's), Exists (a member already, perhaps by an earlier try: Enter), Limited
+// (the group is full), Stale (the log is shorter than the inviter knew it, or the slot is of an earlier
+// generation), Unavailable (an admin has to make a commit first), Corrupt, Unauthenticated and Invalid as
+// Enter has them.
+func (sh *Shared) Join(rng io.Reader, now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation,
+	credential []byte,
 	log [][]byte, slot []byte) (*Proposal, private.Key, error) {
 	p, write, err := sh.join(rng, now, cluster, t, in, credential, log, slot)
 	return p, write.key(), err
 }
 
-func (sh *Shared) join(rng io.Reader, now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation, credential []byte, log [][]byte, slot []byte) (*Proposal, secret, error) {
+func (sh *Shared) join(rng io.Reader, now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation,
+	credential []byte, log [][]byte, slot []byte) (*Proposal, secret, error) {
 	none := secret{}
 	if in == nil || !t.byDoor() || t.index != 0 || len(credential) > MaxCredential {
-		return nil, none, fault.New(fault.Invalid, "join group", "it takes an invitation that is a door, its ticket, and a credential of at most %d bytes", MaxCredential)
+		return nil, none, fault.New(fault.Invalid, "join group",
+			"it takes an invitation that is a door, its ticket, and a credential of at most %d bytes",
+			MaxCredential)
 	}
 	mailbox, err := account.GroupMailboxOf(t.group, cluster)
 	if err != nil {
@@ -121,7 +130,8 @@ func (sh *Shared) join(rng io.Reader, now time.Time, cluster ident.ClusterID, t 
 	}
 	end := commits[len(commits)-1]
 	if end.Generation != o.g {
-		return nil, none, &fault.Error{Kind: fault.Stale, Op: "join group", Detail: "the slot is of an earlier generation", Head: end.Index}
+		return nil, none, &fault.Error{Kind: fault.Stale, Op: "join group",
+			Detail: "the slot is of an earlier generation", Head: end.Index}
 	}
 	r, err := s.replayTo(commits, at, o, func(_ *core, i int) bool { return i == len(commits)-1 })
 	if err != nil {
@@ -135,8 +145,10 @@ func (sh *Shared) join(rng io.Reader, now time.Time, cluster ident.ClusterID, t 
 }
 
 // letIn makes the join of the own account upon a head.
-func (s *State) letIn(rng io.Reader, now time.Time, head *commit, c *core, g *grant, in *Invitation, leaf leafKey, credential []byte) (*Proposal, error) {
-	m := &Member{Account: s.self, Sign: s.sign.public(), Leaf: leaf.key.box().PublicKey().Bytes(), LeafNumber: 1, Credential: slices.Clone(credential)}
+func (s *State) letIn(rng io.Reader, now time.Time, head *commit, c *core, g *grant, in *Invitation,
+	leaf leafKey, credential []byte) (*Proposal, error) {
+	m := &Member{Account: s.self, Sign: s.sign.public(), Leaf: leaf.key.box().PublicKey().Bytes(),
+		LeafNumber: 1, Credential: slices.Clone(credential)}
 	ch := &Change{Kind: KindJoin, Adds: []Addition{{Member: m, Serial: in.Serial}}}
 	next, _, err := c.next(ch, s.self, now.UnixMilli())
 	if err != nil {
@@ -147,7 +159,8 @@ func (s *State) letIn(rng io.Reader, now time.Time, head *commit, c *core, g *gr
 	write := g.write()
 	defer write.wipe()
 	p := &content{author: s.self, at: now.UnixMilli(), change: ch.encode(), state: next.digest()}
-	cm, err := s.sealCommit(rng, h, p, &g.all, &s.sign, func(b []byte) [64]byte { return [64]byte(write.sign("", b)) })
+	cm, err := s.sealCommit(rng, h, p, &g.all, &s.sign,
+		func(b []byte) [64]byte { return [64]byte(write.sign("", b)) })
 	if err != nil {
 		return nil, err
 	}

@@ -34,9 +34,10 @@ func TestDoorMemberGoesOn(t *testing.T) {
 		"a moderator, then a generation":          {role(u, Moderator), rekey, rekey},
 		"an admin, then a generation":             {role(u, Admin), rekey, rekey},
 		"a moderator, an admin, then generations": {role(u, Moderator), role(u, Admin), rekey, rekey},
-		"an admin, then plain again":              {role(u, Admin), role(u, Plain), role(u, Moderator), rekey},
-		"a generation, then a moderator":          {rekey, role(u, Moderator), rekey},
-		"an admin, then a void generation":        {role(u, Admin), void(true), rekey},
+		"an admin, then plain again": {role(u, Admin), role(u, Plain),
+			role(u, Moderator), rekey},
+		"a generation, then a moderator":   {rekey, role(u, Moderator), rekey},
+		"an admin, then a void generation": {role(u, Admin), void(true), rekey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, alice := foundForm(t, 1, FormPublic)
@@ -58,7 +59,8 @@ func TestDoorMemberGoesOn(t *testing.T) {
 					t.Fatalf("step %d: a device of who joined: %v", i, err)
 				}
 				if carol.grant.role != alice.Member(carol.id).Role || phone.grant.role != carol.grant.role {
-					t.Errorf("step %d: has the keys of a %v, is a %v", i, carol.grant.role, alice.Member(carol.id).Role)
+					t.Errorf("step %d: has the keys of a %v, is a %v", i, carol.grant.role,
+						alice.Member(carol.id).Role)
 				}
 				b.agree(t, alice, bob, carol, phone)
 			}
@@ -85,7 +87,8 @@ func TestDoorMemberIsRemovedInItsGeneration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if op, ok := p.Ops[0].(envelope.RevokeKeys); !ok || len(p.Ops) != 1 || len(op.Keys) != 1 || op.Keys[0] != carol.keys.SignPublic() {
+	if op, ok := p.Ops[0].(envelope.RevokeKeys); !ok || len(p.Ops) != 1 || len(op.Keys) != 1 ||
+		op.Keys[0] != carol.keys.SignPublic() {
 		t.Errorf("got %+v, want its key revoked", p.Ops)
 	}
 	b.store(p)
@@ -112,28 +115,45 @@ func TestJoinIsRefused(t *testing.T) {
 		"when the door was revoked": {func(t *testing.T, b *mailbox, alice *user, in *Invitation) {
 			b.commit(t, alice, Change{Kind: KindRevokeInvite, Serial: in.Serial})
 		}, fault.Denied},
-		"when it was revoked and a generation began": {func(t *testing.T, b *mailbox, alice *user, in *Invitation) {
+		"when it was revoked and a generation began": {func(t *testing.T, b *mailbox, alice *user,
+			in *Invitation) {
 			b.commit(t, alice, Change{Kind: KindRevokeInvite, Serial: in.Serial})
 			b.commit(t, alice, Change{Kind: KindRekey})
 		}, fault.Stale},
-		"when it is over": {func(_ *testing.T, b *mailbox, _ *user, _ *Invitation) { b.now = b.now.Add(73 * time.Hour) }, fault.Denied},
+		"when it is over": {func(_ *testing.T, b *mailbox, _ *user,
+			_ *Invitation) {
+			b.now = b.now.Add(73 * time.Hour)
+		}, fault.Denied},
 		"when it is used up": {func(t *testing.T, b *mailbox, _ *user, in *Invitation) {
 			b.comeIn(t, newUser(t, 7), in)
 			b.comeIn(t, newUser(t, 8), in)
 		}, fault.Denied},
 		"to who is banned": {func(t *testing.T, b *mailbox, alice *user, _ *Invitation) {
-			b.commit(t, alice, Change{Kind: KindRevokeInvite, Accounts: []ident.AccountID{accountOf(9)}, Ban: true})
+			b.commit(t, alice, Change{Kind: KindRevokeInvite, Accounts: []ident.AccountID{accountOf(9)},
+				Ban: true})
 		}, fault.Denied},
-		"to a member": {func(t *testing.T, b *mailbox, _ *user, in *Invitation) { b.comeIn(t, newUser(t, 9), in) }, fault.Exists},
+		"to a member": {func(t *testing.T, b *mailbox, _ *user, in *Invitation) {
+			b.comeIn(t, newUser(t, 9),
+				in)
+		}, fault.Exists},
 		"while keys are owed": {func(t *testing.T, b *mailbox, alice *user, in *Invitation) {
 			b.storeVoidWithDoors(t, alice)
 		}, fault.Unavailable},
 		"when the group has ended": {func(t *testing.T, b *mailbox, alice *user, _ *Invitation) {
 			b.commit(t, alice, Change{Kind: KindDisband})
 		}, fault.Denied},
-		"when the log is too short":  {func(_ *testing.T, b *mailbox, _ *user, in *Invitation) { in.HeadIndex++ }, fault.Stale},
-		"when the log is a fork":     {func(_ *testing.T, b *mailbox, _ *user, in *Invitation) { in.HeadHash[0] ^= 1 }, fault.Corrupt},
-		"with another link's keys":   {func(_ *testing.T, b *mailbox, _ *user, in *Invitation) { in.seed.b[0] ^= 1 }, fault.Denied},
+		"when the log is too short": {func(_ *testing.T, b *mailbox, _ *user,
+			in *Invitation) {
+			in.HeadIndex++
+		}, fault.Stale},
+		"when the log is a fork": {func(_ *testing.T, b *mailbox, _ *user,
+			in *Invitation) {
+			in.HeadHash[0] ^= 1
+		}, fault.Corrupt},
+		"with another link's keys": {func(_ *testing.T, b *mailbox, _ *user,
+			in *Invitation) {
+			in.seed.b[0] ^= 1
+		}, fault.Denied},
 		"with a credential too long": {nil, fault.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,7 +172,8 @@ func TestJoinIsRefused(t *testing.T) {
 			if slot == nil {
 				slot = first
 			}
-			if _, _, err := (*Shared)(nil).Join(rand.Reader, b.now, testCluster, ticket, in, credential, b.log, slot); !errors.Is(err, c.want) {
+			if _, _, err := (*Shared)(nil).Join(rand.Reader, b.now, testCluster, ticket, in, credential,
+				b.log, slot); !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
 			if _, err := Enter(b.now, testCluster, ticket, in, b.log, slot); err == nil {
@@ -211,7 +232,8 @@ func TestStaleJoinIsMadeAgain(t *testing.T) {
 	if b.store(p) {
 		t.Fatal("a join upon an old head was stored")
 	}
-	if _, _, err := new(Shared).Join(rand.Reader, b.now, testCluster, ticket, in, nil, b.log, old); !errors.Is(err, fault.Stale) {
+	if _, _, err := new(Shared).Join(rand.Reader, b.now, testCluster, ticket, in, nil, b.log,
+		old); !errors.Is(err, fault.Stale) {
 		t.Errorf("with the slot of the generation before: got %v, want stale", err)
 	}
 	b.comeIn(t, u, in)
@@ -351,9 +373,12 @@ func TestDoorSlotGivesNoMore(t *testing.T) {
 		edit func(g *grant)
 		good bool
 	}{
-		"a door's":                             {true, func(*grant) {}, true},
-		"a door's of a moderator":              {true, moderator, false},
-		"a door's of an admin":                 {true, func(g *grant) { g.role, g.power = Admin, whole.power }, false},
+		"a door's":                {true, func(*grant) {}, true},
+		"a door's of a moderator": {true, moderator, false},
+		"a door's of an admin": {true, func(g *grant) {
+			g.role, g.power = Admin,
+				whole.power
+		}, false},
 		"a door's with a next slot":            {true, func(g *grant) { g.next.b[0] = 1 }, false},
 		"a door's with power":                  {true, func(g *grant) { g.power.b[0] = 1 }, false},
 		"a door's with other keys":             {true, func(g *grant) { g.all.b[0] ^= 1 }, false},
@@ -372,7 +397,8 @@ func TestDoorSlotGivesNoMore(t *testing.T) {
 			t.Fatal(err)
 		}
 		o, err := alice.openSlot(c, where, envelope.SlotBody(c.SlotsRoot, slot.Sealed), leaves)
-		if (err == nil) != x.good || err == nil && o.door != x.door || err != nil && !errors.Is(err, fault.Denied) {
+		if (err == nil) != x.good || err == nil && o.door != x.door ||
+			err != nil && !errors.Is(err, fault.Denied) {
 			t.Errorf("%s: got %v, good: %v", name, err, x.good)
 		}
 	}
@@ -382,7 +408,8 @@ func TestDoorSlotGivesNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := bob.Clone().Apply(b.now, p.Commit, envelope.SlotBody(c.SlotsRoot, slot.Sealed)); !errors.Is(err, fault.Denied) {
+	if err := bob.Clone().Apply(b.now, p.Commit, envelope.SlotBody(c.SlotsRoot, slot.Sealed)); !errors.Is(err,
+		fault.Denied) {
 		t.Errorf("the door's content as a member's slot: got %v, want denied", err)
 	}
 }
@@ -428,7 +455,8 @@ func TestAdminLetsInWhoAskedThroughADoor(t *testing.T) {
 	u := newUser(t, 9)
 	b.commit(t, alice, request(t, alice, in, u))
 	ticket := in.DoorTicket(u.id, u.keys)
-	if _, err := Enter(b.now, testCluster, ticket, in, b.log, b.slotFor(ticket)); !errors.Is(err, fault.Denied) {
+	if _, err := Enter(b.now, testCluster, ticket, in, b.log, b.slotFor(ticket)); !errors.Is(err,
+		fault.Denied) {
 		t.Errorf("with the door's slot: got %v, want denied", err)
 	}
 	b.enter(t, u)
@@ -451,7 +479,8 @@ func TestAdminLetsInWhoAskedThroughADoor(t *testing.T) {
 	}
 	for i, op := range p.Ops {
 		d := op.(envelope.Delegate)
-		if m := one.Adds[i].Member; d.Key != m.Sign || d.Serial != envelope.Serial(uint64(len(b.log))+1, uint8(i)) || d.Rights != envelope.MayWrite || len(d.Namespaces) != 2 {
+		if m := one.Adds[i].Member; d.Key != m.Sign || d.Serial != envelope.Serial(uint64(len(b.log))+1,
+			uint8(i)) || d.Rights != envelope.MayWrite || len(d.Namespaces) != 2 {
 			t.Errorf("place %d: got %+v", i, d)
 		}
 	}
@@ -469,19 +498,23 @@ func TestFormsOfGroups(t *testing.T) {
 		if alice.Form() != form || bob.Form() != form {
 			t.Fatalf("got %d and %d, want form %d", alice.Form(), bob.Form(), form)
 		}
-		if ops := b.slots[0].Ops; own != (len(ops) == 1) || own && ops[0].(envelope.Delegate).Key != alice.keys.SignPublic() {
+		if ops := b.slots[0].Ops; own != (len(ops) == 1) ||
+			own && ops[0].(envelope.Delegate).Key != alice.keys.SignPublic() {
 			t.Errorf("form %d: creation with %+v", form, ops)
 		}
-		if ops := b.slots[2].Ops; own != (len(ops) == 1) || own && ops[0].(envelope.Delegate).Key != bob.keys.SignPublic() {
+		if ops := b.slots[2].Ops; own != (len(ops) == 1) ||
+			own && ops[0].(envelope.Delegate).Key != bob.keys.SignPublic() {
 			t.Errorf("form %d: addition with %+v", form, ops)
 		}
-		if got := bob.WriteKey(); own != got.Equal(bob.keys.sign.key()) || own == got.Equal(alice.WriteKey()) {
+		if got := bob.WriteKey(); own != got.Equal(bob.keys.sign.key()) ||
+			own == got.Equal(alice.WriteKey()) {
 			t.Errorf("form %d: another key to write with", form)
 		}
 		if door := b.invite(t, alice).Door; door != (form == FormPublic) {
 			t.Errorf("form %d: an invitation that is a door: %v", form, door)
 		}
-		if _, err := alice.Propose(rand.Reader, b.now, joinOf(newUser(t, 3), 1)); !errors.Is(err, fault.Denied) {
+		if _, err := alice.Propose(rand.Reader, b.now, joinOf(newUser(t, 3), 1)); !errors.Is(err,
+			fault.Denied) {
 			t.Errorf("form %d: to propose a join: got %v, want denied", form, err)
 		}
 		b.agree(t, alice, bob)
@@ -491,7 +524,8 @@ func TestFormsOfGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := newUser(t, 1)
-	if _, _, err := Create(rand.Reader, start, g, testCluster, u.id, u.keys, nil, Info{}, FormPublic+1); !errors.Is(err, fault.Invalid) {
+	if _, _, err := Create(rand.Reader, start, g, testCluster, u.id, u.keys, nil, Info{},
+		FormPublic+1); !errors.Is(err, fault.Invalid) {
 		t.Errorf("an unknown form: got %v, want invalid", err)
 	}
 }
@@ -550,12 +584,14 @@ func TestDoorSlotIsTheAuthors(t *testing.T) {
 	}
 	o.day--
 	key := ticket.leaves[0].key
-	made, err := alice.sealer(c.Generation, c.Index, c.PrevHash, &bob.keys.sign).slot(key.box().PublicKey().Bytes(), at, o.grant)
+	made, err := alice.sealer(c.Generation, c.Index, c.PrevHash,
+		&bob.keys.sign).slot(key.box().PublicKey().Bytes(), at, o.grant)
 	if err != nil {
 		t.Fatal(err)
 	}
 	slot := envelope.SlotBody(c.SlotsRoot, made.Sealed)
-	if _, _, err := (*Shared)(nil).Join(rand.Reader, b.now, testCluster, ticket, in, nil, b.log, slot); !errors.Is(err, fault.Corrupt) {
+	if _, _, err := (*Shared)(nil).Join(rand.Reader, b.now, testCluster, ticket, in, nil, b.log,
+		slot); !errors.Is(err, fault.Corrupt) {
 		t.Errorf("join: got %v, want corrupt", err)
 	}
 	b.comeIn(t, u, in)
@@ -575,7 +611,8 @@ func TestInvitationIsOfAKnownKind(t *testing.T) {
 	how := 1 + 33 + 4 + 32 + 8 + 32 + 8 + 8
 	for kind, want := range map[byte]error{0: nil, 1: nil, 2: nil, 3: fault.Corrupt, 255: fault.Corrupt} {
 		raw[how] = kind
-		if in, err := DecodeInvitation(raw); !errors.Is(err, want) || err == nil && (in.Bound != (kind == 1) || in.Door != (kind == 2)) {
+		if in, err := DecodeInvitation(raw); !errors.Is(err, want) ||
+			err == nil && (in.Bound != (kind == 1) || in.Door != (kind == 2)) {
 			t.Errorf("kind %d: got %v, want %v", kind, err, want)
 		}
 	}

@@ -26,7 +26,8 @@ func (b *mailbox) door(t fataler, by *user, uses uint32, days uint16) *Invitatio
 // try makes a join by a door upon the log as it is.
 func (b *mailbox) try(u *user, in *Invitation) (*Proposal, error) {
 	ticket := in.DoorTicket(u.id, u.keys)
-	p, _, err := (*Shared)(nil).Join(rand.Reader, b.now, testCluster, ticket, in, []byte("word"), b.log, b.slotFor(ticket))
+	p, _, err := (*Shared)(nil).Join(rand.Reader, b.now, testCluster, ticket, in, []byte("word"), b.log,
+		b.slotFor(ticket))
 	return p, err
 }
 
@@ -88,7 +89,10 @@ func (b *mailbox) agree(t *testing.T, all ...*user) {
 func TestDoorLetsInAtOnce(t *testing.T) {
 	for name, before := range map[string]func(b *mailbox, alice, bob *user){
 		"in the generation of its opening": func(_ *mailbox, _, _ *user) {},
-		"after other commits":              func(b *mailbox, alice, _ *user) { b.commit(t, alice, Change{Kind: KindInfo, Info: Info{Name: "x"}}) },
+		"after other commits": func(b *mailbox, alice, _ *user) {
+			b.commit(t, alice,
+				Change{Kind: KindInfo, Info: Info{Name: "x"}})
+		},
 		"in a later generation": func(b *mailbox, alice, _ *user) {
 			b.commit(t, alice, Change{Kind: KindRekey})
 			b.commit(t, alice, Change{Kind: KindRekey})
@@ -123,26 +127,31 @@ func TestDoorLetsInAtOnce(t *testing.T) {
 			b.mustSync(t, alice)
 			index, _ := alice.Head()
 			d, err := alice.Describe(p.Commit)
-			if err != nil || d.Void || d.Kind != KindJoin || d.Author != u.id || d.Change.Kind != KindJoin || len(d.Change.Adds) != 1 ||
+			if err != nil || d.Void || d.Kind != KindJoin || d.Author != u.id || d.Change.Kind != KindJoin ||
+				len(d.Change.Adds) != 1 ||
 				d.Change.Adds[0].Member.Account != u.id || d.Change.Adds[0].Serial != in.Serial {
 				t.Fatalf("got %+v, %v, want the join described", d, err)
 			}
 			want := ownKey(u.keys.SignPublic(), alice.core, 0)
-			if op, ok := p.Ops[0].(envelope.Delegate); !ok || len(p.Ops) != 1 || op.Serial != envelope.Serial(index, 0) || op.Key != want.Key || op.NotAfter != 0 || op.Generation != alice.Generation() {
+			if op, ok := p.Ops[0].(envelope.Delegate); !ok || len(p.Ops) != 1 ||
+				op.Serial != envelope.Serial(index, 0) || op.Key != want.Key || op.NotAfter != 0 ||
+				op.Generation != alice.Generation() {
 				t.Errorf("got %+v, want its own key for the nodes", p.Ops)
 			}
 			if len(p.Commit) > envelope.MaxJoin || len(p.Slots) != 0 {
 				t.Errorf("got %d bytes and %d slots", len(p.Commit), len(p.Slots))
 			}
 			m := alice.Member(u.id)
-			if m == nil || !m.Door || m.Role != Plain || m.Joined != index || string(m.Credential) != "word" || invite(t, alice, in).Uses != uses-1 {
+			if m == nil || !m.Door || m.Role != Plain || m.Joined != index ||
+				string(m.Credential) != "word" || invite(t, alice, in).Uses != uses-1 {
 				t.Fatalf("got %+v, want a plain member and a use less", m)
 			}
 			b.commit(t, alice, Change{Kind: KindInfo, Info: Info{Name: "the log goes on"}})
 			b.commit(t, alice, Change{Kind: KindRekey})
 			b.commit(t, alice, Change{Kind: KindInfo, Info: Info{Name: "and on"}})
 			b.enterDoor(t, u, in)
-			if _, ok := u.AdminKey(); ok || u.grant.role != Plain || !u.grant.power.zero() || !u.WriteKey().Equal(u.keys.sign.key()) {
+			if _, ok := u.AdminKey(); ok || u.grant.role != Plain || !u.grant.power.zero() ||
+				!u.WriteKey().Equal(u.keys.sign.key()) {
 				t.Error("got more than a plain member's keys")
 			}
 			b.agree(t, alice, u)
@@ -176,12 +185,15 @@ func TestPolicyOfJoins(t *testing.T) {
 		want   error
 	}{
 		{"a stranger", join(9, in.Serial), accountOf(9), at, nil, nil},
-		{"in a group of own keys", join(9, in.Serial), accountOf(9), at, func(c *core) { c.form = FormOwn }, fault.Denied},
-		{"in a shared group", join(9, in.Serial), accountOf(9), at, func(c *core) { c.form = FormShared }, fault.Denied},
+		{"in a group of own keys", join(9, in.Serial), accountOf(9), at, func(c *core) { c.form = FormOwn },
+			fault.Denied},
+		{"in a shared group", join(9, in.Serial), accountOf(9), at, func(c *core) { c.form = FormShared },
+			fault.Denied},
 		{"made by a member for somebody", join(9, in.Serial), bob.id, at, nil, fault.Denied},
 		{"made by an admin for somebody", join(9, in.Serial), alice.id, at, nil, fault.Denied},
 		{"of a member", join(2, in.Serial), bob.id, at, nil, fault.Exists},
-		{"of two", Change{Kind: KindJoin, Adds: append(join(9, in.Serial).Adds, join(9, in.Serial).Adds...)}, accountOf(9), at, nil, fault.Denied},
+		{"of two", Change{Kind: KindJoin, Adds: append(join(9, in.Serial).Adds, join(9, in.Serial).Adds...)},
+			accountOf(9), at, nil, fault.Denied},
 		{"by no invitation", join(9, 77), accountOf(9), at, nil, fault.Denied},
 		{"without a serial", join(9, 0), accountOf(9), at, nil, fault.Denied},
 		{"by a bound invitation", join(40, bound.Serial), accountOf(40), at, nil, fault.Denied},
@@ -189,12 +201,18 @@ func TestPolicyOfJoins(t *testing.T) {
 		{"in its last moment", join(9, in.Serial), accountOf(9), in.NotAfter, nil, nil},
 		{"of who was removed, by a door from before", join(5, in.Serial), was, at, nil, fault.Denied},
 		{"of who was removed, by a door from since", join(5, later.Serial), was, at, nil, nil},
-		{"with the key of an earlier stay", with(join(5, later.Serial), func(a *Addition) { a.Member.Sign = gone.keys.SignPublic() }), was, at, nil, fault.Denied},
-		{"with the key of another member", with(join(9, later.Serial), func(a *Addition) { a.Member.Sign = bob.keys.SignPublic() }), accountOf(9), at, nil, fault.Denied},
+		{"with the key of an earlier stay", with(join(5, later.Serial),
+			func(a *Addition) { a.Member.Sign = gone.keys.SignPublic() }), was, at, nil, fault.Denied},
+		{"with the key of another member", with(join(9, later.Serial),
+			func(a *Addition) { a.Member.Sign = bob.keys.SignPublic() }), accountOf(9), at,
+			nil, fault.Denied},
 		{"of who is banned", join(6, later.Serial), banned, at, nil, fault.Denied},
-		{"with a bad key", with(join(9, in.Serial), func(a *Addition) { a.Member.Sign = [32]byte{1} }), accountOf(9), at, nil, fault.Denied},
-		{"when keys are owed", join(9, in.Serial), accountOf(9), at, func(c *core) { c.gaps = 1 }, fault.Unavailable},
-		{"when the group is disbanded", join(9, in.Serial), accountOf(9), at, func(c *core) { c.over = true }, fault.Denied},
+		{"with a bad key", with(join(9, in.Serial), func(a *Addition) { a.Member.Sign = [32]byte{1} }),
+			accountOf(9), at, nil, fault.Denied},
+		{"when keys are owed", join(9, in.Serial), accountOf(9), at, func(c *core) { c.gaps = 1 },
+			fault.Unavailable},
+		{"when the group is disbanded", join(9, in.Serial), accountOf(9), at, func(c *core) { c.over = true },
+			fault.Denied},
 		{"when the group is full", join(9, in.Serial), accountOf(9), at, func(c *core) {
 			for i := len(c.members); i < MaxMembers; i++ {
 				c.members = append(c.members, &Member{Account: accountOf(1000 + i)})
@@ -213,7 +231,8 @@ func TestPolicyOfJoins(t *testing.T) {
 			if err != nil {
 				return
 			}
-			if m := next.member(c.author); fresh || m == nil || !m.Door || m.Role != Plain || next.gen != now.gen {
+			if m := next.member(c.author); fresh || m == nil || !m.Door || m.Role != Plain ||
+				next.gen != now.gen {
 				t.Errorf("got %+v, want a plain member in the same generation", m)
 			}
 		})
@@ -224,14 +243,16 @@ func TestPolicyOfJoins(t *testing.T) {
 func (b *mailbox) forgeJoin(t fataler, by *user, ch Change, author *user, signer secret) *Proposal {
 	t.Helper()
 	index, prev := by.Head()
-	h := envelope.CommitHeader{Index: index + 1, Generation: by.core.gen, PrevHash: prev, Kind: KindJoin, Form: FormPublic}
+	h := envelope.CommitHeader{Index: index + 1, Generation: by.core.gen, PrevHash: prev, Kind: KindJoin,
+		Form: FormPublic}
 	by.pks.into(&h)
 	p := &content{author: author.id, at: b.now.UnixMilli(), change: ch.encode()}
 	if next, _, err := by.core.next(&ch, author.id, p.at); err == nil {
 		p.state = next.digest()
 	}
 	write := by.grant.write()
-	cm, err := by.sealCommit(rand.Reader, h, p, &by.grant.all, &signer, func(x []byte) [64]byte { return [64]byte(write.sign("", x)) })
+	cm, err := by.sealCommit(rand.Reader, h, p, &by.grant.all, &signer,
+		func(x []byte) [64]byte { return [64]byte(write.sign("", x)) })
 	if err != nil {
 		t.Fatalf("forge a join: %v", err)
 	}
@@ -241,7 +262,8 @@ func (b *mailbox) forgeJoin(t fataler, by *user, ch Change, author *user, signer
 func TestVoidJoinsChangeNothingForAnybody(t *testing.T) {
 	for name, forge := range map[string]func(b *mailbox, alice, bob *user, in *Invitation) *Proposal{
 		"of who is banned": func(b *mailbox, alice, bob *user, in *Invitation) *Proposal {
-			b.commit(t, alice, Change{Kind: KindRevokeInvite, Accounts: []ident.AccountID{accountOf(9)}, Ban: true})
+			b.commit(t, alice, Change{Kind: KindRevokeInvite, Accounts: []ident.AccountID{accountOf(9)},
+				Ban: true})
 			b.mustSync(t, bob)
 			u := newUser(t, 9)
 			return b.forgeJoin(t, bob, joinOf(u, in.Serial), u, u.keys.sign)
@@ -261,7 +283,8 @@ func TestVoidJoinsChangeNothingForAnybody(t *testing.T) {
 		"of somebody else": func(b *mailbox, _, bob *user, in *Invitation) *Proposal {
 			return b.forgeJoin(t, bob, joinOf(newUser(t, 9), in.Serial), bob, bob.keys.sign)
 		},
-		"in the name of somebody, with another key": func(b *mailbox, _, bob *user, in *Invitation) *Proposal {
+		"in the name of somebody, with another key": func(b *mailbox, _, bob *user,
+			in *Invitation) *Proposal {
 			u := newUser(t, 9)
 			return b.forgeJoin(t, bob, joinOf(u, in.Serial), u, bob.keys.sign)
 		},
@@ -301,7 +324,8 @@ func TestVoidJoinsChangeNothingForAnybody(t *testing.T) {
 			b.mustSync(t, alice, bob, carol)
 			for _, u := range []*user{alice, bob, carol} {
 				d, err := u.Describe(p.Commit)
-				if err != nil || !d.Void || d.Kind != KindJoin || sums(u.core) != members || u.Generation() != gen || len(u.Invites()) != uses {
+				if err != nil || !d.Void || d.Kind != KindJoin || sums(u.core) != members ||
+					u.Generation() != gen || len(u.Invites()) != uses {
 					t.Fatalf("%x: got %+v, %v, want a void join that changes nothing", u.id[1:3], d, err)
 				}
 			}
@@ -335,12 +359,16 @@ func TestJoinsThatNodesRefuseAreRefused(t *testing.T) {
 		by   secret
 		want error
 	}{
-		"signed by the admin key":  {func(*envelope.Commit) {}, alice.grant.admin(), fault.Unauthenticated},
-		"signed by its author":     {func(*envelope.Commit) {}, u.keys.sign, fault.Unauthenticated},
-		"that begins a generation": {func(c *envelope.Commit) { c.Generation++ }, bob.grant.write(), fault.Corrupt},
-		"that changes the keys":    {func(c *envelope.Commit) { c.Admin = bob.keys.SignPublic() }, bob.grant.write(), fault.Corrupt},
-		"of another kind":          {func(c *envelope.Commit) { c.Kind = KindInfo }, bob.grant.write(), fault.Unauthenticated},
-		"of another form":          {func(c *envelope.Commit) { c.Kind, c.Form = KindInfo, FormOwn }, alice.grant.admin(), fault.Corrupt},
+		"signed by the admin key": {func(*envelope.Commit) {}, alice.grant.admin(), fault.Unauthenticated},
+		"signed by its author":    {func(*envelope.Commit) {}, u.keys.sign, fault.Unauthenticated},
+		"that begins a generation": {func(c *envelope.Commit) { c.Generation++ },
+			bob.grant.write(), fault.Corrupt},
+		"that changes the keys": {func(c *envelope.Commit) { c.Admin = bob.keys.SignPublic() },
+			bob.grant.write(), fault.Corrupt},
+		"of another kind": {func(c *envelope.Commit) { c.Kind = KindInfo }, bob.grant.write(),
+			fault.Unauthenticated},
+		"of another form": {func(c *envelope.Commit) { c.Kind, c.Form = KindInfo, FormOwn },
+			alice.grant.admin(), fault.Corrupt},
 	} {
 		cm, err := decodeCommit(p.Commit)
 		if err != nil {
@@ -352,7 +380,8 @@ func TestJoinsThatNodesRefuseAreRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 		ticket := alice.keys.Ticket(b.group, alice.id)
-		if _, err := Enter(b.now, testCluster, ticket, nil, append(b.log[:len(b.log):len(b.log)], cm.Encode()), nil); !errors.Is(err, c.want) {
+		if _, err := Enter(b.now, testCluster, ticket, nil, append(b.log[:len(b.log):len(b.log)],
+			cm.Encode()), nil); !errors.Is(err, c.want) {
 			t.Errorf("%s, in a log: got %v, want %v", name, err, c.want)
 		}
 	}

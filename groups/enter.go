@@ -11,8 +11,8 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// Ticket is what a device enters a group with, besides its log and a slot: the keys of an account, as somebody who was
-// added has them, or as another device of the account hands them over.
+// Ticket is what a device enters a group with, besides its log and a slot: the keys of an account, as
+// somebody who was added has them, or as another device of the account hands them over.
 type Ticket struct {
 	private.Redacted
 	group  ident.GroupID
@@ -39,15 +39,17 @@ type Ticket struct {
 
 // Ticket returns the ticket of a member that an admin added with keys k: what it enters the group with.
 func (k *Keys) Ticket(group ident.GroupID, self ident.AccountID) *Ticket {
-	return &Ticket{group: group, self: self, sign: k.sign, leaves: []leafKey{{number: 1, key: k.leaf}}, slot: k.slot}
+	return &Ticket{group: group, self: self, sign: k.sign, leaves: []leafKey{{number: 1, key: k.leaf}},
+		slot: k.slot}
 }
 
-// Handover returns what another device of the account needs to enter the group and to open the messages that this one
-// opens: of those of generations that are over, the newest 60 days' keys. It has at most 4 KiB, for which more than 33 leaf
-// keys displace the oldest days. It is as secret as the state.
+// Handover returns what another device of the account needs to enter the group and to open the messages that
+// this one opens: of those of generations that are over, the newest 60 days' keys. It has at most 4 KiB, for
+// which more than 33 leaf keys displace the oldest days. It is as secret as the state.
 func (s *State) Handover() []byte {
 	c := &s.chains[len(s.chains)-1]
-	t := &Ticket{group: s.group, self: s.self, sign: s.sign, leaves: s.leaves, at: s.at, index: s.grant.index, read: s.grant.read(), first: c.day, ck: c.ck}
+	t := &Ticket{group: s.group, self: s.self, sign: s.sign, leaves: s.leaves, at: s.at, index: s.grant.index,
+		read: s.grant.read(), first: c.day, ck: c.ck}
 	t.head, t.sum = s.Head()
 	days := s.pastDays(0)
 	t.days = days[:min(len(days), (maxHandover-len(t.encode()))/dayKeySize)]
@@ -66,9 +68,9 @@ func (t *Ticket) ReadKey() private.Key { return t.read.key() }
 // Head returns how far the device that made a handover knew the log: which of two handovers is newer.
 func (t *Ticket) Head() (index uint64, sum [32]byte) { return t.head, t.sum }
 
-// Locator reports whether a commit may have brought the slot to enter with, and where that slot lies. For a handover exactly
-// one commit does; for a new member any addition may; for a door, any commit that begins a generation, and the one that
-// opened it.
+// Locator reports whether a commit may have brought the slot to enter with, and where that slot lies. For a
+// handover exactly one commit does; for a new member any addition may; for a door, any commit that begins a
+// generation, and the one that opened it.
 func (t *Ticket) Locator(b []byte) (at Locator, ok bool) {
 	c, err := decodeCommit(b)
 	if err != nil || !t.candidate(c) {
@@ -124,12 +126,15 @@ func DecodeHandover(b []byte) (*Ticket, error) {
 	s, t := cryptobyte.String(b), new(Ticket)
 	var version uint8
 	var ok bool
-	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(t.group[:]) || t.group[0] != ident.GroupType || !s.CopyBytes(t.self[:]) ||
+	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(t.group[:]) ||
+		t.group[0] != ident.GroupType || !s.CopyBytes(t.self[:]) ||
 		t.self[0] != ident.AccountType || !s.CopyBytes(t.sign.b[:]) {
 		return nil, fault.New(fault.Corrupt, "decode handover", "malformed")
 	}
-	if t.leaves, ok = readLeafKeys(&s); !ok || !s.CopyBytes(t.at[:]) || !s.ReadUint64(&t.index) || !s.CopyBytes(t.read.b[:]) || !s.ReadUint64(&t.head) ||
-		!s.CopyBytes(t.sum[:]) || t.index == 0 || t.head < t.index || !s.ReadUint32(&t.first) || t.first > maxDay || !s.CopyBytes(t.ck.b[:]) {
+	if t.leaves, ok = readLeafKeys(&s); !ok || !s.CopyBytes(t.at[:]) || !s.ReadUint64(&t.index) ||
+		!s.CopyBytes(t.read.b[:]) || !s.ReadUint64(&t.head) ||
+		!s.CopyBytes(t.sum[:]) || t.index == 0 || t.head < t.index || !s.ReadUint32(&t.first) ||
+		t.first > maxDay || !s.CopyBytes(t.ck.b[:]) {
 		return nil, fault.New(fault.Corrupt, "decode handover", "malformed")
 	}
 	if t.days, ok = readDays(&s, maxHistory*historyKeys); !ok || !s.Empty() {
@@ -138,20 +143,24 @@ func DecodeHandover(b []byte) (*Ticket, error) {
 	return t, nil
 }
 
-// Enter makes the state of a device from a ticket, the log from its first commit on, and what is stored as the slot that
-// Ticket.Locator finds. It takes in the log up to that slot's commit, of a door up to the own join; the rest is for Needs and
-// Apply. in is the invitation that was used, or nil. Who came through a door has no day before its join but those that the
-// invitation shares; who was handed over opens what the other device does.
+// Enter makes the state of a device from a ticket, the log from its first commit on, and what is stored as
+// the slot that Ticket.Locator finds. It takes in the log up to that slot's commit, of a door up to the own
+// join; the rest is for Needs and Apply. in is the invitation that was used, or nil. Who came through a door
+// has no day before its join but those that the invitation shares; who was handed over opens what the other
+// device does.
 //
-// Errors: Denied (the slot is of no such commit, or not for these keys; or the log does not have them as a member), Stale
-// (the log is shorter than the inviter or the other device knew it), Unavailable (a commit that brings keys of the past is
-// missing: an admin has to make one), Corrupt and Unauthenticated (it is not the group's).
-func Enter(now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation, log [][]byte, slot []byte) (*State, error) {
+// Errors: Denied (the slot is of no such commit, or not for these keys; or the log does not have them as a
+// member), Stale (the log is shorter than the inviter or the other device knew it), Unavailable (a commit
+// that brings keys of the past is missing: an admin has to make one), Corrupt and Unauthenticated (it is not
+// the group's).
+func Enter(now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation, log [][]byte,
+	slot []byte) (*State, error) {
 	return (*Shared)(nil).Enter(now, cluster, t, in, log, slot)
 }
 
 // Enter is described at the function of that name.
-func (sh *Shared) Enter(now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation, log [][]byte, slot []byte) (*State, error) {
+func (sh *Shared) Enter(now time.Time, cluster ident.ClusterID, t *Ticket, in *Invitation, log [][]byte,
+	slot []byte) (*State, error) {
 	mailbox, err := account.GroupMailboxOf(t.group, cluster)
 	if err != nil {
 		return nil, err
@@ -202,7 +211,8 @@ func (sh *Shared) Enter(now time.Time, cluster ident.ClusterID, t *Ticket, in *I
 	return s, nil
 }
 
-// readLog checks what can be checked of a log without its keys: that it is one chain of signatures from the mailbox's key on.
+// readLog checks what can be checked of a log without its keys: that it is one chain of signatures from the
+// mailbox's key on.
 func (at *place) readLog(log [][]byte) ([]*commit, error) {
 	out := make([]*commit, 0, len(log))
 	var prev [32]byte
@@ -213,7 +223,8 @@ func (at *place) readLog(log [][]byte) ([]*commit, error) {
 			return nil, err
 		}
 		if c.Index != uint64(i)+1 || c.PrevHash != prev {
-			return nil, fault.New(fault.Corrupt, "read group log", "commit %d does not follow the one before", i+1)
+			return nil, fault.New(fault.Corrupt, "read group log", "commit %d does not follow the one before",
+				i+1)
 		}
 		if i == 0 {
 			form = c.Form
@@ -232,7 +243,8 @@ func (t *Ticket) checkHeads(in *Invitation, log []*commit) error {
 	check := func(index uint64, sum [32]byte) error {
 		switch {
 		case index > uint64(len(log)):
-			return &fault.Error{Kind: fault.Stale, Op: "enter group", Detail: "the log is shorter than it was known to be", Head: index}
+			return &fault.Error{Kind: fault.Stale, Op: "enter group",
+				Detail: "the log is shorter than it was known to be", Head: index}
 		case index > 0 && log[index-1].hash != sum:
 			return fault.New(fault.Corrupt, "enter group", "the log is forked at or before commit %d", index)
 		}
@@ -265,7 +277,8 @@ func (t *Ticket) find(at *place, log []*commit, slot []byte) (*opened, int, erro
 			return o, i, nil
 		}
 	}
-	return nil, 0, fault.New(fault.Denied, "enter group", "the slot is of no commit in the log, or not for these keys")
+	return nil, 0, fault.New(fault.Denied, "enter group",
+		"the slot is of no commit in the log, or not for these keys")
 }
 
 // replay takes in a log whose last commit gave the slot o.
@@ -288,14 +301,16 @@ type replayed struct {
 // checkSlot sees that the author of its commit made the slot; nobody is known to have made what is void.
 func (r *replayed) checkSlot(o *opened) error {
 	if r.slot.why == nil && !r.slot.core.void && !o.of(r.slot) {
-		return fault.New(fault.Corrupt, "enter group", "the slot is not the author's of its commit, or of another time")
+		return fault.New(fault.Corrupt, "enter group",
+			"the slot is not the author's of its commit, or of another time")
 	}
 	return nil
 }
 
-// replayTo takes in a log whose commit at gave the slot o, as far as the first commit from there on that done accepts. None
-// of a later generation can be.
-func (s *State) replayTo(log []*commit, at int, o *opened, done func(c *core, i int) bool) (*replayed, error) {
+// replayTo takes in a log whose commit at gave the slot o, as far as the first commit from there on that done
+// accepts. None of a later generation can be.
+func (s *State) replayTo(log []*commit, at int, o *opened,
+	done func(c *core, i int) bool) (*replayed, error) {
 	for i := at; i < len(log); i++ {
 		if log[i].Generation != o.g {
 			log = log[:i]
@@ -315,7 +330,8 @@ func (s *State) replayTo(log []*commit, at int, o *opened, done func(c *core, i 
 		c, t := log[i], r.last
 		all, past := keys[c.Generation], t.past
 		if all == nil {
-			return nil, fault.New(fault.Unavailable, "enter group", "no commit brings the keys of generation %d yet: an admin has to make one", c.Generation)
+			return nil, fault.New(fault.Unavailable, "enter group",
+				"no commit brings the keys of generation %d yet: an admin has to make one", c.Generation)
 		}
 		if c.Generation > 1 && c.Generation != t.core.gen && c.Kind != KindDisband {
 			past = after(past, keys[c.Generation-1])
@@ -332,7 +348,8 @@ func (s *State) replayTo(log []*commit, at int, o *opened, done func(c *core, i 
 			return r, nil
 		}
 	}
-	return nil, fault.New(fault.Denied, "enter group", "the log does not have these keys as a member that let itself in with generation %d", o.g)
+	return nil, fault.New(fault.Denied, "enter group",
+		"the log does not have these keys as a member that let itself in with generation %d", o.g)
 }
 
 // forgetBefore forgets the days before a join that its invitation does not share.
@@ -352,12 +369,12 @@ func (s *State) forgetBefore(now time.Time, join *commit, r *replayed) {
 	}
 }
 
-// Given returns how many days of earlier messages the invitation shares through whose door the account came, right after
-// Enter; 0 for all others.
+// Given returns how many days of earlier messages the invitation shares through whose door the account came,
+// right after Enter; 0 for all others.
 func (s *State) Given() int { return int(s.given) }
 
-// walkBack collects what members held in each generation: commits carry what was held before them. Each is known to be
-// right by the read key that the log has for it.
+// walkBack collects what members held in each generation: commits carry what was held before them. Each is
+// known to be right by the read key that the log has for it.
 func (s *State) walkBack(log []*commit, all *secret) map[uint32]*secret {
 	reads := map[uint32][32]byte{}
 	for _, c := range log {

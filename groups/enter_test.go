@@ -37,7 +37,8 @@ func TestHandoverOpensTheGroupForAnotherDevice(t *testing.T) {
 	b.commit(t, alice, Change{Kind: KindRekey})
 	b.commit(t, alice, Change{Kind: KindInfo, Info: Info{Name: "later"}})
 	b.mustSync(t, bob)
-	for name, h := range map[string][]byte{"of an added member": fresh, "of a raised one": raised, "of the newest generation": bob.Handover(), "of the creator": alice.Handover()} {
+	for name, h := range map[string][]byte{"of an added member": fresh, "of a raised one": raised,
+		"of the newest generation": bob.Handover(), "of the creator": alice.Handover()} {
 		id := bob.id
 		if name == "of the creator" {
 			id = alice.id
@@ -70,7 +71,8 @@ func TestLargestHandoverFitsItsCopy(t *testing.T) {
 	}
 	h := alice.Handover()
 	if len(alice.leaves) != maxOwnLeaves || alice.leaves[0].number != 1 || len(h) > 4096 {
-		t.Errorf("got %d leaf keys from %d on in %d bytes, want 64 with the one in force, in 4,096 at most", len(alice.leaves), alice.leaves[0].number, len(h))
+		t.Errorf("got %d leaf keys from %d on in %d bytes, want 64 with the one in force, in 4,096 at most",
+			len(alice.leaves), alice.leaves[0].number, len(h))
 	}
 	if _, err := DecodeHandover(h); err != nil {
 		t.Error(err)
@@ -134,10 +136,12 @@ func TestLogIsComparedWithWhatOthersKnew(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 	}
-	if _, err := Enter(b.now, ident.ClusterID{8}, ticket, in, b.log, slot); !errors.Is(err, fault.Unauthenticated) {
+	if _, err := Enter(b.now, ident.ClusterID{8}, ticket, in, b.log, slot); !errors.Is(err,
+		fault.Unauthenticated) {
 		t.Errorf("in another cluster: got %v, want unauthenticated", err)
 	}
-	if _, err := Enter(b.now, testCluster, newUser(t, 2).keys.Ticket(b.group, u.id), in, b.log, slot); !errors.Is(err, fault.Denied) {
+	if _, err := Enter(b.now, testCluster, newUser(t, 2).keys.Ticket(b.group, u.id), in, b.log,
+		slot); !errors.Is(err, fault.Denied) {
 		t.Errorf("with other keys: got %v, want denied", err)
 	}
 }
@@ -215,7 +219,8 @@ func TestStatesOfOneProcessShareWhatAllHave(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if u.core != alice.core || back.core != alice.core || u.Digest() != alone.Digest() || !bytes.Equal(back.Marshal(), u.Marshal()) {
+		if u.core != alice.core || back.core != alice.core || u.Digest() != alone.Digest() ||
+			!bytes.Equal(back.Marshal(), u.Marshal()) {
 			t.Errorf("%x does not share what all have, or something else", u.id[1:3])
 		}
 		if _, err := back.Open(say(t, b, alice, "hello")); err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// writeFrozen makes the vectors anew. A change of them is a change of the format: new version bytes, never the same.
+// writeFrozen makes the vectors anew. A change of them is a change of the format: new version bytes, never
+// the same.
 var writeFrozen = flag.Bool("write-frozen", false, "write testdata/frozen.json")
 
 const frozenFile = "testdata/frozen.json"
@@ -26,7 +27,8 @@ func (h *hexBytes) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// frozen holds what must never change. Seals are frozen as bytes to open, since crypto/hpke draws its own randomness.
+// frozen holds what must never change. Seals are frozen as bytes to open, since crypto/hpke draws its own
+// randomness.
 type frozen struct {
 	Seed    hexBytes   `json:"genesis_seed"`
 	Group   hexBytes   `json:"group_id"`
@@ -68,7 +70,8 @@ func (f *frozen) writeDoor(t *testing.T) {
 	in, bob := b.door(t, alice, 2, 0), newUser(t, 2)
 	b.comeIn(t, bob, in)
 	ticket := in.DoorTicket(bob.id, bob.keys)
-	f.Door, f.DoorKeys, f.DoorSlot, f.DoorHandover = in.Encode(), bob.keys.Marshal(), b.slotFor(ticket), bob.Handover()
+	f.Door, f.DoorKeys, f.DoorSlot, f.DoorHandover = in.Encode(), bob.keys.Marshal(),
+		b.slotFor(ticket), bob.Handover()
 	at, _ := ticket.Locator(b.log[1])
 	f.DoorLocator = at[:]
 	b.mustSync(t, alice)
@@ -100,7 +103,8 @@ func (f *frozen) checkDoor(t *testing.T) {
 	if at, ok := ticket.Locator(log[1]); !ok || string(at[:]) != string(f.DoorLocator) {
 		t.Errorf("the door's slot: got %x, want %x", at, f.DoorLocator)
 	}
-	if p, _, err := new(Shared).Join(rand.Reader, start, testCluster, in.DoorTicket(accountOf(3), k), in, nil, log[:2], f.DoorSlot); err != nil || p == nil {
+	if p, _, err := new(Shared).Join(rand.Reader, start, testCluster, in.DoorTicket(accountOf(3), k), in, nil,
+		log[:2], f.DoorSlot); err != nil || p == nil {
 		t.Errorf("another join: %v", err)
 	}
 	handover, err := DecodeHandover(f.DoorHandover)
@@ -243,13 +247,15 @@ func TestFrozenVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Enter(start.Add(time.Hour), testCluster, k.Ticket(s.Group(), s.Self()), nil, log, f.First); err != nil {
+	if _, err := Enter(start.Add(time.Hour), testCluster, k.Ticket(s.Group(), s.Self()), nil, log,
+		f.First); err != nil {
 		t.Errorf("enter as a joiner: %v", err)
 	}
 	for _, c := range f.Commits {
 		log = append(log, c)
 	}
-	if s, err = Enter(start.Add(time.Hour), testCluster, handover, nil, log, f.Slots[len(f.Slots)-1]); err != nil {
+	if s, err = Enter(start.Add(time.Hour), testCluster, handover, nil, log,
+		f.Slots[len(f.Slots)-1]); err != nil {
 		t.Fatalf("enter with a handover: %v", err)
 	}
 	for _, blob := range [][]byte{f.Earlier, f.Message} {

@@ -33,7 +33,8 @@ func FuzzCommit(f *testing.F) {
 	})
 }
 
-// FuzzContent gives members a commit with any body, signed by the key for its kind: all take it in, most as void.
+// FuzzContent gives members a commit with any body, signed by the key for its kind: all take it in, most as
+// void.
 func FuzzContent(f *testing.F) {
 	b, alice := foundForm(f, 1, FormPublic)
 	bob := b.add(f, alice, 2)
@@ -78,7 +79,8 @@ func FuzzContent(f *testing.F) {
 func forge(t fataler, by *State, kind Kind, plain []byte) []byte {
 	t.Helper()
 	index, prev := by.Head()
-	h := envelope.CommitHeader{Index: index + 1, Generation: by.core.gen, PrevHash: prev, Kind: kind, Form: by.core.form}
+	h := envelope.CommitHeader{Index: index + 1, Generation: by.core.gen, PrevHash: prev, Kind: kind,
+		Form: by.core.form}
 	by.pks.into(&h)
 	key, most := memberKey(&by.grant.all, labelBody, by.group, h.Generation), maxPlain
 	if kind == KindJoin {
@@ -106,11 +108,15 @@ func FuzzChange(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	adds, leaves, targets := []Addition{direct(newUser(f, 3))}, []LeafUpdate{*u}, []Target{{Account: alice.self, Joined: 1}}
+	adds, leaves, targets := []Addition{direct(newUser(f, 3))}, []LeafUpdate{*u},
+		[]Target{{Account: alice.self, Joined: 1}}
 	for _, c := range []Change{
-		{Kind: KindCreate, Adds: adds}, {Kind: KindAdd, Adds: adds}, {Kind: KindRemove, Targets: targets, Leaves: leaves, Ban: true}, {Kind: KindRemove, Targets: targets, Left: true},
-		{Kind: KindRole, Targets: targets, Role: Plain}, {Kind: KindInfo, Info: Info{Picture: []byte{1}}}, {Kind: KindRekey, Leaves: leaves},
-		{Kind: KindInvite, Invite: Invite{Serial: 1, Uses: 1, NotAfter: 1, For: []ident.AccountID{accountOf(3)}}},
+		{Kind: KindCreate, Adds: adds}, {Kind: KindAdd, Adds: adds}, {Kind: KindRemove, Targets: targets,
+			Leaves: leaves, Ban: true}, {Kind: KindRemove, Targets: targets, Left: true},
+		{Kind: KindRole, Targets: targets, Role: Plain}, {Kind: KindInfo,
+			Info: Info{Picture: []byte{1}}}, {Kind: KindRekey, Leaves: leaves},
+		{Kind: KindInvite, Invite: Invite{Serial: 1, Uses: 1, NotAfter: 1,
+			For: []ident.AccountID{accountOf(3)}}},
 		{Kind: KindRevokeInvite, Serial: 3, Accounts: []ident.AccountID{accountOf(3)}}, {Kind: KindDisband},
 		joinOf(newUser(f, 3), 1),
 	} {
@@ -149,12 +155,15 @@ func FuzzSlot(f *testing.F) {
 		_, _ = alice.openSlot(c, Locator{}, in, alice.leaves)
 		_, _ = alice.openSlot(c, Locator{}, append(bytes.Clone(c.SlotsRoot[:]), in...), alice.leaves)
 		_, _, _ = (*Shared)(nil).Join(rand.Reader, start, testCluster, ticket, door, nil, b.log, in)
-		if slot, err := boxSeal(door.intake, concat(labelSlot, alice.slotContext(1, 2, envelope.CommitHash(b.log[0]))), in); err == nil {
+		if slot, err := boxSeal(door.intake,
+			concat(labelSlot, alice.slotContext(1, 2, envelope.CommitHash(b.log[0]))), in); err == nil {
 			opening, err := decodeCommit(b.log[1])
 			if err != nil {
 				t.Fatal(err)
 			}
-			if o, err := alice.openSlot(opening, Locator{}, append(bytes.Clone(opening.SlotsRoot[:]), slot...), ticket.leaves); err == nil && (o.role != Plain || !o.power.zero() || !o.next.zero()) {
+			if o, err := alice.openSlot(opening, Locator{}, append(bytes.Clone(opening.SlotsRoot[:]),
+				slot...), ticket.leaves); err == nil && (o.role != Plain || !o.power.zero() ||
+				!o.next.zero()) {
 				t.Error("a door gives more than a plain member's keys")
 			}
 		}
@@ -228,7 +237,8 @@ func FuzzWord(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, word := range [][]byte{append([]byte{wordLeaf}, u.Encode()...), append([]byte{wordUrgent}, u.Encode()...), {wordLeave}} {
+	for _, word := range [][]byte{append([]byte{wordLeaf}, u.Encode()...), append([]byte{wordUrgent},
+		u.Encode()...), {wordLeave}} {
 		f.Add(word)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -266,7 +276,8 @@ func FuzzInvitation(f *testing.F) {
 			if !bytes.Equal(i.Encode(), raw) || i.Bound && i.Door {
 				t.Error("an invitation does not encode to what it was read from")
 			}
-			_, _, _ = (*Shared)(nil).Join(rand.Reader, start, testCluster, i.DoorTicket(u.id, u.keys), i, nil, b.log, slot)
+			_, _, _ = (*Shared)(nil).Join(rand.Reader, start, testCluster, i.DoorTicket(u.id, u.keys), i,
+				nil, b.log, slot)
 		}
 		if k, err := UnmarshalKeys(raw); err == nil && !bytes.Equal(k.Marshal(), raw) {
 			t.Error("keys do not encode to what they were read from")
@@ -276,7 +287,8 @@ func FuzzInvitation(f *testing.F) {
 		}
 		_, _ = alice.OpenRequest(raw)
 		_, _, _ = alice.OpenReturn(u.id, raw)
-		if box, err := boxSeal(in.intake, concat(labelRequest, serialContext(b.group, in.Serial)), raw); err == nil {
+		if box, err := boxSeal(in.intake, concat(labelRequest, serialContext(b.group, in.Serial)),
+			raw); err == nil {
 			_, _ = alice.OpenRequest(append(bytes.Clone(req[:9]), box...))
 		}
 	})

@@ -15,17 +15,19 @@ type grant struct {
 	role  Role
 	day   uint32 // of ck
 
-	ck    secret
-	all   secret // what every member holds: gives the read, write, body and word keys
-	next  secret // locates the member's next slot
-	power secret // of an admin the secret that gives mod and admin keys, of a moderator the mod key, else zero
+	ck   secret
+	all  secret // what every member holds: gives the read, write, body and word keys
+	next secret // locates the member's next slot
+	// of an admin the secret that gives mod and admin keys, of a moderator the mod key, else zero
+	power secret
 }
 
 // expand makes the keys of a generation from its secret; what it returns is what an admin holds.
 func expand(gs *secret, group ident.GroupID, g, day uint32) *grant {
 	c := context(group, g)
 	k := func(label string) secret { return derive(gs.b[:], nil, label, c...) }
-	return &grant{group: group, g: g, role: Admin, day: day, ck: k(labelChain), all: k(labelMembers), power: k(labelAdmins)}
+	return &grant{group: group, g: g, role: Admin, day: day, ck: k(labelChain), all: k(labelMembers),
+		power: k(labelAdmins)}
 }
 
 func memberKey(all *secret, label string, group ident.GroupID, g uint32) secret {
@@ -127,7 +129,8 @@ func (k *grant) publics() (p publics) {
 // fit reports whether a member's keys are those of q; keys that the member does not hold are zero.
 func (p publics) fit(q *publics) bool {
 	none := [32]byte{}
-	return p.read == q.read && p.write == q.write && (p.mod == none || p.mod == q.mod) && (p.admin == none || p.admin == q.admin)
+	return p.read == q.read && p.write == q.write && (p.mod == none || p.mod == q.mod) && (p.admin == none ||
+		p.admin == q.admin)
 }
 
 // opens reports whether all is what the members of generation g hold, if read is its read key.

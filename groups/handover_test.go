@@ -75,7 +75,8 @@ func TestHandoverOpensTheSameDays(t *testing.T) {
 			}
 			d.opensSince(t, all, since)
 			if d.Since() != bob.Since() || d.Digest() != bob.Digest() {
-				t.Errorf("%s, %s: opens days since %d, want %d, or another state", when, name, d.Since(), bob.Since())
+				t.Errorf("%s, %s: opens days since %d, want %d, or another state", when, name,
+					d.Since(), bob.Since())
 			}
 			u = d
 		}
@@ -123,7 +124,8 @@ func TestHandoverHasRoomForDays(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := d.pastDays(0); len(h) > 4096 || len(got) != want || got[want-1].key.b != all[want-1].key.b {
-			t.Fatalf("%d leaf keys: got %d days in %d bytes, want the newest %d in 4,096", leaves, len(got), len(h), want)
+			t.Fatalf("%d leaf keys: got %d days in %d bytes, want the newest %d in 4,096", leaves,
+				len(got), len(h), want)
 		}
 		if _, err := alice.NewLeaf(rand.Reader); err != nil {
 			t.Fatal(err)

@@ -28,7 +28,8 @@ type pastDay struct {
 // before reports whether d stands before o: the newest days come first, of one day the newest generation.
 func (d *pastDay) before(o *pastDay) bool { return d.day > o.day || d.day == o.day && d.g > o.g }
 
-// pastDays returns the keys of the days since a day in generations that are over, in their order, as many as an addition brings.
+// pastDays returns the keys of the days since a day in generations that are over, in their order, as many as
+// an addition brings.
 func (s *State) pastDays(since uint32) (out []pastDay) {
 	for i := range s.chains {
 		c := &s.chains[i]
@@ -96,7 +97,8 @@ func readDays(s *cryptobyte.String, most uint8) (out []pastDay, ok bool) {
 	}
 	for i := range int(n) {
 		var d pastDay
-		if !s.ReadUint32(&d.g) || !s.ReadUint32(&d.day) || !s.CopyBytes(d.key.b[:]) || d.g == 0 || d.day > maxDay || i > 0 && !out[i-1].before(&d) {
+		if !s.ReadUint32(&d.g) || !s.ReadUint32(&d.day) || !s.CopyBytes(d.key.b[:]) || d.g == 0 ||
+			d.day > maxDay || i > 0 && !out[i-1].before(&d) {
 			return nil, false
 		}
 		out = append(out, d)
@@ -127,8 +129,9 @@ func (s *State) ownAddition(t *Ticket, b []byte) (*commit, *Described, *Addition
 	return c, d, &d.Change.Adds[i]
 }
 
-// HistorySlots returns where keys for days of earlier generations may lie, in order, right after Enter with the ticket of
-// somebody who was added: nowhere if the commit that did it, the head, gave no days. TakeHistory takes what lies there.
+// HistorySlots returns where keys for days of earlier generations may lie, in order, right after Enter with
+// the ticket of somebody who was added: nowhere if the commit that did it, the head, gave no days.
+// TakeHistory takes what lies there.
 func (s *State) HistorySlots(t *Ticket, commit []byte) (out []Locator) {
 	c, _, a := s.ownAddition(t, commit)
 	if c == nil || a.ShareDays == 0 || c.Generation == 1 {
@@ -140,17 +143,19 @@ func (s *State) HistorySlots(t *Ticket, commit []byte) (out []Locator) {
 	return out
 }
 
-// TakeHistory takes in what is stored at HistorySlots, in that order, up to the first place where nothing of the commit lies:
-// messages of those days then open. Who lacks some of it reads less of what was written earlier, and nothing else.
+// TakeHistory takes in what is stored at HistorySlots, in that order, up to the first place where nothing of
+// the commit lies: messages of those days then open. Who lacks some of it reads less of what was written
+// earlier, and nothing else.
 //
-// Errors: Invalid (the commit is not the head, or not the one that let the own account in), Exists (taken in already). Of
-// one of the slots, where those before it count: Denied (not sealed to the own keys), Unauthenticated (not by the author
-// of the commit), Corrupt.
+// Errors: Invalid (the commit is not the head, or not the one that let the own account in), Exists (taken in
+// already). Of one of the slots, where those before it count: Denied (not sealed to the own keys),
+// Unauthenticated (not by the author of the commit), Corrupt.
 func (s *State) TakeHistory(t *Ticket, commit []byte, slots [][]byte) error {
 	c, d, _ := s.ownAddition(t, commit)
 	switch {
 	case c == nil:
-		return fault.New(fault.Invalid, "take group history", "the commit is not the head, or not the one that let this account in")
+		return fault.New(fault.Invalid, "take group history",
+			"the commit is not the head, or not the one that let this account in")
 	case len(s.chains) != 1:
 		return fault.New(fault.Exists, "take group history", "there are keys of earlier generations already")
 	}
@@ -187,11 +192,14 @@ func (s *State) openHistory(c *commit, d *Described, at Locator, sealed []byte) 
 		}
 	}
 	if len(plain) != historySize {
-		return nil, fault.New(fault.Denied, "take group history", "no leaf key opens it, or it has another size")
+		return nil, fault.New(fault.Denied, "take group history",
+			"no leaf key opens it, or it has another size")
 	}
 	content, sig := plain[:historySize-64], plain[historySize-64:]
-	if m := s.core.member(d.Author); m == nil || !verify(m.Sign, sig, labelHistorySign, info, at[:], content) {
-		return nil, fault.New(fault.Unauthenticated, "take group history", "it is not the author's of commit %d", c.Index)
+	if m := s.core.member(d.Author); m == nil ||
+		!verify(m.Sign, sig, labelHistorySign, info, at[:], content) {
+		return nil, fault.New(fault.Unauthenticated, "take group history",
+			"it is not the author's of commit %d", c.Index)
 	}
 	days, err := decodeDays(content)
 	if err != nil {
@@ -199,23 +207,27 @@ func (s *State) openHistory(c *commit, d *Described, at Locator, sealed []byte) 
 	}
 	for i := range days {
 		if days[i].g >= c.Generation || !near(days[i].day, d.At) {
-			return nil, fault.New(fault.Corrupt, "take group history", "it names day %d of generation %d", days[i].day, days[i].g)
+			return nil, fault.New(fault.Corrupt, "take group history", "it names day %d of generation %d",
+				days[i].day, days[i].g)
 		}
 	}
 	return days, nil
 }
 
-// extend returns chains that are over, by generation, with earlier days: those of one generation follow each other.
+// extend returns chains that are over, by generation, with earlier days: those of one generation follow each
+// other.
 func extend(chains []chain, days []pastDay) ([]chain, error) {
 	out := slices.Clone(chains)
 	for i := range days {
 		d := &days[i]
-		j, found := slices.BinarySearchFunc(out, d.g, func(c chain, g uint32) int { return int(int64(c.g) - int64(g)) })
+		j, found := slices.BinarySearchFunc(out, d.g,
+			func(c chain, g uint32) int { return int(int64(c.g) - int64(g)) })
 		switch {
 		case !found:
 			out = slices.Insert(out, j, chain{g: d.g, day: d.day, days: []secret{d.key}})
 		case d.day+1 != out[j].day:
-			return chains, fault.New(fault.Corrupt, "take group history", "days of generation %d are missing", d.g)
+			return chains, fault.New(fault.Corrupt, "take group history", "days of generation %d are missing",
+				d.g)
 		default:
 			out[j].day, out[j].days = d.day, append([]secret{d.key}, out[j].days...)
 		}

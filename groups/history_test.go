@@ -64,8 +64,10 @@ func (b *mailbox) chronicle(t fataler, by *user) (out []written) {
 func (u *user) opensSince(t *testing.T, all []written, since uint32) {
 	t.Helper()
 	for i, w := range all {
-		if _, err := u.Open(w.blob); (err == nil) != (w.day >= since) || err != nil && !errors.Is(err, fault.Denied) {
-			t.Errorf("message %d, of day %d and generation %d: got %v, want those since %d", i, w.day, w.g, err, since)
+		if _, err := u.Open(w.blob); (err == nil) != (w.day >= since) ||
+			err != nil && !errors.Is(err, fault.Denied) {
+			t.Errorf("message %d, of day %d and generation %d: got %v, want those since %d", i, w.day,
+				w.g, err, since)
 		}
 	}
 	again, err := Unmarshal(u.Marshal())
@@ -177,7 +179,8 @@ func TestHistoryHasRoom(t *testing.T) {
 	for name, c := range map[string]struct {
 		slots [][]byte
 		want  int
-	}{"all": {b.placed(at), 60}, "none": {nil, 0}, "the first missing": {[][]byte{nil, p.Find(at[1])}, 0}, "the second missing": {[][]byte{p.Find(at[0]), nil, p.Find(at[2])}, 20}} {
+	}{"all": {b.placed(at), 60}, "none": {nil, 0}, "the first missing": {[][]byte{nil, p.Find(at[1])},
+		0}, "the second missing": {[][]byte{p.Find(at[0]), nil, p.Find(at[2])}, 20}} {
 		u := &user{State: first.Clone()}
 		if err := u.TakeHistory(ticket, last, c.slots); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -233,21 +236,27 @@ func TestHistoryOfOthersIsRefused(t *testing.T) {
 		"another member's":             {sealed(bob, at[0], days, nil), fault.Unauthenticated},
 		"the author's, from elsewhere": {sealed(alice, at[1], days, nil), fault.Unauthenticated},
 		"no days":                      {sealed(alice, at[0], nil, nil), fault.Corrupt},
-		"too many days":                {sealed(alice, at[0], days[:1], func(b []byte) { b[0] = historyKeys + 1 }), fault.Corrupt},
-		"something after the days":     {sealed(alice, at[0], days[:1], func(b []byte) { b[len(b)-1] = 1 }), fault.Corrupt},
-		"no generation":                {sealed(alice, at[0], one(0, today), nil), fault.Corrupt},
-		"the generation in force":      {sealed(alice, at[0], one(c.Generation, today), nil), fault.Corrupt},
-		"a day long ago":               {sealed(alice, at[0], one(1, today-maxAhead-1), nil), fault.Corrupt},
-		"a day to come":                {sealed(alice, at[0], one(1, today+maxAhead+1), nil), fault.Corrupt},
-		"a day beyond all":             {sealed(alice, at[0], one(1, 1<<32-1), nil), fault.Corrupt},
-		"a day twice":                  {sealed(alice, at[0], append(one(1, today), one(1, today)...), nil), fault.Corrupt},
-		"days in another order":        {sealed(alice, at[0], append(one(1, today-1), one(1, today)...), nil), fault.Corrupt},
-		"a gap":                        {sealed(alice, at[0], append(one(1, today), one(1, today-2)...), nil), fault.Corrupt},
-		"an addition's slot":           {b.slotFor(ticket), fault.Denied},
-		"garbage":                      {append(bytes.Clone(c.SlotsRoot[:]), 1, 2, 3), fault.Denied},
+		"too many days": {sealed(alice, at[0], days[:1],
+			func(b []byte) { b[0] = historyKeys + 1 }), fault.Corrupt},
+		"something after the days": {sealed(alice, at[0], days[:1], func(b []byte) { b[len(b)-1] = 1 }),
+			fault.Corrupt},
+		"no generation":           {sealed(alice, at[0], one(0, today), nil), fault.Corrupt},
+		"the generation in force": {sealed(alice, at[0], one(c.Generation, today), nil), fault.Corrupt},
+		"a day long ago":          {sealed(alice, at[0], one(1, today-maxAhead-1), nil), fault.Corrupt},
+		"a day to come":           {sealed(alice, at[0], one(1, today+maxAhead+1), nil), fault.Corrupt},
+		"a day beyond all":        {sealed(alice, at[0], one(1, 1<<32-1), nil), fault.Corrupt},
+		"a day twice": {sealed(alice, at[0], append(one(1, today), one(1, today)...), nil),
+			fault.Corrupt},
+		"days in another order": {sealed(alice, at[0], append(one(1, today-1), one(1, today)...), nil),
+			fault.Corrupt},
+		"a gap": {sealed(alice, at[0], append(one(1, today), one(1, today-2)...), nil),
+			fault.Corrupt},
+		"an addition's slot": {b.slotFor(ticket), fault.Denied},
+		"garbage":            {append(bytes.Clone(c.SlotsRoot[:]), 1, 2, 3), fault.Denied},
 	} {
 		s := u.Clone()
-		if err := s.TakeHistory(ticket, last, [][]byte{x.slot}); !errors.Is(err, x.want) || !bytes.Equal(s.Marshal(), u.Marshal()) {
+		if err := s.TakeHistory(ticket, last, [][]byte{x.slot}); !errors.Is(err, x.want) ||
+			!bytes.Equal(s.Marshal(), u.Marshal()) {
 			t.Errorf("%s: got %v, want %v and nothing taken in", name, err, x.want)
 		}
 	}
@@ -255,18 +264,22 @@ func TestHistoryOfOthersIsRefused(t *testing.T) {
 		bad := bytes.Clone(good)
 		bad[i] ^= 1
 		s := u.Clone()
-		if err := s.TakeHistory(ticket, last, [][]byte{bad}); (err == nil) != (i < 32) || !bytes.Equal(s.Marshal(), u.Marshal()) {
+		if err := s.TakeHistory(ticket, last, [][]byte{bad}); (err == nil) != (i < 32) ||
+			!bytes.Equal(s.Marshal(), u.Marshal()) {
 			t.Fatalf("byte %d flipped: got %v, or something taken in", i, err)
 		}
 	}
 	s := u.Clone()
-	if err := s.TakeHistory(ticket, last, [][]byte{good, sealed(alice, at[1], days[:1], nil)}); !errors.Is(err, fault.Corrupt) || len(s.pastDays(0)) != len(days) {
-		t.Errorf("a bad second slot: got %v and %d days, want corrupt, and the %d of the first", err, len(s.pastDays(0)), len(days))
+	if err := s.TakeHistory(ticket, last, [][]byte{good, sealed(alice, at[1], days[:1], nil)}); !errors.Is(
+		err, fault.Corrupt) || len(s.pastDays(0)) != len(days) {
+		t.Errorf("a bad second slot: got %v and %d days, want corrupt, and the %d of the first", err,
+			len(s.pastDays(0)), len(days))
 	}
 	if err := s.TakeHistory(ticket, last, [][]byte{good}); !errors.Is(err, fault.Exists) {
 		t.Errorf("again: got %v, want exists", err)
 	}
-	if err := u.TakeHistory(ticket, b.log[0], [][]byte{good}); !errors.Is(err, fault.Invalid) || u.HistorySlots(ticket, b.log[0]) != nil {
+	if err := u.TakeHistory(ticket, b.log[0], [][]byte{good}); !errors.Is(err, fault.Invalid) ||
+		u.HistorySlots(ticket, b.log[0]) != nil {
 		t.Errorf("with another commit: got %v, want invalid and no places", err)
 	}
 	if err := alice.TakeHistory(ticket, last, [][]byte{good}); !errors.Is(err, fault.Invalid) {

@@ -44,7 +44,8 @@ func (i *Invite) intake() secret {
 }
 
 func (i *Invite) whole() bool {
-	return i.Serial > 0 && i.Uses > 0 && i.NotAfter > 0 && i.NotAfter < maxTimeMS && len(i.For) <= MaxMembers && (!i.bound() || rising(i.For) && int(i.Uses) == len(i.For))
+	return i.Serial > 0 && i.Uses > 0 && i.NotAfter > 0 && i.NotAfter < maxTimeMS &&
+		len(i.For) <= MaxMembers && (!i.bound() || rising(i.For) && int(i.Uses) == len(i.For))
 }
 
 func (i *Invite) add(b *cryptobyte.Builder) {
@@ -63,8 +64,10 @@ func (i *Invite) add(b *cryptobyte.Builder) {
 func (i *Invite) read(s *cryptobyte.String) bool {
 	var until uint64
 	var intake [private.Size]byte
-	if !s.ReadUint64(&i.Serial) || !s.CopyBytes(i.Public[:]) || !s.CopyBytes(intake[:]) || !s.ReadUint64(&until) || until >= maxTimeMS ||
-		!s.ReadUint32(&i.Uses) || !s.ReadUint16(&i.ShareDays) || !s.ReadUint64(&i.Commit) || !s.ReadUint32(&i.Gen) {
+	if !s.ReadUint64(&i.Serial) || !s.CopyBytes(i.Public[:]) || !s.CopyBytes(intake[:]) ||
+		!s.ReadUint64(&until) || until >= maxTimeMS ||
+		!s.ReadUint32(&i.Uses) || !s.ReadUint16(&i.ShareDays) || !s.ReadUint64(&i.Commit) ||
+		!s.ReadUint32(&i.Gen) {
 		return false
 	}
 	var ok bool
@@ -88,16 +91,18 @@ func readInvites(s *cryptobyte.String) (out []Invite, ok bool) {
 	return out, true
 }
 
-// delegate lets the invite key store requests. It is the same whoever makes it, and its serials rise with the log.
+// delegate lets the invite key store requests. It is the same whoever makes it, and its serials rise with the
+// log.
 func (i *Invite) delegate() envelope.Delegate {
 	return envelope.Delegate{
-		Serial: envelope.Serial(i.Commit, 0), Key: i.Public, Rights: envelope.MayWrite, Namespaces: []envelope.Namespace{envelope.GroupAsk},
-		NotAfter: i.NotAfter, Generation: i.Gen,
+		Serial: envelope.Serial(i.Commit, 0), Key: i.Public, Rights: envelope.MayWrite,
+		Namespaces: []envelope.Namespace{envelope.GroupAsk},
+		NotAfter:   i.NotAfter, Generation: i.Gen,
 	}
 }
 
-// Delegates returns the delegations that the nodes must know, in the order in which they take them. They outlive
-// generations. To delegate anew what was delegated is answered existed, or Stale if a later one was.
+// Delegates returns the delegations that the nodes must know, in the order in which they take them. They
+// outlive generations. To delegate anew what was delegated is answered existed, or Stale if a later one was.
 func (s *State) Delegates() []envelope.Delegate {
 	var out []envelope.Delegate
 	for i := range s.core.invites {
@@ -134,9 +139,10 @@ func serialContext(group ident.GroupID, serial uint64) []byte {
 	return binary.BigEndian.AppendUint64(append([]byte(nil), group[:]...), serial)
 }
 
-// NewInvite draws an invitation to a group of a form, for a number of joiners until notAfter: the change that opens it and
-// its seed, from which Invitation makes what is sent. In a public group it is a door.
-func NewInvite(rng io.Reader, form Form, notAfter time.Time, uses uint32, shareDays uint16) (ch Change, seed private.Key, err error) {
+// NewInvite draws an invitation to a group of a form, for a number of joiners until notAfter: the change that
+// opens it and its seed, from which Invitation makes what is sent. In a public group it is a door.
+func NewInvite(rng io.Reader, form Form, notAfter time.Time, uses uint32,
+	shareDays uint16) (ch Change, seed private.Key, err error) {
 	ch, key, err := newInvite(rng, notAfter, uses, shareDays)
 	if form == FormPublic {
 		ch.Invite.Intake = derive(key.b[:], nil, labelDoor).key()
@@ -144,7 +150,8 @@ func NewInvite(rng io.Reader, form Form, notAfter time.Time, uses uint32, shareD
 	return ch, key.key(), err
 }
 
-func newInvite(rng io.Reader, notAfter time.Time, uses uint32, shareDays uint16) (ch Change, seed secret, err error) {
+func newInvite(rng io.Reader, notAfter time.Time, uses uint32,
+	shareDays uint16) (ch Change, seed secret, err error) {
 	var intake, number secret
 	for _, s := range []*secret{&seed, &intake, &number} {
 		if *s, err = newSecret(rng); err != nil {
@@ -159,7 +166,8 @@ func newInvite(rng io.Reader, notAfter time.Time, uses uint32, shareDays uint16)
 }
 
 // NewBoundInvite draws an invitation that only these accounts can use, each once. It lifts their ban.
-func NewBoundInvite(rng io.Reader, notAfter time.Time, shareDays uint16, accounts []ident.AccountID) (ch Change, seed private.Key, err error) {
+func NewBoundInvite(rng io.Reader, notAfter time.Time, shareDays uint16,
+	accounts []ident.AccountID) (ch Change, seed private.Key, err error) {
 	if len(accounts) == 0 {
 		return ch, seed, fault.New(fault.Invalid, "make invitation", "it is for nobody")
 	}
@@ -190,14 +198,17 @@ func (s *State) Invitation(serial uint64, seed private.Key) (*Invitation, error)
 	key := secretOf(seed)
 	sign := derive(key.b[:], nil, labelInvite)
 	if sign.public() != in.Public {
-		return nil, fault.New(fault.Invalid, "make invitation", "the seed is not that of invitation %d", serial)
+		return nil, fault.New(fault.Invalid, "make invitation", "the seed is not that of invitation %d",
+			serial)
 	}
 	if s.core.door(in) && !derive(key.b[:], nil, labelDoor).key().Equal(in.Intake) {
-		return nil, fault.New(fault.Invalid, "make invitation", "invitation %d is no door of that seed", serial)
+		return nil, fault.New(fault.Invalid, "make invitation", "invitation %d is no door of that seed",
+			serial)
 	}
 	intake := in.intake()
 	out := &Invitation{
-		Group: s.core.group, Generation: s.core.gen, Serial: serial, NotAfter: in.NotAfter, Bound: in.bound(), Door: s.core.door(in), Name: s.core.info.Name, Inviter: s.self,
+		Group: s.core.group, Generation: s.core.gen, Serial: serial, NotAfter: in.NotAfter, Bound: in.bound(),
+		Door: s.core.door(in), Name: s.core.info.Name, Inviter: s.self,
 		read: s.grant.read(), seed: key, intake: intake.box().PublicKey().Bytes(),
 	}
 	out.HeadIndex, out.HeadHash = s.Head()
@@ -235,10 +246,14 @@ func DecodeInvitation(b []byte) (*Invitation, error) {
 	var version, how uint8
 	var until uint64
 	var name cryptobyte.String
-	if len(b) > maxSmall || !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(i.Group[:]) || !s.ReadUint32(&i.Generation) ||
-		!s.CopyBytes(i.read.b[:]) || !s.ReadUint64(&i.HeadIndex) || !s.CopyBytes(i.HeadHash[:]) || !s.ReadUint64(&i.Serial) || !s.ReadUint64(&until) ||
-		until >= maxTimeMS || !s.ReadUint8(&how) || how > 2 || !s.CopyBytes(i.seed.b[:]) || !s.ReadBytes(&i.intake, leafSize) || !goodLeaf(i.intake) ||
-		!s.ReadUint8LengthPrefixed(&name) || !s.CopyBytes(i.Inviter[:]) || !s.Empty() || i.Group[0] != ident.GroupType || i.Inviter[0] != ident.AccountType ||
+	if len(b) > maxSmall || !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(i.Group[:]) ||
+		!s.ReadUint32(&i.Generation) ||
+		!s.CopyBytes(i.read.b[:]) || !s.ReadUint64(&i.HeadIndex) || !s.CopyBytes(i.HeadHash[:]) ||
+		!s.ReadUint64(&i.Serial) || !s.ReadUint64(&until) ||
+		until >= maxTimeMS || !s.ReadUint8(&how) || how > 2 || !s.CopyBytes(i.seed.b[:]) ||
+		!s.ReadBytes(&i.intake, leafSize) || !goodLeaf(i.intake) ||
+		!s.ReadUint8LengthPrefixed(&name) || !s.CopyBytes(i.Inviter[:]) || !s.Empty() ||
+		i.Group[0] != ident.GroupType || i.Inviter[0] != ident.AccountType ||
 		i.HeadIndex == 0 || i.Serial == 0 {
 		return nil, fault.New(fault.Corrupt, "decode invitation", "malformed")
 	}

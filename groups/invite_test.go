@@ -29,15 +29,19 @@ func TestBoundInvitationCountsForItsAccountsOnly(t *testing.T) {
 	stolen := request(t, alice, in, bob)
 	m := *stolen.Adds[0].Member
 	m.Account = eve.id
-	if _, err := alice.Propose(rand.Reader, b.now, Change{Kind: KindAdd, Adds: []Addition{{Member: &m, Serial: in.Serial, slot: stolen.Adds[0].slot}}}); !errors.Is(err, fault.Exists) {
+	if _, err := alice.Propose(rand.Reader, b.now,
+		Change{Kind: KindAdd, Adds: []Addition{{Member: &m, Serial: in.Serial,
+			slot: stolen.Adds[0].slot}}}); !errors.Is(err, fault.Exists) {
 		t.Errorf("an addition of somebody else: got %v, want exists", err)
 	}
 	both, _ := JoinAdds(alice.MaxAdds(), stolen, request(t, alice, in, carol), stolen)
 	b.commit(t, alice, both)
 	b.enter(t, bob)
 	b.enter(t, carol)
-	if len(alice.Invites()) != 0 || len(alice.Members()) != 3 || bob.Digest() != carol.Digest() || bob.Digest() != alice.Digest() {
-		t.Errorf("got %d invitations and %d members, want none and 3 who agree", len(alice.Invites()), len(alice.Members()))
+	if len(alice.Invites()) != 0 || len(alice.Members()) != 3 || bob.Digest() != carol.Digest() ||
+		bob.Digest() != alice.Digest() {
+		t.Errorf("got %d invitations and %d members, want none and 3 who agree", len(alice.Invites()),
+			len(alice.Members()))
 	}
 	if got := len(b.slots[len(b.slots)-1].Slots); got != 2 {
 		t.Errorf("two who join: got %d slots, want 2", got)
@@ -60,7 +64,8 @@ func TestRevocationTakesAccountsOut(t *testing.T) {
 	x, y := accountOf(5), accountOf(6)
 	in := b.invite(t, alice, x, y)
 	b.invite(t, alice, x)
-	p, err := alice.Propose(rand.Reader, b.now, Change{Kind: KindRevokeInvite, Accounts: []ident.AccountID{x}, Ban: true})
+	p, err := alice.Propose(rand.Reader, b.now, Change{Kind: KindRevokeInvite, Accounts: []ident.AccountID{x},
+		Ban: true})
 	if err != nil || len(p.Ops) != 1 {
 		t.Fatalf("got %v, %v, want the second invitation to end at the nodes", p, err)
 	}
@@ -96,7 +101,8 @@ func TestDelegationsAreTheSameForEveryAdmin(t *testing.T) {
 		b.store(p)
 		b.mustSync(t, alice, bob)
 		d := p.Ops[0].(envelope.Delegate)
-		if index, _ := alice.Head(); d.Serial != envelope.Serial(index, 0) || d.Rights != envelope.MayWrite || len(d.Namespaces) != 1 || d.Namespaces[0] != envelope.GroupAsk {
+		if index, _ := alice.Head(); d.Serial != envelope.Serial(index, 0) || d.Rights != envelope.MayWrite ||
+			len(d.Namespaces) != 1 || d.Namespaces[0] != envelope.GroupAsk {
 			t.Errorf("got %+v, want one to write requests, with the commit as serial", d)
 		}
 	}
@@ -104,7 +110,8 @@ func TestDelegationsAreTheSameForEveryAdmin(t *testing.T) {
 	b.mustSync(t, bob)
 	one, two := alice.Delegates(), bob.Delegates()
 	for i := range one {
-		if one[i].Serial != two[i].Serial || one[i].Key != two[i].Key || one[i].Generation != two[i].Generation || i > 0 && one[i].Serial <= one[i-1].Serial {
+		if one[i].Serial != two[i].Serial || one[i].Key != two[i].Key ||
+			one[i].Generation != two[i].Generation || i > 0 && one[i].Serial <= one[i-1].Serial {
 			t.Error("the delegations differ, or do not rise")
 		}
 	}
@@ -120,7 +127,8 @@ func TestKickedMemberComesBackByANewInvitationOnly(t *testing.T) {
 	early := b.invite(t, alice)
 	b.commit(t, alice, Change{Kind: KindRemove, Targets: stay})
 	again := newUser(t, 2)
-	if _, err := alice.Propose(rand.Reader, b.now, request(t, alice, early, again)); !errors.Is(err, fault.Exists) {
+	if _, err := alice.Propose(rand.Reader, b.now, request(t, alice, early, again)); !errors.Is(err,
+		fault.Exists) {
 		t.Errorf("an invitation from before the removal: got %v, want exists", err)
 	}
 	ch := request(t, alice, b.invite(t, alice), again)
@@ -132,7 +140,8 @@ func TestKickedMemberComesBackByANewInvitationOnly(t *testing.T) {
 	if err := alice.CheckAdd(ch, b.now); !errors.Is(err, fault.Exists) {
 		t.Errorf("the same request again: got %v, want exists", err)
 	}
-	if _, err := alice.Propose(rand.Reader, b.now, Change{Kind: KindRemove, Targets: stay}); !errors.Is(err, fault.Exists) {
+	if _, err := alice.Propose(rand.Reader, b.now, Change{Kind: KindRemove, Targets: stay}); !errors.Is(err,
+		fault.Exists) {
 		t.Errorf("the removal of the earlier stay: got %v, want exists", err)
 	}
 	if _, err := again.Open(say(t, b, alice, "back")); err != nil {
@@ -140,7 +149,8 @@ func TestKickedMemberComesBackByANewInvitationOnly(t *testing.T) {
 	}
 	b.commit(t, alice, Change{Kind: KindRemove, Targets: target(alice, again.id), Ban: true})
 	third := newUser(t, 2)
-	if _, err := alice.Propose(rand.Reader, b.now, request(t, alice, b.invite(t, alice), third)); !errors.Is(err, fault.Exists) {
+	if _, err := alice.Propose(rand.Reader, b.now, request(t, alice, b.invite(t, alice),
+		third)); !errors.Is(err, fault.Exists) {
 		t.Errorf("a banned account with an open invitation: got %v, want exists", err)
 	}
 	b.commit(t, alice, request(t, alice, b.invite(t, alice, third.id), third))

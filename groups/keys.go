@@ -136,8 +136,8 @@ func boxOpen(key hpke.PrivateKey, info, ciphertext []byte) ([]byte, error) {
 	return hpke.Open(key, hpke.HKDFSHA256(), hpke.ChaCha20Poly1305(), info, ciphertext)
 }
 
-// Keys are what an account is in one group: its signing key and the first of its leaf keys, and the secret that finds its
-// first slot. All devices of the account share them.
+// Keys are what an account is in one group: its signing key and the first of its leaf keys, and the secret
+// that finds its first slot. All devices of the account share them.
 type Keys struct {
 	private.Redacted
 	sign, leaf, slot secret
@@ -165,7 +165,8 @@ func (k *Keys) Marshal() []byte {
 // UnmarshalKeys reads what Marshal wrote.
 func UnmarshalKeys(b []byte) (*Keys, error) {
 	if len(b) != 97 || b[0] != formatVersion {
-		return nil, fault.New(fault.Corrupt, "read group keys", "has %d bytes or another version, want 97", len(b))
+		return nil, fault.New(fault.Corrupt, "read group keys", "has %d bytes or another version, want 97",
+			len(b))
 	}
 	k := new(Keys)
 	copy(k.sign.b[:], b[1:])

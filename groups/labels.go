@@ -54,9 +54,11 @@ const (
 
 // labels lists the constants above for the test of their uniqueness.
 var labels = []string{
-	labelChain, labelMembers, labelAdmins, labelRead, labelWrite, labelMod, labelAdmin, labelBody, labelWord, labelDay, labelNext, labelSlotSecret,
+	labelChain, labelMembers, labelAdmins, labelRead, labelWrite, labelMod, labelAdmin, labelBody, labelWord,
+	labelDay, labelNext, labelSlotSecret,
 	labelCommitBody, labelAuthor, labelLeaf, labelCredential, labelState, labelMember,
-	labelSlot, labelSlotSign, labelLocator, labelHistory, labelHistorySlot, labelHistorySign, labelMessage, labelMessageSign,
+	labelSlot, labelSlotSign, labelLocator, labelHistory, labelHistorySlot, labelHistorySign, labelMessage,
+	labelMessageSign,
 	labelLeave, labelInvite, labelIntake, labelRequest, labelJoin, labelReturn,
 	labelDoor, labelDoorSlot, labelDoorSecret,
 	labelLinkMailbox, labelLinkAuthority, labelLinkKey, labelLinkBlob, labelLinkPin, labelLinkText,

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestLabelsAreRegisteredAndNoneBeginsAnother complements the test of package account, which sees that no label of the
-// module is used twice.
+// TestLabelsAreRegisteredAndNoneBeginsAnother complements the test of package account, which sees that no
+// label of the module is used twice.
 func TestLabelsAreRegisteredAndNoneBeginsAnother(t *testing.T) {
 	b, err := os.ReadFile("labels.go")
 	if err != nil {

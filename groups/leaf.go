@@ -10,8 +10,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// LeafUpdate is a member's new leaf key, signed. It travels to the admins in a message and counts from the commit that
-// takes it in.
+// LeafUpdate is a member's new leaf key, signed. It travels to the admins in a message and counts from the
+// commit that takes it in.
 type LeafUpdate struct {
 	Account   ident.AccountID
 	Number    uint32
@@ -34,7 +34,8 @@ func (u *LeafUpdate) Encode() []byte {
 }
 
 func (u *LeafUpdate) read(s *cryptobyte.String) bool {
-	ok := s.CopyBytes(u.Account[:]) && s.ReadUint32(&u.Number) && s.ReadBytes(&u.Leaf, leafSize) && s.ReadBytes(&u.Signature, 64) && goodLeaf(u.Leaf)
+	ok := s.CopyBytes(u.Account[:]) && s.ReadUint32(&u.Number) && s.ReadBytes(&u.Leaf, leafSize) &&
+		s.ReadBytes(&u.Signature, 64) && goodLeaf(u.Leaf)
 	u.Leaf, u.Signature = slices.Clone(u.Leaf), slices.Clone(u.Signature)
 	return ok
 }

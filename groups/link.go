@@ -30,8 +30,9 @@ const (
 	linkBlob  = 1 + 24 + linkPlain + 16
 )
 
-// Link leads to an invitation that lies sealed in a mailbox of its own: mailbox and keys come from the invitation's seed. The
-// pin holds the invitation to what its maker put there, since everybody with the link can replace it.
+// Link leads to an invitation that lies sealed in a mailbox of its own: mailbox and keys come from the
+// invitation's seed. The pin holds the invitation to what its maker put there, since everybody with the link
+// can replace it.
 type Link struct {
 	private.Redacted
 	seed secret
@@ -79,10 +80,11 @@ func (l *Link) Seal(rng io.Reader, in *Invitation) ([]byte, error) {
 	return append([]byte{formatVersion}, box...), err
 }
 
-// Open opens what lies in the link's mailbox. raw is the invitation's encoding. Errors: Corrupt (it is not what the link's
-// maker put there).
+// Open opens what lies in the link's mailbox. raw is the invitation's encoding. Errors: Corrupt (it is not
+// what the link's maker put there).
 func (l *Link) Open(blob []byte) (in *Invitation, raw []byte, err error) {
-	bad := fault.New(fault.Corrupt, "open group link", "what lies there is not what the link was made for: somebody replaced it. Ask for a new link")
+	bad := fault.New(fault.Corrupt, "open group link",
+		"what lies there is not what the link was made for: somebody replaced it. Ask for a new link")
 	if len(blob) != linkBlob || blob[0] != formatVersion {
 		return nil, nil, bad
 	}
@@ -134,7 +136,8 @@ func ParseLink(text string) (*Link, error) {
 	}
 	for i, r := range []rune(coded) {
 		if !strings.ContainsRune(linkAlphabet, r) {
-			return invalid("character %d, %q, does not belong there: copy the link again", len(LinkPrefix)+i+1, r)
+			return invalid("character %d, %q, does not belong there: copy the link again",
+				len(LinkPrefix)+i+1, r)
 		}
 	}
 	b, err := base64.RawURLEncoding.DecodeString(coded)

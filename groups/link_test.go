@@ -34,7 +34,8 @@ func TestLinkLeadsToItsInvitationOnly(t *testing.T) {
 	if err != nil || !bytes.Equal(raw, in.Encode()) || got.Serial != in.Serial {
 		t.Fatalf("got %+v, %v, want the invitation", got, err)
 	}
-	if back.Mailbox() != l.Mailbox() || !back.Authority().Equal(l.Authority()) || NewLink(in.seed.key(), l.Pin()).Text() != text {
+	if back.Mailbox() != l.Mailbox() || !back.Authority().Equal(l.Authority()) ||
+		NewLink(in.seed.key(), l.Pin()).Text() != text {
 		t.Error("the link that was read is another")
 	}
 	// Whoever has the link can seal something else for its mailbox.
@@ -103,7 +104,8 @@ func TestMalformedLinkSaysWhatToDo(t *testing.T) {
 func frozenInvitation() *Invitation {
 	intake := derive(make([]byte, 32), nil, labelIntake)
 	in := &Invitation{
-		Group: ident.GroupID{ident.GroupType, 1}, Generation: 2, HeadIndex: 3, HeadHash: [32]byte{4}, Serial: 5, NotAfter: start.UnixMilli(), Name: "frozen",
+		Group: ident.GroupID{ident.GroupType, 1}, Generation: 2, HeadIndex: 3, HeadHash: [32]byte{4},
+		Serial: 5, NotAfter: start.UnixMilli(), Name: "frozen",
 		Inviter: accountOf(6), intake: intake.box().PublicKey().Bytes(),
 	}
 	in.read.b[0], in.seed.b[0] = 7, 8
@@ -122,15 +124,19 @@ func TestFrozenLink(t *testing.T) {
 	public, invite := authority.public(), secretOf(in.RequestSigner())
 	for _, c := range []struct{ what, got, want string }{
 		{"text", l.Text(), "starling:group/AQgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAbvjMcChIA4l7WxosOHMUom5t"},
-		{"mailbox", hex.EncodeToString(mailbox[:]), "81d2d6a331e33c8602e314843af9c0c0d7f669e64084107d681edb3c6b8be626"},
-		{"authority", hex.EncodeToString(public[:]), "f52d91e65f79a946f341ca0da612605e43305b51afcf5f4f1181ec5955d09868"},
-		{"blob", hex.EncodeToString(sum[:]), "9449391e49d2c49ada16775d8dbb89268e163de4a32eda773414346b86441add"},
+		{"mailbox", hex.EncodeToString(mailbox[:]),
+			"81d2d6a331e33c8602e314843af9c0c0d7f669e64084107d681edb3c6b8be626"},
+		{"authority", hex.EncodeToString(public[:]),
+			"f52d91e65f79a946f341ca0da612605e43305b51afcf5f4f1181ec5955d09868"},
+		{"blob", hex.EncodeToString(sum[:]),
+			"9449391e49d2c49ada16775d8dbb89268e163de4a32eda773414346b86441add"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: got %s, want %s", c.what, c.got, c.want)
 		}
 	}
-	keys := map[[32]byte]bool{in.seed.b: true, invite.b: true, l.MailboxKey().Reveal(): true, l.Authority().Reveal(): true}
+	keys := map[[32]byte]bool{in.seed.b: true, invite.b: true, l.MailboxKey().Reveal(): true,
+		l.Authority().Reveal(): true}
 	if len(keys) != 4 {
 		t.Error("keys of an invitation and its link are the same")
 	}
@@ -165,7 +171,8 @@ func FuzzLink(f *testing.F) {
 		box = append([]byte{formatVersion}, box...)
 		_, _, _ = l.Open(box)
 		n := min(int(plain[0])<<8|int(plain[1]), linkPlain-2)
-		if got, body, err := NewLink(l.seed.key(), pinOf(plain[2:2+n])).Open(box); err == nil && !bytes.Equal(got.Encode(), body) {
+		if got, body, err := NewLink(l.seed.key(), pinOf(plain[2:2+n])).Open(box); err == nil &&
+			!bytes.Equal(got.Encode(), body) {
 			t.Error("an invitation does not encode to what it was read from")
 		}
 	})

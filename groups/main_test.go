@@ -108,7 +108,8 @@ func foundForm(t fataler, n int, form Form) (*mailbox, *user) {
 	if err != nil {
 		t.Fatalf("genesis: %v", err)
 	}
-	s, p, err := Create(rand.Reader, start, g, testCluster, u.id, u.keys, []byte("word"), Info{Name: "walkers"}, form)
+	s, p, err := Create(rand.Reader, start, g, testCluster, u.id, u.keys, []byte("word"),
+		Info{Name: "walkers"}, form)
 	if err != nil {
 		t.Fatalf("create: %v", err)
 	}

@@ -12,8 +12,8 @@ const (
 	maxChains    = 255
 )
 
-// Marshal returns the whole secret state, for an encrypted file. Unmarshal reads it. Sealing and opening messages change
-// nothing of it.
+// Marshal returns the whole secret state, for an encrypted file. Unmarshal reads it. Sealing and opening
+// messages change nothing of it.
 func (s *State) Marshal() []byte {
 	b := cryptobyte.NewBuilder(make([]byte, 0, 4096+len(s.core.members)*1500))
 	b.AddUint8(formatVersion)
@@ -63,7 +63,8 @@ func readLeafKeys(s *cryptobyte.String) (out []leafKey, ok bool) {
 	for i := range int(n) {
 		var l leafKey
 		var until uint64
-		if !s.ReadUint32(&l.number) || !s.ReadUint64(&until) || until >= maxTimeMS || !s.CopyBytes(l.key.b[:]) || i > 0 && out[i-1].number > l.number {
+		if !s.ReadUint32(&l.number) || !s.ReadUint64(&until) || until >= maxTimeMS ||
+			!s.CopyBytes(l.key.b[:]) || i > 0 && out[i-1].number > l.number {
 			return nil, false
 		}
 		l.until = int64(until)
@@ -93,13 +94,17 @@ func Unmarshal(b []byte) (*State, error) { return unmarshal(b, nil) }
 
 func unmarshal(b []byte, sh *Shared) (*State, error) {
 	s, st := cryptobyte.String(b), new(State)
-	bad := func(where string) error { return fault.New(fault.Corrupt, "read group state", "malformed %s", where) }
+	bad := func(where string) error {
+		return fault.New(fault.Corrupt, "read group state",
+			"malformed %s", where)
+	}
 	var version uint8
 	var ok bool
 	if !s.ReadUint8(&version) || version != formatVersion {
 		return nil, bad("version")
 	}
-	if !s.CopyBytes(st.group[:]) || !s.CopyBytes(st.mailbox[:]) || !s.CopyBytes(st.self[:]) || st.self[0] != ident.AccountType ||
+	if !s.CopyBytes(st.group[:]) || !s.CopyBytes(st.mailbox[:]) || !s.CopyBytes(st.self[:]) ||
+		st.self[0] != ident.AccountType ||
 		!s.CopyBytes(st.sign.b[:]) || !s.CopyBytes(st.first.b[:]) || !s.CopyBytes(st.at[:]) {
 		return nil, bad("keys")
 	}
@@ -190,14 +195,17 @@ func (s *State) readGrant(in *cryptobyte.String) bool {
 func (s *State) whole() bool {
 	c := s.core
 	if s.grant == nil {
-		return !byDoor(s.leaves) && c.index == 0 && len(s.chains) == 0 && len(s.heads) == 0 && c.gen == 0 && len(c.members) == 0
+		return !byDoor(s.leaves) && c.index == 0 && len(s.chains) == 0 && len(s.heads) == 0 && c.gen == 0 &&
+			len(c.members) == 0
 	}
 	me := c.member(s.self)
 	if byDoor(s.leaves) && (me == nil || !me.Door || me.JoinedGen != c.gen || s.grant.role != Plain) {
 		return false
 	}
-	return me != nil && me.Role >= s.grant.role && !s.grant.next.zero() && s.grant.g == c.gen && len(s.heads) > 0 && uint64(len(s.heads)) <= c.index &&
-		len(s.chains) > 0 && s.chains[len(s.chains)-1].live && s.chains[len(s.chains)-1].g == c.gen && s.grant.publics().fit(&s.pks)
+	return me != nil && me.Role >= s.grant.role && !s.grant.next.zero() && s.grant.g == c.gen &&
+		len(s.heads) > 0 && uint64(len(s.heads)) <= c.index &&
+		len(s.chains) > 0 && s.chains[len(s.chains)-1].live && s.chains[len(s.chains)-1].g == c.gen &&
+		s.grant.publics().fit(&s.pks)
 }
 
 func (s *State) readChains(in *cryptobyte.String) bool {
@@ -208,7 +216,8 @@ func (s *State) readChains(in *cryptobyte.String) bool {
 	for i := range n {
 		var c chain
 		var days uint16
-		if !in.ReadUint32(&c.g) || !in.ReadUint32(&c.day) || !readFlag(in, &c.live) || c.live && i != n-1 || !in.CopyBytes(c.ck.b[:]) ||
+		if !in.ReadUint32(&c.g) || !in.ReadUint32(&c.day) || !readFlag(in, &c.live) || c.live && i != n-1 ||
+			!in.CopyBytes(c.ck.b[:]) ||
 			!in.ReadUint16(&days) || days > maxAhead+1 {
 			return false
 		}

@@ -65,7 +65,8 @@ func (m *Member) seal() *Member {
 }
 
 func (m *Member) read(s *cryptobyte.String) bool {
-	return m.readKeys(s) && s.ReadUint32(&m.LeafNumber) && s.ReadUint8((*uint8)(&m.Role)) && s.ReadUint64(&m.Joined) && s.ReadUint32(&m.JoinedGen) &&
+	return m.readKeys(s) && s.ReadUint32(&m.LeafNumber) && s.ReadUint8((*uint8)(&m.Role)) &&
+		s.ReadUint64(&m.Joined) && s.ReadUint32(&m.JoinedGen) &&
 		readFlag(s, &m.Door) && m.Role >= Plain && m.Role <= Admin && m.LeafNumber > 0
 }
 
@@ -76,7 +77,8 @@ func (m *Member) readKeys(s *cryptobyte.String) bool {
 		!s.ReadUint16LengthPrefixed(&credential) || len(credential) > MaxCredential {
 		return false
 	}
-	m.Leaf, m.Credential = slices.Clone(m.Leaf), slices.Clone([]byte(credential)) // callers wipe what they decode from
+	// callers wipe what they decode from
+	m.Leaf, m.Credential = slices.Clone(m.Leaf), slices.Clone([]byte(credential))
 	return m.Account[0] == ident.AccountType
 }
 
@@ -93,7 +95,8 @@ func goodSign(key [32]byte) bool {
 	if err != nil || p.Equal(identity) == 1 {
 		return false
 	}
-	q := new(edwards25519.Point).ScalarMult(edwards25519.NewScalar().Negate(one), p) // (l-1) p = -p for prime order only
+	// (l-1) p = -p for prime order only
+	q := new(edwards25519.Point).ScalarMult(edwards25519.NewScalar().Negate(one), p)
 	return q.Add(q, p).Equal(identity) == 1
 }
 

@@ -70,7 +70,8 @@ func TestRemovedMemberOpensNothingAfterwards(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := bob.openSlot(c, s.Locator, envelope.SlotBody(c.SlotsRoot, s.Sealed), bob.leaves); err == nil {
+		if _, err := bob.openSlot(c, s.Locator, envelope.SlotBody(c.SlotsRoot, s.Sealed),
+			bob.leaves); err == nil {
 			t.Error("a slot of the generation without him opens for the removed member")
 		}
 	}
@@ -94,7 +95,8 @@ func TestLoweredAdminLosesTheAdminKey(t *testing.T) {
 	bob := b.add(t, alice, 2)
 	b.commit(t, alice, Change{Kind: KindRole, Targets: target(alice, bob.id), Role: Moderator})
 	b.mustSync(t, bob)
-	if _, ok := bob.ModerateKey(); !ok || bob.Admin() || !bob.MayDelete(bob.id, alice.id) || bob.MayDelete(accountOf(7), alice.id) {
+	if _, ok := bob.ModerateKey(); !ok || bob.Admin() || !bob.MayDelete(bob.id, alice.id) ||
+		bob.MayDelete(accountOf(7), alice.id) {
 		t.Error("a moderator may delete what others wrote, and no more")
 	}
 	b.commit(t, alice, Change{Kind: KindRole, Targets: target(alice, bob.id), Role: Admin})
@@ -238,14 +240,16 @@ func TestSizesTellBucketsOnly(t *testing.T) {
 			t.Errorf("a body of %d: got %d bytes, want %d", n, got, want)
 		}
 	}
-	if _, err := alice.Seal(rand.Reader, b.now, ident.MessageID{}, make([]byte, MaxBlob)); !errors.Is(err, fault.Invalid) {
+	if _, err := alice.Seal(rand.Reader, b.now, ident.MessageID{}, make([]byte, MaxBlob)); !errors.Is(err,
+		fault.Invalid) {
 		t.Errorf("a body too large: got %v, want invalid", err)
 	}
 }
 
 func TestSecretsPrintNothing(t *testing.T) {
 	_, alice := found(t, 1)
-	for name, v := range map[string]any{"state": alice.State, "keys": alice.keys, "grant": alice.grant, "secret": alice.sign, "chain": alice.chains[0]} {
+	for name, v := range map[string]any{"state": alice.State, "keys": alice.keys, "grant": alice.grant,
+		"secret": alice.sign, "chain": alice.chains[0]} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%x"} {
 			if got := fmt.Sprintf(verb, v); got != "[redacted]" {
 				t.Errorf("%s with %s: got %d bytes, want none of it", name, verb, len(got))
@@ -272,7 +276,8 @@ func TestChainsSurviveClocksAndLongAbsence(t *testing.T) {
 	c := chain{g: 1, day: 100, live: true}
 	c.retire(7)
 	if _, err := c.key(101); err != nil {
-		t.Errorf("the day after the chain's first, retired by a clock that is behind: got %v, want a key", err)
+		t.Errorf("the day after the chain's first, retired by a clock that is behind: got %v, want a key",
+			err)
 	}
 	c = chain{g: 1, day: 100, live: true}
 	c.erase(1000)
@@ -285,7 +290,8 @@ func TestMemberThatIsNamedTwiceIsRemoved(t *testing.T) {
 	b, alice := found(t, 1)
 	bob := b.add(t, alice, 2)
 	b.mustSync(t, bob)
-	b.commit(t, alice, Change{Kind: KindRemove, Targets: append(target(alice, bob.id), target(alice, bob.id)...)})
+	b.commit(t, alice, Change{Kind: KindRemove, Targets: append(target(alice, bob.id),
+		target(alice, bob.id)...)})
 	if alice.Member(bob.id) != nil {
 		t.Error("the member is there still")
 	}

@@ -55,9 +55,11 @@ func (s *State) Seal(rng io.Reader, now time.Time, id ident.MessageID, body []by
 }
 
 // SealSent is Seal of a message that was written at sentAt, Unix milliseconds: it may have waited since.
-func (s *State) SealSent(rng io.Reader, now time.Time, sentAt int64, id ident.MessageID, body []byte) ([]byte, error) {
+func (s *State) SealSent(rng io.Reader, now time.Time, sentAt int64, id ident.MessageID,
+	body []byte) ([]byte, error) {
 	if sentAt < 0 || sentAt >= maxTimeMS {
-		return nil, fault.New(fault.Invalid, "seal group message", "sent at %d ms, want 0 to %d", sentAt, maxTimeMS-1)
+		return nil, fault.New(fault.Invalid, "seal group message", "sent at %d ms, want 0 to %d",
+			sentAt, maxTimeMS-1)
 	}
 	if s.grant == nil || s.core.over {
 		return nil, fault.New(fault.Denied, "seal group message", "the group has not begun or is disbanded")
@@ -109,7 +111,8 @@ func (s *State) cipher(day *secret, g, d uint32, prefix []byte) (a interface {
 	return a, concat(labelMessage, s.core.group[:], prefix), nil
 }
 
-// GenerationOf returns the generation that a message says it is sealed for; anybody who may store messages can write any.
+// GenerationOf returns the generation that a message says it is sealed for; anybody who may store messages
+// can write any.
 func GenerationOf(blob []byte) uint32 {
 	if len(blob) < minBlob || blob[0] != formatVersion {
 		return 0
@@ -117,13 +120,16 @@ func GenerationOf(blob []byte) uint32 {
 	return binary.BigEndian.Uint32(blob[1:])
 }
 
-// Open opens a message. Whether its mailbox sequence precedes the commit that ended its generation is for the caller to see.
+// Open opens a message. Whether its mailbox sequence precedes the commit that ended its generation is for the
+// caller to see.
 //
-// Errors: Denied (its key is erased, was never held, or is not yet: apply the log first), Unauthenticated (not written by
-// a member of its generation), Stale (its sender has another log: a fork; the message comes with it), Corrupt (malformed).
+// Errors: Denied (its key is erased, was never held, or is not yet: apply the log first), Unauthenticated
+// (not written by a member of its generation), Stale (its sender has another log: a fork; the message comes
+// with it), Corrupt (malformed).
 func (s *State) Open(blob []byte) (*Message, error) {
 	if len(blob) < minBlob || len(blob) > MaxBlob || blob[0] != formatVersion {
-		return nil, fault.New(fault.Corrupt, "open group message", "has %d bytes or another version", len(blob))
+		return nil, fault.New(fault.Corrupt, "open group message", "has %d bytes or another version",
+			len(blob))
 	}
 	prefix := blob[:prefixSize:prefixSize]
 	g, day := binary.BigEndian.Uint32(prefix[1:]), binary.BigEndian.Uint32(prefix[5:])
@@ -138,7 +144,8 @@ func (s *State) Open(blob []byte) (*Message, error) {
 	}
 	plain, err := a.Open(nil, prefix[9:], blob[prefixSize:], aad)
 	if err != nil {
-		return nil, fault.New(fault.Denied, "open group message", "does not open with the key of generation %d, day %d", g, day)
+		return nil, fault.New(fault.Denied, "open group message",
+			"does not open with the key of generation %d, day %d", g, day)
 	}
 	m, err := decodeMessage(plain)
 	if err != nil {
@@ -148,10 +155,12 @@ func (s *State) Open(blob []byte) (*Message, error) {
 	signer, ok := s.core.signer(m.Sender, g)
 	signed := len(plain) - 64
 	if !ok || !verify(signer, plain[signed:], labelMessageSign, s.core.group[:], prefix, plain[:signed]) {
-		return nil, fault.New(fault.Unauthenticated, "open group message", "not signed by a member of generation %d", g)
+		return nil, fault.New(fault.Unauthenticated, "open group message",
+			"not signed by a member of generation %d", g)
 	}
 	if known, ok := s.headAt(m.HeadIndex); ok && known != m.HeadHash {
-		return m, fault.New(fault.Stale, "open group message", "its sender has another log: forked at or before commit %d", m.HeadIndex)
+		return m, fault.New(fault.Stale, "open group message",
+			"its sender has another log: forked at or before commit %d", m.HeadIndex)
 	}
 	m.Behind = m.HeadIndex > s.core.index
 	return m, nil
@@ -170,8 +179,10 @@ func decodeMessage(plain []byte) (*Message, error) {
 	s, m := cryptobyte.String(plain), new(Message)
 	var at uint64
 	var body cryptobyte.String
-	if !s.CopyBytes(m.Sender[:]) || !s.CopyBytes(m.ID[:]) || !s.ReadUint64(&at) || at >= maxTimeMS || !s.ReadUint64(&m.HeadIndex) ||
-		!s.CopyBytes(m.HeadHash[:]) || !s.ReadUint24LengthPrefixed(&body) || len(s) < 64 || !zeros(s[:len(s)-64]) {
+	if !s.CopyBytes(m.Sender[:]) || !s.CopyBytes(m.ID[:]) || !s.ReadUint64(&at) || at >= maxTimeMS ||
+		!s.ReadUint64(&m.HeadIndex) ||
+		!s.CopyBytes(m.HeadHash[:]) || !s.ReadUint24LengthPrefixed(&body) || len(s) < 64 ||
+		!zeros(s[:len(s)-64]) {
 		return nil, fault.New(fault.Corrupt, "open group message", "malformed")
 	}
 	m.SentAt, m.Body = int64(at), append([]byte(nil), body...)

@@ -15,8 +15,8 @@ func nothing(format string, args ...any) error {
 	return fault.New(fault.Exists, "change group", format, args...)
 }
 
-// next returns the state after a change by author at a time, and whether the change begins a generation. It is the whole
-// policy: fault.Denied if the author may not, fault.Exists if nothing would change.
+// next returns the state after a change by author at a time, and whether the change begins a generation. It
+// is the whole policy: fault.Denied if the author may not, fault.Exists if nothing would change.
 func (c *core) next(ch *Change, author ident.AccountID, at int64) (out *core, fresh bool, err error) {
 	if (ch.Kind == KindCreate) != (c.index == 0) {
 		return nil, false, denied("a group is created by its first commit and by no other")
@@ -32,7 +32,8 @@ func (c *core) next(ch *Change, author ident.AccountID, at int64) (out *core, fr
 	}
 	if ch.Kind == KindJoin {
 		if c.gaps > 0 {
-			return nil, false, fault.New(fault.Unavailable, "join group", "the next commit has to be an admin's: the keys of %d generations are owed", c.gaps)
+			return nil, false, fault.New(fault.Unavailable, "join group",
+				"the next commit has to be an admin's: the keys of %d generations are owed", c.gaps)
 		}
 		return out, false, out.comeIn(ch, author, at)
 	}
@@ -159,8 +160,8 @@ func (c *core) use(a *Addition, stay *gone, at int64) error {
 	return nil
 }
 
-// release takes accounts out of the bound invitation with a serial, 0 for all of them, and reports whether any was there.
-// An invitation that is bound to nobody any more ends.
+// release takes accounts out of the bound invitation with a serial, 0 for all of them, and reports whether
+// any was there. An invitation that is bound to nobody any more ends.
 func (c *core) release(out func(ident.AccountID) bool, serial uint64) (any bool) {
 	for i := range c.invites {
 		in := &c.invites[i]
@@ -188,7 +189,8 @@ func (c *core) remove(ch *Change, author ident.AccountID) error {
 		}
 		m := c.members[i]
 		c.members = slices.Delete(c.members, i, i+1)
-		c.gone = append(c.gone, gone{account: m.Account, sign: m.Sign, joined: m.Joined, joinedGen: m.JoinedGen, removedGen: c.gen + 1})
+		c.gone = append(c.gone, gone{account: m.Account, sign: m.Sign, joined: m.Joined,
+			joinedGen: m.JoinedGen, removedGen: c.gen + 1})
 		if ch.Ban {
 			c.ban(m.Account)
 		}
@@ -253,15 +255,19 @@ func (c *core) invite(in Invite, at int64) error {
 	case slices.ContainsFunc(in.For, func(id ident.AccountID) bool { return c.member(id) != nil }):
 		return nothing("an account that is to be invited is a member already")
 	case len(c.invites) >= MaxInvites:
-		return fault.New(fault.Limited, "change group", "has %d invitations, the most there can be", MaxInvites)
+		return fault.New(fault.Limited, "change group", "has %d invitations, the most there can be",
+			MaxInvites)
 	case c.door(&in) && doors >= MaxDoors:
-		return fault.New(fault.Limited, "change group", "has %d open links, the most a public group can have: revoke one", MaxDoors)
+		return fault.New(fault.Limited, "change group",
+			"has %d open links, the most a public group can have: revoke one", MaxDoors)
 	case bound > MaxMembers:
-		return fault.New(fault.Limited, "change group", "%d invitations would be bound to accounts, want at most %d", bound, MaxMembers)
+		return fault.New(fault.Limited, "change group",
+			"%d invitations would be bound to accounts, want at most %d", bound, MaxMembers)
 	}
 	in.Commit, in.Gen = c.index, c.gen
 	c.invites = slices.Insert(c.invites, i, in)
-	c.banned = slices.DeleteFunc(c.banned, func(id ident.AccountID) bool { return slices.Contains(in.For, id) })
+	c.banned = slices.DeleteFunc(c.banned,
+		func(id ident.AccountID) bool { return slices.Contains(in.For, id) })
 	return nil
 }
 
@@ -269,10 +275,14 @@ func (c *core) revoke(ch *Change) error {
 	changed := false
 	if len(ch.Accounts) == 0 {
 		n := len(c.invites)
-		c.invites = slices.DeleteFunc(c.invites, func(i Invite) bool { return i.Serial == ch.Serial || ch.Serial == 0 && i.bound() })
+		c.invites = slices.DeleteFunc(c.invites, func(i Invite) bool {
+			return i.Serial == ch.Serial ||
+				ch.Serial == 0 && i.bound()
+		})
 		changed = len(c.invites) != n
 	} else {
-		changed = c.release(func(id ident.AccountID) bool { return slices.Contains(ch.Accounts, id) }, ch.Serial)
+		changed = c.release(func(id ident.AccountID) bool { return slices.Contains(ch.Accounts, id) },
+			ch.Serial)
 	}
 	if ch.Ban {
 		for _, id := range ch.Accounts {
@@ -292,7 +302,8 @@ func (c *core) takeLeaves(all []LeafUpdate) error {
 	for i := range all {
 		u := &all[i]
 		k, ok := c.find(u.Account)
-		if !ok || u.Number <= c.members[k].LeafNumber || !verify(c.members[k].Sign, u.Signature, labelLeaf, u.signed(c.group)) {
+		if !ok || u.Number <= c.members[k].LeafNumber || !verify(c.members[k].Sign, u.Signature, labelLeaf,
+			u.signed(c.group)) {
 			return denied("a leaf key is stale or not signed by its member")
 		}
 		m := *c.members[k]
@@ -302,8 +313,8 @@ func (c *core) takeLeaves(all []LeafUpdate) error {
 	return nil
 }
 
-// prune drops what no longer applies of a change that was made upon an older head. If nothing of an addition applies, the
-// error says why the first of them does not.
+// prune drops what no longer applies of a change that was made upon an older head. If nothing of an addition
+// applies, the error says why the first of them does not.
 func (c *core) prune(ch Change, at int64) (*Change, error) {
 	seen := map[ident.AccountID]bool{}
 	ch.Targets = slices.DeleteFunc(slices.Clone(ch.Targets), func(t Target) bool {
@@ -315,7 +326,8 @@ func (c *core) prune(ch Change, at int64) (*Change, error) {
 	ch.Leaves = c.pruneLeaves(&ch)
 	ch.Accounts = sorted(ch.Accounts)
 	if bound := len(ch.Invite.For) > 0; bound {
-		ch.Invite.For = slices.DeleteFunc(sorted(ch.Invite.For), func(id ident.AccountID) bool { return c.member(id) != nil })
+		ch.Invite.For = slices.DeleteFunc(sorted(ch.Invite.For),
+			func(id ident.AccountID) bool { return c.member(id) != nil })
 		if ch.Invite.Uses = uint32(len(ch.Invite.For)); ch.Invite.Uses == 0 {
 			return nil, nothing("all that are to be invited are members already")
 		}
@@ -339,8 +351,8 @@ func (c *core) prune(ch Change, at int64) (*Change, error) {
 	return &ch, first
 }
 
-// pruneLeaves keeps the newest update of each member that stays, if it is newer than what the state has, as many as there is
-// room for.
+// pruneLeaves keeps the newest update of each member that stays, if it is newer than what the state has, as
+// many as there is room for.
 func (c *core) pruneLeaves(ch *Change) []LeafUpdate {
 	newest := map[ident.AccountID]uint32{}
 	for _, u := range ch.Leaves {
@@ -348,7 +360,10 @@ func (c *core) pruneLeaves(ch *Change) []LeafUpdate {
 	}
 	out := slices.DeleteFunc(slices.Clone(ch.Leaves), func(u LeafUpdate) bool {
 		m := c.member(u.Account)
-		gone := slices.ContainsFunc(ch.Targets, func(t Target) bool { return ch.Kind == KindRemove && t.Account == u.Account })
+		gone := slices.ContainsFunc(ch.Targets, func(t Target) bool {
+			return ch.Kind == KindRemove &&
+				t.Account == u.Account
+		})
 		if m == nil || gone || u.Number <= m.LeafNumber || u.Number != newest[u.Account] {
 			return true
 		}
@@ -364,8 +379,9 @@ const (
 	maxBeside       = 512 // targets whose keys are revoked in one request with a commit of the largest size
 )
 
-// leafRoom returns how many leaf updates go with so many targets: a removal always has to fit into a commit and, where it revokes
-// the keys of those that it removes, into a request. Updates that are left out wait for the next generation.
+// leafRoom returns how many leaf updates go with so many targets: a removal always has to fit into a commit
+// and, where it revokes the keys of those that it removes, into a request. Updates that are left out wait for
+// the next generation.
 func (c *core) leafRoom(targets int) int {
 	room := maxPlain
 	if c.form != FormShared && targets > maxBeside {

@@ -15,14 +15,15 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// TestHistoriesWithRacingAdminsFollowTheModel plays random changes by admins that are often behind, and compares with a
-// model that knows nothing of keys: who is in with which role, who is banned, and who is invited, in the order of the log. In
-// public groups strangers race them through doors.
+// TestHistoriesWithRacingAdminsFollowTheModel plays random changes by admins that are often behind, and
+// compares with a model that knows nothing of keys: who is in with which role, who is banned, and who is
+// invited, in the order of the log. In public groups strangers race them through doors.
 func TestHistoriesWithRacingAdminsFollowTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b, first := foundForm(t, 1, Form(rapid.IntRange(0, 2).Draw(t, "form")))
 		w := &history{b: b, users: map[ident.AccountID]*user{first.id: first}, model: model{
-			roles: map[ident.AccountID]Role{first.id: Admin}, banned: map[ident.AccountID]bool{}, invited: map[ident.AccountID]int{}, stays: map[ident.AccountID]uint64{first.id: 1},
+			roles: map[ident.AccountID]Role{first.id: Admin}, banned: map[ident.AccountID]bool{},
+			invited: map[ident.AccountID]int{}, stays: map[ident.AccountID]uint64{first.id: 1},
 			gen: 1, removed: map[ident.AccountID]int{},
 		}}
 		for range rapid.IntRange(3, 14).Draw(t, "steps") {
@@ -41,8 +42,9 @@ type model struct {
 	doors   []openDoor
 	gen     int
 	removed map[ident.AccountID]int // with which generation
-	owed    bool                    // the generation began with a void commit, and none that counts came since
-	bare    bool                    // the generation has no slots for doors
+	// the generation began with a void commit, and none that counts came since
+	owed bool
+	bare bool // the generation has no slots for doors
 }
 
 // openDoor is a door that somebody has the link of.
@@ -73,7 +75,8 @@ type wish struct {
 	seed   private.Key
 }
 
-// step has two admins change something upon the same head. The second loses, takes the first's commit in and tries again.
+// step has two admins change something upon the same head. The second loses, takes the first's commit in and
+// tries again.
 func (w *history) step(t *rapid.T) {
 	w.b.now = w.b.now.Add(time.Duration(rapid.IntRange(0, 30).Draw(t, "hours")) * time.Hour)
 	for _, id := range w.in() {
@@ -125,7 +128,8 @@ func (w *history) step(t *rapid.T) {
 }
 
 func (w *history) in() []ident.AccountID {
-	return slices.SortedFunc(maps.Keys(w.users), func(a, b ident.AccountID) int { return slices.Compare(a[:], b[:]) })
+	return slices.SortedFunc(maps.Keys(w.users),
+		func(a, b ident.AccountID) int { return slices.Compare(a[:], b[:]) })
 }
 
 func (w *history) admin(t *rapid.T) *user {
@@ -148,7 +152,8 @@ func (w *history) draw(t *rapid.T, by *user) wish {
 	switch rapid.IntRange(0, last).Draw(t, "kind") {
 	case 9, 10:
 		if len(w.model.doors) < MaxDoors-1 { // an admin may be about to open one
-			ch, seed, err := NewInvite(rand.Reader, FormPublic, w.b.now.Add(100*time.Hour), uint32(rapid.IntRange(1, 3).Draw(t, "uses")), 0)
+			ch, seed, err := NewInvite(rand.Reader, FormPublic, w.b.now.Add(100*time.Hour),
+				uint32(rapid.IntRange(1, 3).Draw(t, "uses")), 0)
 			if err != nil {
 				t.Fatalf("open a door: %v", err)
 			}
@@ -156,10 +161,12 @@ func (w *history) draw(t *rapid.T, by *user) wish {
 		}
 	case 11:
 		if len(w.model.doors) > 0 {
-			return wish{Change: Change{Kind: KindRevokeInvite, Serial: rapid.SampledFrom(w.model.doors).Draw(t, "door").in.Serial}}
+			return wish{Change: Change{Kind: KindRevokeInvite,
+				Serial: rapid.SampledFrom(w.model.doors).Draw(t, "door").in.Serial}}
 		}
 	case 0, 1:
-		ch, seed, err := NewBoundInvite(rand.Reader, w.b.now.Add(1000*time.Hour), 0, []ident.AccountID{stranger})
+		ch, seed, err := NewBoundInvite(rand.Reader, w.b.now.Add(1000*time.Hour), 0,
+			[]ident.AccountID{stranger})
 		if err != nil {
 			t.Fatalf("invite: %v", err)
 		}
@@ -177,14 +184,16 @@ func (w *history) draw(t *rapid.T, by *user) wish {
 			}
 		}
 	case 5:
-		return wish{Change: Change{Kind: KindRemove, Targets: target(by, whom), Ban: rapid.Bool().Draw(t, "ban")}}
+		return wish{Change: Change{Kind: KindRemove, Targets: target(by, whom),
+			Ban: rapid.Bool().Draw(t, "ban")}}
 	case 6:
 		if len(w.old) > 0 {
 			return wish{Change: rapid.SampledFrom(w.old).Draw(t, "old")}
 		}
 	case 7:
 		if by.Member(whom) != nil {
-			return wish{Change: Change{Kind: KindRole, Targets: target(by, whom), Role: Role(rapid.IntRange(1, 3).Draw(t, "role"))}}
+			return wish{Change: Change{Kind: KindRole, Targets: target(by, whom),
+				Role: Role(rapid.IntRange(1, 3).Draw(t, "role"))}}
 		}
 	}
 	return wish{Change: Change{Kind: KindRekey}}
@@ -201,11 +210,14 @@ func (w *history) expect(t *rapid.T, x wish, by *user, err error) {
 		id := x.Adds[0].Member.Account
 		want = w.model.roles[id] == 0 && !w.model.banned[id] && w.holds(x.Adds[0].Serial)
 	case KindRemove:
-		want = len(x.Targets) == 1 && x.Targets[0].Account != by.id && w.model.roles[x.Targets[0].Account] != 0 && w.model.stays[x.Targets[0].Account] == x.Targets[0].Joined
+		want = len(x.Targets) == 1 && x.Targets[0].Account != by.id &&
+			w.model.roles[x.Targets[0].Account] != 0 &&
+			w.model.stays[x.Targets[0].Account] == x.Targets[0].Joined
 	case KindRole:
 		m := x.Targets[0]
 		role := w.model.roles[m.Account]
-		want = w.model.stays[m.Account] == m.Joined && role != 0 && role != x.Role && (m.Account != by.id || x.Role > role)
+		want = w.model.stays[m.Account] == m.Joined && role != 0 && role != x.Role && (m.Account != by.id ||
+			x.Role > role)
 	case KindInvite:
 		want = len(x.Invite.For) == 0 || w.model.roles[x.Invite.For[0]] == 0
 	case KindRevokeInvite:
@@ -225,7 +237,8 @@ func (w *history) applied(t *rapid.T, by *user, x wish) {
 	w.b.mustSync(t, by)
 	index, m := uint64(len(w.b.log)), &w.model
 	m.owed = false
-	if x.Kind == KindRemove || x.Kind == KindRekey || x.Kind == KindRole && x.Role < m.roles[x.Targets[0].Account] {
+	if x.Kind == KindRemove || x.Kind == KindRekey ||
+		x.Kind == KindRole && x.Role < m.roles[x.Targets[0].Account] {
 		m.gen++
 		m.bare = false
 	}
@@ -253,9 +266,11 @@ func (w *history) applied(t *rapid.T, by *user, x wish) {
 	case KindRevokeInvite:
 		m.doors = slices.DeleteFunc(m.doors, func(d openDoor) bool { return d.in.Serial == x.Serial })
 	case KindInvite:
-		m.doors = slices.DeleteFunc(m.doors, func(d openDoor) bool { return w.b.now.UnixMilli() > d.in.NotAfter })
+		m.doors = slices.DeleteFunc(m.doors,
+			func(d openDoor) bool { return w.b.now.UnixMilli() > d.in.NotAfter })
 		if len(x.Invite.For) == 0 {
-			m.doors = append(m.doors, openDoor{invitation(t, by, x.Invite.Serial, x.seed), int(x.Invite.Uses), m.gen})
+			m.doors = append(m.doors, openDoor{invitation(t, by, x.Invite.Serial, x.seed),
+				int(x.Invite.Uses), m.gen})
 			return
 		}
 		id := x.Invite.For[0]
@@ -279,8 +294,8 @@ func (m *model) door(serial uint64) *openDoor {
 	return &m.doors[i]
 }
 
-// knock has a stranger come through a door: before the admins, or, as what it returns, upon what they left of the head that
-// it knew.
+// knock has a stranger come through a door: before the admins, or, as what it returns, upon what they left of
+// the head that it knew.
 func (w *history) knock(t *rapid.T, a *user) (late func()) {
 	if len(w.model.doors) == 0 || !rapid.Bool().Draw(t, "knock") {
 		return func() {}
@@ -314,7 +329,8 @@ func (w *history) knock(t *rapid.T, a *user) (late func()) {
 func (w *history) joinBy(t *rapid.T, u *user, in *Invitation) *Proposal {
 	m := &w.model
 	d := m.door(in.Serial)
-	want := d != nil && w.b.now.UnixMilli() <= in.NotAfter && d.gen >= m.removed[u.id] && m.roles[u.id] == 0 && !m.banned[u.id] && !m.owed && (!m.bare || d.gen == m.gen)
+	want := d != nil && w.b.now.UnixMilli() <= in.NotAfter && d.gen >= m.removed[u.id] &&
+		m.roles[u.id] == 0 && !m.banned[u.id] && !m.owed && (!m.bare || d.gen == m.gen)
 	p, err := w.b.try(u, in)
 	if (err == nil) != want {
 		t.Fatalf("join of %x: got %v, the model says %v", u.id[1:3], err, want)
@@ -335,7 +351,8 @@ func (w *history) comesIn(t *rapid.T, u *user, in *Invitation, p *Proposal) bool
 	if d := w.model.door(in.Serial); d.uses > 1 {
 		d.uses--
 	} else {
-		w.model.doors = slices.DeleteFunc(w.model.doors, func(o openDoor) bool { return o.in.Serial == in.Serial })
+		w.model.doors = slices.DeleteFunc(w.model.doors,
+			func(o openDoor) bool { return o.in.Serial == in.Serial })
 	}
 	return true
 }
@@ -372,13 +389,16 @@ func (w *history) check(t *rapid.T) {
 }
 
 func (w *history) compare(t *rapid.T, s *State) {
-	if len(s.Members()) != len(w.model.roles) || len(s.Banned()) != len(w.model.banned) || len(s.Invited()) != len(w.model.invited) {
-		t.Fatalf("has %d members, %d banned, %d invited, the model %d, %d, %d", len(s.Members()), len(s.Banned()), len(s.Invited()),
+	if len(s.Members()) != len(w.model.roles) || len(s.Banned()) != len(w.model.banned) ||
+		len(s.Invited()) != len(w.model.invited) {
+		t.Fatalf("has %d members, %d banned, %d invited, the model %d, %d, %d", len(s.Members()),
+			len(s.Banned()), len(s.Invited()),
 			len(w.model.roles), len(w.model.banned), len(w.model.invited))
 	}
 	for _, m := range s.Members() {
 		if w.model.roles[m.Account] != m.Role || w.model.stays[m.Account] != m.Joined {
-			t.Fatalf("%x is %v since %d, the model has %v since %d", m.Account[1:3], m.Role, m.Joined, w.model.roles[m.Account], w.model.stays[m.Account])
+			t.Fatalf("%x is %v since %d, the model has %v since %d", m.Account[1:3], m.Role, m.Joined,
+				w.model.roles[m.Account], w.model.stays[m.Account])
 		}
 	}
 	for _, id := range s.Banned() {

@@ -12,11 +12,12 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// Slot is a slot as it is staged: under its locator lies envelope.SlotBody of the proposal's root and its sealed bytes.
+// Slot is a slot as it is staged: under its locator lies envelope.SlotBody of the proposal's root and its
+// sealed bytes.
 type Slot = envelope.Slot
 
-// Proposal is a commit that is ready to be stored. Its slots are staged before it; nothing of it counts until the log
-// has it. Whoever made it takes it in with Apply, like all others.
+// Proposal is a commit that is ready to be stored. Its slots are staged before it; nothing of it counts until
+// the log has it. Whoever made it takes it in with Apply, like all others.
 type Proposal struct {
 	Commit []byte
 	Slots  []Slot // by locator
@@ -38,7 +39,8 @@ func (p *Proposal) Find(at Locator) []byte {
 	return nil
 }
 
-// Genesis is the key that a group begins with. It signs the mailbox's genesis and is wiped then: a group has no owner.
+// Genesis is the key that a group begins with. It signs the mailbox's genesis and is wiped then: a group has
+// no owner.
 type Genesis struct {
 	private.Redacted
 	seed secret
@@ -69,16 +71,19 @@ func (g *Genesis) MailboxKey(cluster ident.ClusterID) *account.MailboxKey {
 // Wipe forgets the key; g is of no use afterwards.
 func (g *Genesis) Wipe() { g.seed.wipe() }
 
-// Create makes the first commit of a group, which the mailbox key signs, and the state of its first admin before it, who
-// takes it in with Apply once it is stored. The form is for good.
-func Create(rng io.Reader, now time.Time, gen *Genesis, cluster ident.ClusterID, self ident.AccountID, k *Keys, credential []byte, info Info, form Form) (*State, *Proposal, error) {
+// Create makes the first commit of a group, which the mailbox key signs, and the state of its first admin
+// before it, who takes it in with Apply once it is stored. The form is for good.
+func Create(rng io.Reader, now time.Time, gen *Genesis, cluster ident.ClusterID, self ident.AccountID,
+	k *Keys, credential []byte, info Info, form Form) (*State, *Proposal, error) {
 	if form > FormPublic {
 		return nil, nil, fault.New(fault.Invalid, "make group", "form %d is unknown", form)
 	}
 	key := gen.MailboxKey(cluster)
-	s := newState(place{gen.Group(), ident.MailboxID(key.Public())}, self, k.sign, []leafKey{{number: 1, key: k.leaf}})
+	s := newState(place{gen.Group(), ident.MailboxID(key.Public())}, self, k.sign,
+		[]leafKey{{number: 1, key: k.leaf}})
 	s.first, s.core.form = k.slot, form
-	m := &Member{Account: self, Sign: k.sign.public(), Leaf: k.leaf.box().PublicKey().Bytes(), Credential: credential}
+	m := &Member{Account: self, Sign: k.sign.public(), Leaf: k.leaf.box().PublicKey().Bytes(),
+		Credential: credential}
 	ch := Change{Kind: KindCreate, Info: info, Adds: []Addition{{Member: m, slot: k.slot}}}
 	p, err := s.propose(rng, now, ch, key.Sign)
 	if err != nil {
@@ -89,11 +94,12 @@ func Create(rng io.Reader, now time.Time, gen *Genesis, cluster ident.ClusterID,
 
 // Propose makes the commit for a change upon the head. What no longer applies of the change is left out.
 //
-// Errors: Exists (nothing is left to do: drop the change), Denied (the own account may not), Limited (too many members or
-// invitations), Invalid.
+// Errors: Exists (nothing is left to do: drop the change), Denied (the own account may not), Limited (too
+// many members or invitations), Invalid.
 func (s *State) Propose(rng io.Reader, now time.Time, ch Change) (*Proposal, error) {
 	if !s.Admin() {
-		return nil, fault.New(fault.Denied, "change group", "the own account is no admin, or its keys did not come")
+		return nil, fault.New(fault.Denied, "change group",
+			"the own account is no admin, or its keys did not come")
 	}
 	if ch.Kind == KindJoin {
 		return nil, fault.New(fault.Denied, "change group", "who joins makes that commit, with Join")
@@ -103,7 +109,8 @@ func (s *State) Propose(rng io.Reader, now time.Time, ch Change) (*Proposal, err
 	return s.propose(rng, now, ch, func(b []byte) [64]byte { return [64]byte(admin.sign("", b)) })
 }
 
-func (s *State) propose(rng io.Reader, now time.Time, ch Change, outer func([]byte) [64]byte) (*Proposal, error) {
+func (s *State) propose(rng io.Reader, now time.Time, ch Change,
+	outer func([]byte) [64]byte) (*Proposal, error) {
 	if err := ch.check(); err != nil {
 		return nil, err
 	}
@@ -116,7 +123,8 @@ func (s *State) propose(rng io.Reader, now time.Time, ch Change, outer func([]by
 		return nil, err
 	}
 	_, prev := s.Head()
-	h := envelope.CommitHeader{Index: next.index, Generation: next.gen, PrevHash: prev, Kind: c.Kind, Form: next.form}
+	h := envelope.CommitHeader{Index: next.index, Generation: next.gen, PrevHash: prev, Kind: c.Kind,
+		Form: next.form}
 	p := &content{author: s.self, at: now.UnixMilli(), change: c.encode(), state: next.digest()}
 	seal := s.sealer(h.Generation, h.Index, h.PrevHash, &s.sign)
 	g, past := s.grant, s.past
@@ -206,7 +214,8 @@ func (s *State) sealAll(rng io.Reader, now time.Time, seal *sealer, next *core, 
 	return seal.fill(rng, out)
 }
 
-// sealSome makes the slots of additions, of a role that rises or of a door; other changes within a generation have none.
+// sealSome makes the slots of additions, of a role that rises or of a door; other changes within a generation
+// have none.
 func (s *State) sealSome(now time.Time, seal *sealer, next *core, c *Change) (out []Slot, err error) {
 	chain := &s.chains[len(s.chains)-1]
 	today := max(Day(now), chain.day)
@@ -226,7 +235,8 @@ func (s *State) sealSome(now time.Time, seal *sealer, next *core, c *Change) (ou
 		for i := range c.Adds {
 			a := &c.Adds[i]
 			days := min(uint32(a.ShareDays), maxAhead-1, today) // what a slot may name, and clocks differ
-			if err := one(a.Member.Account, locate(&a.slot, next.gen, 0), today-min(days, today-chain.day)); err != nil {
+			if err := one(a.Member.Account, locate(&a.slot, next.gen, 0),
+				today-min(days, today-chain.day)); err != nil {
 				return nil, err
 			}
 			if days == 0 {

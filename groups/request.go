@@ -15,7 +15,8 @@ import (
 // newcomer is what somebody brings who asks to be added: account | keys | credential | slot secret.
 func (k *Keys) newcomer(self ident.AccountID, credential []byte) []byte {
 	var b cryptobyte.Builder
-	m := Member{Account: self, Sign: k.sign.public(), Leaf: k.leaf.box().PublicKey().Bytes(), Credential: credential}
+	m := Member{Account: self, Sign: k.sign.public(), Leaf: k.leaf.box().PublicKey().Bytes(),
+		Credential: credential}
 	m.addKeys(&b)
 	b.AddBytes(k.slot.b[:])
 	return b.BytesOrPanic()
@@ -29,7 +30,8 @@ func (a *Addition) readNewcomer(s *cryptobyte.String) bool {
 // Request makes a request to join by an invitation, for the group's namespace of requests. All have one size.
 func (i *Invitation) Request(self ident.AccountID, k *Keys, credential []byte) ([]byte, error) {
 	if len(credential) > MaxCredential {
-		return nil, fault.New(fault.Invalid, "make join request", "credential has %d bytes, want at most %d", len(credential), MaxCredential)
+		return nil, fault.New(fault.Invalid, "make join request", "credential has %d bytes, want at most %d",
+			len(credential), MaxCredential)
 	}
 	plain := k.newcomer(self, credential)
 	c := serialContext(i.Group, i.Serial)
@@ -42,10 +44,11 @@ func (i *Invitation) Request(self ident.AccountID, k *Keys, credential []byte) (
 	return append(binary.BigEndian.AppendUint64([]byte{formatVersion}, i.Serial), box...), nil
 }
 
-// OpenRequest opens a request to join and returns the change that grants it. Any admin can. Whether the credential is the
-// account's is for the caller to check before it proposes.
+// OpenRequest opens a request to join and returns the change that grants it. Any admin can. Whether the
+// credential is the account's is for the caller to check before it proposes.
 //
-// Errors: NotFound (no such invitation, or no longer), Denied (for others, or not sealed to it), Unauthenticated, Corrupt.
+// Errors: NotFound (no such invitation, or no longer), Denied (for others, or not sealed to it),
+// Unauthenticated, Corrupt.
 func (s *State) OpenRequest(b []byte) (Change, error) {
 	bad := fault.New(fault.Corrupt, "open join request", "malformed")
 	if len(b) < 9+encSize || len(b) > maxRequest || b[0] != formatVersion {
@@ -60,7 +63,8 @@ func (s *State) OpenRequest(b []byte) (Change, error) {
 	c := serialContext(s.core.group, serial)
 	plain, err := boxOpen(intake.box(), concat(labelRequest, c), b[9:])
 	if err != nil {
-		return Change{}, fault.New(fault.Denied, "open join request", "does not open with the key of invitation %d", serial)
+		return Change{}, fault.New(fault.Denied, "open join request",
+			"does not open with the key of invitation %d", serial)
 	}
 	a := Addition{Serial: serial, ShareDays: in.ShareDays}
 	rest := cryptobyte.String(plain)
@@ -73,7 +77,8 @@ func (s *State) OpenRequest(b []byte) (Change, error) {
 		return Change{}, bad
 	}
 	if !verify(a.Member.Sign, sig, labelJoin, c, signed) {
-		return Change{}, fault.New(fault.Unauthenticated, "open join request", "not signed by the key that it names")
+		return Change{}, fault.New(fault.Unauthenticated, "open join request",
+			"not signed by the key that it names")
 	}
 	if in.bound() && !slices.Contains(in.For, a.Member.Account) {
 		return Change{}, fault.New(fault.Denied, "open join request", "the invitation is for others")
@@ -81,8 +86,8 @@ func (s *State) OpenRequest(b []byte) (Change, error) {
 	return Change{Kind: KindAdd, Adds: []Addition{a}}, nil
 }
 
-// CheckAdd answers nil if an addition would count now: fault.Exists if it will not any more (a member already, banned, the
-// invitation is over), fault.Limited if the group is full.
+// CheckAdd answers nil if an addition would count now: fault.Exists if it will not any more (a member
+// already, banned, the invitation is over), fault.Limited if the group is full.
 func (s *State) CheckAdd(ch Change, now time.Time) error {
 	if ch.Kind != KindAdd || ch.check() != nil {
 		return fault.New(fault.Invalid, "check addition", "it is none")
@@ -91,15 +96,15 @@ func (s *State) CheckAdd(ch Change, now time.Time) error {
 	return err
 }
 
-// NewReturn makes what a device says to an admin, in a direct message, whose account is a member but which has none of its
-// keys: new ones. Nobody reads it if the credential is longer than MaxCredential.
+// NewReturn makes what a device says to an admin, in a direct message, whose account is a member but which
+// has none of its keys: new ones. Nobody reads it if the credential is longer than MaxCredential.
 func NewReturn(group ident.GroupID, self ident.AccountID, k *Keys, credential []byte) []byte {
 	plain := append([]byte{formatVersion}, k.newcomer(self, credential)...)
 	return append(plain, k.sign.sign(labelReturn, group[:], plain)...)
 }
 
-// OpenReturn reads what a member said with NewReturn and returns the two changes that renew its membership: a removal, and
-// an addition that counts after it. account is who sent the message. A member loses its role so.
+// OpenReturn reads what a member said with NewReturn and returns the two changes that renew its membership: a
+// removal, and an addition that counts after it. account is who sent the message. A member loses its role so.
 //
 // Errors: Denied (no member), Exists (done already), Unauthenticated, Corrupt.
 func (s *State) OpenReturn(account ident.AccountID, b []byte) (remove, add Change, err error) {
@@ -119,8 +124,9 @@ func (s *State) OpenReturn(account ident.AccountID, b []byte) (remove, add Chang
 	return remove, Change{Kind: KindAdd, Adds: []Addition{a}}, nil
 }
 
-// FinishReturn is OpenReturn for an account whose removal is in the log and was made for its return (Change.Return), which
-// whoever calls this has to know: it gives the addition alone, for when the admin who removed it does no more.
+// FinishReturn is OpenReturn for an account whose removal is in the log and was made for its return
+// (Change.Return), which whoever calls this has to know: it gives the addition alone, for when the admin who
+// removed it does no more.
 func (s *State) FinishReturn(account ident.AccountID, b []byte) (add Change, err error) {
 	a, err := s.readReturn(account, b)
 	if err != nil {
@@ -138,11 +144,14 @@ func (s *State) readReturn(account ident.AccountID, b []byte) (a Addition, err e
 	in := cryptobyte.String(b)
 	var version uint8
 	var sig []byte
-	if !in.ReadUint8(&version) || version != formatVersion || !a.readNewcomer(&in) || !in.ReadBytes(&sig, 64) || !in.Empty() {
+	if !in.ReadUint8(&version) || version != formatVersion || !a.readNewcomer(&in) ||
+		!in.ReadBytes(&sig, 64) || !in.Empty() {
 		return a, fault.New(fault.Corrupt, "open return", "malformed")
 	}
-	if a.Member.Account != account || !verify(a.Member.Sign, sig, labelReturn, s.core.group[:], b[:len(b)-64]) {
-		return a, fault.New(fault.Unauthenticated, "open return", "not of the account that sent it, or not signed by its new key")
+	if a.Member.Account != account || !verify(a.Member.Sign, sig, labelReturn, s.core.group[:],
+		b[:len(b)-64]) {
+		return a, fault.New(fault.Unauthenticated, "open return",
+			"not of the account that sent it, or not signed by its new key")
 	}
 	return a, nil
 }
@@ -179,8 +188,10 @@ func (w *Welcome) encode() []byte {
 func DecodeWelcome(b []byte) (*Welcome, error) {
 	s, w := cryptobyte.String(b), new(Welcome)
 	var version uint8
-	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(w.Group[:]) || w.Group[0] != ident.GroupType || !s.ReadUint32(&w.Generation) ||
-		!s.ReadUint64(&w.HeadIndex) || !s.CopyBytes(w.HeadHash[:]) || !s.CopyBytes(w.read.b[:]) || !s.Empty() || w.HeadIndex == 0 {
+	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(w.Group[:]) ||
+		w.Group[0] != ident.GroupType || !s.ReadUint32(&w.Generation) ||
+		!s.ReadUint64(&w.HeadIndex) || !s.CopyBytes(w.HeadHash[:]) || !s.CopyBytes(w.read.b[:]) ||
+		!s.Empty() || w.HeadIndex == 0 {
 		return nil, fault.New(fault.Corrupt, "decode welcome", "malformed")
 	}
 	return w, nil

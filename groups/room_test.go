@@ -8,7 +8,8 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 )
 
-// TestRemovalAlwaysFitsItsRequest: whoever is removed, however many leaf keys wait, and whatever the log owes.
+// TestRemovalAlwaysFitsItsRequest: whoever is removed, however many leaf keys wait, and whatever the log
+// owes.
 func TestRemovalAlwaysFitsItsRequest(t *testing.T) {
 	for _, form := range []Form{FormShared, FormOwn} {
 		for _, n := range []int{1, 400, maxBeside, maxBeside + 1, 700, MaxMembers - MaxLeaves - 1} {
@@ -48,12 +49,15 @@ func TestRemovalAlwaysFitsItsRequest(t *testing.T) {
 			}
 			done, err := decodeChange(c.Kind, content.change)
 			if err != nil || len(done.Targets) != n || len(done.Leaves) == 0 {
-				t.Errorf("form %d: got %d leaf keys, %v for %d members, want those and some leaf keys", form, len(done.Leaves), err, n)
+				t.Errorf("form %d: got %d leaf keys, %v for %d members, want those and some leaf keys", form,
+					len(done.Leaves), err, n)
 			}
 			head := uint64(1)
-			r := &envelope.Request{Ops: append([]envelope.Op{envelope.Store{Namespace: envelope.GroupLog, IfHead: &head, Body: p.Commit}}, p.Ops...)}
+			r := &envelope.Request{Ops: append([]envelope.Op{envelope.Store{Namespace: envelope.GroupLog,
+				IfHead: &head, Body: p.Commit}}, p.Ops...)}
 			if got, most := len(r.Encode()), envelope.MaxClientBatch-2048; got > most {
-				t.Errorf("form %d, %d members and %d leaf keys: the request has %d bytes, want at most %d", form, n, len(done.Leaves), got, most)
+				t.Errorf("form %d, %d members and %d leaf keys: the request has %d bytes, want at most %d",
+					form, n, len(done.Leaves), got, most)
 			}
 		}
 	}
@@ -73,7 +77,8 @@ func expandOf(t *testing.T, s *user, c *commit, p *Proposal) *grant {
 	return o.grant
 }
 
-// TestNewcomerIsGivenNoMoreDaysThanASlotNames: an invitation may promise any number, and an admin may have kept them.
+// TestNewcomerIsGivenNoMoreDaysThanASlotNames: an invitation may promise any number, and an admin may have
+// kept them.
 func TestNewcomerIsGivenNoMoreDaysThanASlotNames(t *testing.T) {
 	b, alice := found(t, 1)
 	b.now = b.now.Add((maxAhead + 100) * 24 * time.Hour)

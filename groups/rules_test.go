@@ -37,7 +37,8 @@ func TestRulesOfChanges(t *testing.T) {
 		return c
 	}
 	old := Target{Account: carol.id, Joined: carol.Member(carol.id).Joined + 1}
-	unsigned := LeafUpdate{Account: carol.id, Number: 2, Leaf: carol.Member(carol.id).Leaf, Signature: make([]byte, 64)}
+	unsigned := LeafUpdate{Account: carol.id, Number: 2, Leaf: carol.Member(carol.id).Leaf,
+		Signature: make([]byte, 64)}
 	invite := func(accounts ...ident.AccountID) Change {
 		ch, _, err := NewBoundInvite(rand.Reader, b.now.Add(time.Hour), 0, accounts)
 		if err != nil {
@@ -58,38 +59,54 @@ func TestRulesOfChanges(t *testing.T) {
 	}{
 		{"a member commits", carol, Change{Kind: KindRekey}, fault.Denied},
 		{"an admin renames", alice, Change{Kind: KindInfo, Info: Info{Name: "runners"}}, nil},
-		{"the second admin too", bob, Change{Kind: KindInfo, Info: Info{Name: "swimmers", Picture: make([]byte, MaxPicture)}}, nil},
+		{"the second admin too", bob, Change{Kind: KindInfo, Info: Info{Name: "swimmers",
+			Picture: make([]byte, MaxPicture)}}, nil},
 		{"the same info again", alice, Change{Kind: KindInfo, Info: Info{Name: "walkers"}}, fault.Exists},
-		{"a name too long", alice, Change{Kind: KindInfo, Info: Info{Name: string(make([]byte, 129))}}, fault.Invalid},
-		{"a picture too large", alice, Change{Kind: KindInfo, Info: Info{Picture: make([]byte, MaxPicture+1)}}, fault.Invalid},
-		{"an admin removes itself", alice, Change{Kind: KindRemove, Targets: target(alice, alice.id)}, fault.Denied},
-		{"an admin lowers itself", alice, Change{Kind: KindRole, Targets: target(alice, alice.id), Role: Plain}, fault.Denied},
+		{"a name too long", alice, Change{Kind: KindInfo, Info: Info{Name: string(make([]byte, 129))}},
+			fault.Invalid},
+		{"a picture too large", alice, Change{Kind: KindInfo,
+			Info: Info{Picture: make([]byte, MaxPicture+1)}}, fault.Invalid},
+		{"an admin removes itself", alice, Change{Kind: KindRemove, Targets: target(alice, alice.id)},
+			fault.Denied},
+		{"an admin lowers itself", alice, Change{Kind: KindRole, Targets: target(alice, alice.id),
+			Role: Plain}, fault.Denied},
 		{"an admin removes another", alice, Change{Kind: KindRemove, Targets: target(alice, bob.id)}, nil},
-		{"a removal of an earlier stay", alice, Change{Kind: KindRemove, Targets: []Target{old}}, fault.Exists},
+		{"a removal of an earlier stay", alice, Change{Kind: KindRemove, Targets: []Target{old}},
+			fault.Exists},
 		{"a removal of nobody", alice, Change{Kind: KindRemove}, fault.Exists},
-		{"a role that is so", alice, Change{Kind: KindRole, Targets: target(alice, carol.id), Role: Plain}, fault.Exists},
-		{"a role unknown", alice, Change{Kind: KindRole, Targets: target(alice, carol.id), Role: 4}, fault.Invalid},
+		{"a role that is so", alice, Change{Kind: KindRole, Targets: target(alice, carol.id), Role: Plain},
+			fault.Exists},
+		{"a role unknown", alice, Change{Kind: KindRole, Targets: target(alice, carol.id), Role: 4},
+			fault.Invalid},
 		{"a second genesis", alice, Change{Kind: KindCreate, Adds: once.Adds}, fault.Denied},
-		{"a rekey leaves a forged leaf key out", alice, Change{Kind: KindRekey, Leaves: []LeafUpdate{unsigned}}, nil},
+		{"a rekey leaves a forged leaf key out", alice, Change{Kind: KindRekey,
+			Leaves: []LeafUpdate{unsigned}}, nil},
 		{"a kind unknown", alice, Change{Kind: 11}, fault.Invalid},
-		{"an addition without a request", alice, Change{Kind: KindAdd, Adds: []Addition{{Member: &Member{Account: accountOf(8)}}}}, fault.Invalid},
+		{"an addition without a request", alice,
+			Change{Kind: KindAdd, Adds: []Addition{{Member: &Member{Account: accountOf(8)}}}}, fault.Invalid},
 		{"an addition of nobody", alice, Change{Kind: KindAdd}, fault.Exists},
 		{"an addition", alice, once, nil},
-		{"an addition by an expired invitation", alice, with(func(a *Addition) { a.Serial = soon.Invite.Serial }), fault.Exists},
+		{"an addition by an expired invitation", alice,
+			with(func(a *Addition) { a.Serial = soon.Invite.Serial }), fault.Exists},
 		{"an addition by no invitation", alice, with(func(a *Addition) { a.Serial = 77 }), fault.Exists},
-		{"an addition of a member", alice, with(func(a *Addition) { a.Member.Account = carol.id }), fault.Exists},
+		{"an addition of a member", alice, with(func(a *Addition) { a.Member.Account = carol.id }),
+			fault.Exists},
 		{"an addition with other history", alice, with(func(a *Addition) { a.ShareDays++ }), fault.Denied},
-		{"an addition with a bad key", alice, with(func(a *Addition) { a.Member.Sign = [32]byte{1} }), fault.Denied},
+		{"an addition with a bad key", alice, with(func(a *Addition) { a.Member.Sign = [32]byte{1} }),
+			fault.Denied},
 		{"a return of nobody", alice, with(func(a *Addition) { a.Serial, a.Replaces = 0, 5 }), fault.Exists},
-		{"an invitation without uses", alice, Change{Kind: KindInvite, Invite: Invite{Serial: 1, NotAfter: 1}}, fault.Invalid},
+		{"an invitation without uses", alice, Change{Kind: KindInvite, Invite: Invite{Serial: 1,
+			NotAfter: 1}}, fault.Invalid},
 		{"an invitation that is over", alice, past, fault.Exists},
 		{"an invitation for members", alice, invite(alice.id, carol.id), fault.Exists},
 		{"an invitation for too many", alice, invite(crowd...), fault.Invalid},
 		{"an invitation for many", alice, invite(crowd[1:]...), nil},
 		{"a revocation of nothing", alice, Change{Kind: KindRevokeInvite, Serial: 77}, fault.Exists},
 		{"a revocation", alice, Change{Kind: KindRevokeInvite, Serial: late.Serial}, nil},
-		{"a ban of who is not there", alice, Change{Kind: KindRevokeInvite, Accounts: crowd[:1], Ban: true}, nil},
-		{"a ban of a member without a removal", alice, Change{Kind: KindRevokeInvite, Accounts: []ident.AccountID{carol.id}, Ban: true}, fault.Denied},
+		{"a ban of who is not there", alice, Change{Kind: KindRevokeInvite, Accounts: crowd[:1], Ban: true},
+			nil},
+		{"a ban of a member without a removal", alice, Change{Kind: KindRevokeInvite,
+			Accounts: []ident.AccountID{carol.id}, Ban: true}, fault.Denied},
 		{"an end", bob, Change{Kind: KindDisband}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -116,7 +133,8 @@ func TestStateHasBounds(t *testing.T) {
 		c.ban(accountOf(i))
 	}
 	if len(c.banned) != MaxBanned || c.banned[0] != accountOf(5) {
-		t.Errorf("got %d banned from %x on, want %d, the oldest forgotten", len(c.banned), c.banned[0][1:3], MaxBanned)
+		t.Errorf("got %d banned from %x on, want %d, the oldest forgotten", len(c.banned),
+			c.banned[0][1:3], MaxBanned)
 	}
 	for i := range MaxInvites + 1 {
 		err := c.invite(Invite{Serial: uint64(i + 1), Uses: 1, NotAfter: 10}, 1)

@@ -3,9 +3,9 @@ package groups
 // keptTaken is how many commits a Shared remembers.
 const keptTaken = 64
 
-// Shared lets the states of many accounts in one process share what all members have, and the work of computing it: a
-// commit's hash stands for the whole log up to it, and what that leads to is the same for all who hold its keys. The zero
-// Shared is ready; nil shares nothing.
+// Shared lets the states of many accounts in one process share what all members have, and the work of
+// computing it: a commit's hash stands for the whole log up to it, and what that leads to is the same for all
+// who hold its keys. The zero Shared is ready; nil shares nothing.
 type Shared struct {
 	Locker interface {
 		Lock()
@@ -50,8 +50,8 @@ func (sh *Shared) keep(sum [32]byte, t *taken) {
 	sh.known[sum], sh.order = t, append(sh.order, sum)
 }
 
-// take is place.take, done once for each commit. The caller has checked that c follows the log of c0 and that all is what
-// the members of its generation hold.
+// take is place.take, done once for each commit. The caller has checked that c follows the log of c0 and that
+// all is what the members of its generation hold.
 func (sh *Shared) take(at *place, c0 *core, c *commit, all *secret, past []secret) (*taken, error) {
 	if t := sh.find(c.hash); t != nil {
 		return t, nil

@@ -27,8 +27,8 @@ const (
 // Locator is the key of a slot in the mailbox's namespace of slots.
 type Locator = [envelope.KeySize]byte
 
-// locate returns where the slot lies that secret locates: the one with which a generation begins or an account joins
-// (index 0), or the one of the commit that raises the account's role.
+// locate returns where the slot lies that secret locates: the one with which a generation begins or an
+// account joins (index 0), or the one of the commit that raises the account's role.
 func locate(slot *secret, g uint32, index uint64) Locator {
 	return locateBy(labelLocator, slot, g, index)
 }
@@ -95,8 +95,9 @@ func (s *sealer) slot(leaf []byte, at Locator, k *grant) (envelope.Slot, error) 
 	return envelope.Slot{Locator: at, Sealed: box}, err
 }
 
-// fill adds decoys up to the bucket and puts all in the order of their locators, which is a random one. The decoys of a
-// commit share a key that nobody keeps: a seal does not show its recipient, and random bytes need not be a valid one.
+// fill adds decoys up to the bucket and puts all in the order of their locators, which is a random one. The
+// decoys of a commit share a key that nobody keeps: a seal does not show its recipient, and random bytes need
+// not be a valid one.
 func (s *sealer) fill(rng io.Reader, slots []envelope.Slot) ([]envelope.Slot, error) {
 	nobody, err := newSecret(rng)
 	if err != nil {
@@ -132,15 +133,18 @@ type opened struct {
 	context []byte
 }
 
-// of reports whether the slot is by the author of the commit that led to t, and its day about that of the commit.
+// of reports whether the slot is by the author of the commit that led to t, and its day about that of the
+// commit.
 func (o *opened) of(t *taken) bool {
 	return near(o.day, t.at) && verify(t.signer, o.sig, labelSlotSign, o.context, o.at[:], o.signed)
 }
 
-// openSlot opens the slot at a place, of a commit, with any of the leaf keys. body is what is stored: root 32 | sealed. What
-// is sealed to a door gives what a plain member holds and no more, and leads to no slot; every other slot leads to the next.
+// openSlot opens the slot at a place, of a commit, with any of the leaf keys. body is what is stored: root 32
+// | sealed. What is sealed to a door gives what a plain member holds and no more, and leads to no slot; every
+// other slot leads to the next.
 //
-// Errors: Corrupt (it is of another commit, or its keys are not the commit's), Denied (not sealed to the keys at hand).
+// Errors: Corrupt (it is of another commit, or its keys are not the commit's), Denied (not sealed to the keys
+// at hand).
 func (at *place) openSlot(c *commit, where Locator, body []byte, leaves []leafKey) (*opened, error) {
 	if len(body) < 32 || [32]byte(body[:32]) != c.SlotsRoot {
 		return nil, fault.New(fault.Corrupt, "open slot", "it is not one of commit %d", c.Index)

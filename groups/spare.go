@@ -13,8 +13,8 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// Spare is what the only admin of a group keeps aside for when its devices are lost: the keys that begin the next generation
-// after the one that they are of. It has no day key and no leaf key, so it opens no message.
+// Spare is what the only admin of a group keeps aside for when its devices are lost: the keys that begin the
+// next generation after the one that they are of. It has no day key and no leaf key, so it opens no message.
 type Spare struct {
 	private.Redacted
 	group ident.GroupID
@@ -28,8 +28,8 @@ type Spare struct {
 // SpareSize is the length of spare keys.
 const SpareSize = 1 + 33 + 33 + 32 + 4 + 32 + 32
 
-// Spare returns the account's spare keys, SpareSize bytes that are the same on all of its devices for as long as the generation
-// lasts; nil unless it is the only admin and has the keys of one.
+// Spare returns the account's spare keys, SpareSize bytes that are the same on all of its devices for as long
+// as the generation lasts; nil unless it is the only admin and has the keys of one.
 func (s *State) Spare() []byte {
 	me := s.core.member(s.self)
 	if !s.Admin() || s.core.over || me == nil || me.Role != Admin || s.core.admins() != 1 {
@@ -50,8 +50,10 @@ func (s *State) Spare() []byte {
 func DecodeSpare(b []byte) (*Spare, error) {
 	s, p := cryptobyte.String(b), new(Spare)
 	var version uint8
-	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(p.group[:]) || p.group[0] != ident.GroupType || !s.CopyBytes(p.self[:]) ||
-		p.self[0] != ident.AccountType || !s.CopyBytes(p.sign.b[:]) || !s.ReadUint32(&p.g) || p.g == 0 || !s.CopyBytes(p.all.b[:]) ||
+	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(p.group[:]) ||
+		p.group[0] != ident.GroupType || !s.CopyBytes(p.self[:]) ||
+		p.self[0] != ident.AccountType || !s.CopyBytes(p.sign.b[:]) || !s.ReadUint32(&p.g) || p.g == 0 ||
+		!s.CopyBytes(p.all.b[:]) ||
 		!s.CopyBytes(p.top.b[:]) || !s.Empty() {
 		return nil, fault.New(fault.Corrupt, "decode spare keys", "malformed")
 	}
@@ -70,8 +72,9 @@ func (p *Spare) Generation() uint32 { return p.g }
 // ReadKey returns the seed of the key that fetches log and slots.
 func (p *Spare) ReadKey() private.Key { return memberKey(&p.all, labelRead, p.group, p.g).key() }
 
-// Comeback is a commit that begins a generation with a new leaf key of the account, so that the devices before have no part
-// in it. Handover enters the group once the log has the commit, and must be kept before that is sent.
+// Comeback is a commit that begins a generation with a new leaf key of the account, so that the devices
+// before have no part in it. Handover enters the group once the log has the commit, and must be kept before
+// that is sent.
 type Comeback struct {
 	private.Redacted
 	Proposal *Proposal
@@ -82,15 +85,17 @@ type Comeback struct {
 
 // Comeback makes the commit with which the account comes back, upon the last of a log.
 //
-// Errors: Denied (the generation is over, the account is not its only admin any more, or the group has ended), Corrupt and
-// Unauthenticated (the log is not the group's).
-func (p *Spare) Comeback(rng io.Reader, now time.Time, cluster ident.ClusterID, log [][]byte) (*Comeback, error) {
+// Errors: Denied (the generation is over, the account is not its only admin any more, or the group has
+// ended), Corrupt and Unauthenticated (the log is not the group's).
+func (p *Spare) Comeback(rng io.Reader, now time.Time, cluster ident.ClusterID,
+	log [][]byte) (*Comeback, error) {
 	s, err := p.state(now, cluster, log)
 	if err != nil {
 		return nil, err
 	}
 	if s.Spare() == nil {
-		return nil, fault.New(fault.Denied, "come back to group", "this account is not its only admin, or it has ended")
+		return nil, fault.New(fault.Denied, "come back to group",
+			"this account is not its only admin, or it has ended")
 	}
 	unknown, err := newSecret(rng) // stands for the leaf key in the log, which is lost
 	if err != nil {
@@ -103,7 +108,8 @@ func (p *Spare) Comeback(rng io.Reader, now time.Time, cluster ident.ClusterID, 
 	}
 	s.leaves = s.leaves[1:]
 	out := new(Comeback)
-	if out.Proposal, err = s.Propose(rng, now, Change{Kind: KindRekey, Leaves: []LeafUpdate{*u}}); err != nil {
+	if out.Proposal, err = s.Propose(rng, now, Change{Kind: KindRekey,
+		Leaves: []LeafUpdate{*u}}); err != nil {
 		return nil, err
 	}
 	out.Admin, _ = s.AdminKey()
@@ -120,7 +126,8 @@ func (p *Spare) Comeback(rng io.Reader, now time.Time, cluster ident.ClusterID, 
 	return out, nil
 }
 
-// state is what the log leads to, with the keys that p has: good for a commit that begins a generation, and nothing else.
+// state is what the log leads to, with the keys that p has: good for a commit that begins a generation, and
+// nothing else.
 func (p *Spare) state(now time.Time, cluster ident.ClusterID, log [][]byte) (*State, error) {
 	mailbox, err := account.GroupMailboxOf(p.group, cluster)
 	if err != nil {
@@ -132,8 +139,10 @@ func (p *Spare) state(now time.Time, cluster ident.ClusterID, log [][]byte) (*St
 		return nil, err
 	}
 	g := &grant{group: p.group, g: p.g, role: Admin, day: Day(now), all: p.all, power: p.top}
-	if len(commits) == 0 || commits[len(commits)-1].Generation != p.g || g.publics() != publicsOf(&commits[len(commits)-1].CommitHeader) {
-		return nil, fault.New(fault.Denied, "come back to group", "the generation of the spare keys, %d, is not the one in force", p.g)
+	if len(commits) == 0 || commits[len(commits)-1].Generation != p.g ||
+		g.publics() != publicsOf(&commits[len(commits)-1].CommitHeader) {
+		return nil, fault.New(fault.Denied, "come back to group",
+			"the generation of the spare keys, %d, is not the one in force", p.g)
 	}
 	g.next = g.slotSecret(p.self)
 	last, err := s.replay(commits, &opened{grant: g})
@@ -142,7 +151,8 @@ func (p *Spare) state(now time.Time, cluster ident.ClusterID, log [][]byte) (*St
 	}
 	me := last.core.member(p.self)
 	if me == nil || me.Sign != p.sign.public() {
-		return nil, fault.New(fault.Denied, "come back to group", "the log does not have these keys as a member")
+		return nil, fault.New(fault.Denied, "come back to group",
+			"the log does not have these keys as a member")
 	}
 	for _, c := range commits[max(0, len(commits)-keptHeads) : len(commits)-1] {
 		s.heads = append(s.heads, c.hash)

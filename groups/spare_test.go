@@ -59,7 +59,8 @@ func TestOnlyAdminComesBackWithItsSpareKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mustSync(t, bob)
-	if !back.Admin() || back.Digest() != bob.Digest() || back.Member(alice.id).LeafNumber != 3 || len(back.leaves) != 1 || len(back.chains) != 1 {
+	if !back.Admin() || back.Digest() != bob.Digest() || back.Member(alice.id).LeafNumber != 3 ||
+		len(back.leaves) != 1 || len(back.chains) != 1 {
 		t.Errorf("got %v with leaf key %d of %d and %d chains, want an admin of the same state with leaf key 3 alone and one chain",
 			back.Admin(), back.Member(alice.id).LeafNumber, len(back.leaves), len(back.chains))
 	}
@@ -141,7 +142,8 @@ func TestOnlyAdminComesBackInEveryForm(t *testing.T) {
 			t.Fatalf("form %d: %v", form, err)
 		}
 		b.mustSync(t, bob)
-		if m, err := bob.Open(say(t, b, back, "back")); err != nil || m.Sender != alice.id || back.Form() != form || back.Digest() != bob.Digest() {
+		if m, err := bob.Open(say(t, b, back, "back")); err != nil || m.Sender != alice.id ||
+			back.Form() != form || back.Digest() != bob.Digest() {
 			t.Errorf("form %d: got %v, %v, want a message and the same state", form, m, err)
 		}
 	}
@@ -158,7 +160,8 @@ func TestSpareKeysAreLaidOutAsDescribed(t *testing.T) {
 	if err != nil || len(b) != SpareSize {
 		t.Fatalf("%d bytes: %v", len(b), err)
 	}
-	if p.g != 9 || p.sign.b[0] != 0x61 || p.all.b[31] != 0x62 || p.top.b[0] != 0x63 || p.group[1] != 3 || p.self[1] != 5 {
+	if p.g != 9 || p.sign.b[0] != 0x61 || p.all.b[31] != 0x62 || p.top.b[0] != 0x63 || p.group[1] != 3 ||
+		p.self[1] != 5 {
 		t.Errorf("got generation %d, group %x, account %x or other keys", p.g, p.group, p.self)
 	}
 	for n := range len(b) {

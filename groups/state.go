@@ -15,7 +15,8 @@ const (
 	leafLife  = 16 * 24 * time.Hour // of a superseded leaf key
 )
 
-// leafKey is one of the own leaf keys; until is when a superseded one goes, Unix milliseconds, 0 for not superseded.
+// leafKey is one of the own leaf keys; until is when a superseded one goes, Unix milliseconds, 0 for not
+// superseded.
 type leafKey struct {
 	private.Redacted
 	number uint32
@@ -127,17 +128,20 @@ func (s *State) Digest() [32]byte { return s.core.digest() }
 // Admin reports whether the own account may make commits: it is an admin and has the keys of one.
 func (s *State) Admin() bool { return s.grant != nil && s.grant.role == Admin }
 
-// MayDelete reports whether actor may delete a message of author: its own, or anybody's as moderator or admin.
+// MayDelete reports whether actor may delete a message of author: its own, or anybody's as moderator or
+// admin.
 func (s *State) MayDelete(actor, author ident.AccountID) bool {
 	m := s.core.member(actor)
 	return m != nil && (actor == author || m.Role >= Moderator)
 }
 
-// ReadKey returns the seed of the Ed25519 key that fetches from the group's mailbox; WriteKey stores messages and words to
-// the admins, ModerateKey deletes others' (false for those who may not). There are none before the first commit is taken in.
+// ReadKey returns the seed of the Ed25519 key that fetches from the group's mailbox; WriteKey stores messages
+// and words to the admins, ModerateKey deletes others' (false for those who may not). There are none before
+// the first commit is taken in.
 func (s *State) ReadKey() private.Key { return s.grant.read().key() }
 
-// WriteKey is described at ReadKey. It is the generation's, or, in the other forms, the account's own signing key.
+// WriteKey is described at ReadKey. It is the generation's, or, in the other forms, the account's own signing
+// key.
 func (s *State) WriteKey() private.Key {
 	if s.core.form != FormShared {
 		return s.sign.key()
@@ -150,7 +154,8 @@ func (s *State) ModerateKey() (seed private.Key, ok bool) {
 	return s.grant.mod().key(), s.grant.role >= Moderator
 }
 
-// AdminKey returns the seed of the key that signs commits and their storing; false for those who are no admin.
+// AdminKey returns the seed of the key that signs commits and their storing; false for those who are no
+// admin.
 func (s *State) AdminKey() (seed private.Key, ok bool) {
 	return s.grant.admin().key(), s.grant.role == Admin
 }
@@ -178,8 +183,9 @@ func (s *State) keysOf(g uint32) (*secret, bool) {
 	return &s.past[len(s.past)-int(back)], true
 }
 
-// NewLeaf draws the account's next leaf key. It counts from the commit that takes the update in; slots for the keys before it
-// still open for 16 days. Hand the state over to the account's other devices before the update goes out.
+// NewLeaf draws the account's next leaf key. It counts from the commit that takes the update in; slots for
+// the keys before it still open for 16 days. Hand the state over to the account's other devices before the
+// update goes out.
 func (s *State) NewLeaf(rng io.Reader) (*LeafUpdate, error) {
 	key, err := newSecret(rng)
 	if err != nil {
@@ -205,7 +211,8 @@ func (s *State) follows(c *commit) (done bool, err error) {
 		}
 		return true, nil
 	case c.Index > index+1:
-		return false, &fault.Error{Kind: fault.Stale, Op: "apply commit", Detail: "commits are missing before it", Head: index}
+		return false, &fault.Error{Kind: fault.Stale, Op: "apply commit",
+			Detail: "commits are missing before it", Head: index}
 	case c.PrevHash != sum:
 		return false, fault.New(fault.Corrupt, "apply commit", "the log is forked at %d", index)
 	}

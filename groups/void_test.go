@@ -28,7 +28,8 @@ type bad struct {
 func (c bad) make(t fataler, b *mailbox, by *user) *Proposal {
 	t.Helper()
 	index, prev := by.Head()
-	h := envelope.CommitHeader{Index: index + 1, Generation: by.core.gen, PrevHash: prev, Kind: c.kind, Form: by.core.form}
+	h := envelope.CommitHeader{Index: index + 1, Generation: by.core.gen, PrevHash: prev, Kind: c.kind,
+		Form: by.core.form}
 	author, all, out := c.author, by.grant.all, new(Proposal)
 	if author == nil {
 		author = by
@@ -69,7 +70,8 @@ func (c bad) make(t fataler, b *mailbox, by *user) *Proposal {
 		c.state(&p.state)
 	}
 	admin := by.grant.admin()
-	cm, err := by.sealCommit(rand.Reader, h, p, &all, &c.signer.sign, func(b []byte) [64]byte { return [64]byte(admin.sign("", b)) })
+	cm, err := by.sealCommit(rand.Reader, h, p, &all, &c.signer.sign,
+		func(b []byte) [64]byte { return [64]byte(admin.sign("", b)) })
 	if err != nil {
 		t.Fatalf("make a bad commit: %v", err)
 	}
@@ -89,7 +91,10 @@ func TestVoidCommitsChangeNothingForAnybody(t *testing.T) {
 		"a change of garbage": func(_ *mailbox, _, _, _ *user) bad {
 			return bad{kind: KindInfo, change: []byte("garbage")}
 		},
-		"a change of another kind": func(_ *mailbox, _, _, _ *user) bad { return bad{kind: KindRole, change: info} },
+		"a change of another kind": func(_ *mailbox, _, _, _ *user) bad {
+			return bad{kind: KindRole,
+				change: info}
+		},
 		"an author who is no admin": func(_ *mailbox, _, _, carol *user) bad {
 			return bad{kind: KindInfo, change: info, author: carol}
 		},
@@ -109,27 +114,39 @@ func TestVoidCommitsChangeNothingForAnybody(t *testing.T) {
 			return bad{kind: KindInfo, change: encode(Change{Kind: KindInfo, Info: alice.Info()})}
 		},
 		"the own removal": func(_ *mailbox, alice, _, _ *user) bad {
-			return bad{kind: KindRemove, change: encode(Change{Kind: KindRemove, Targets: target(alice, alice.id)}), fresh: true, earlier: []secret{{b: alice.grant.all.b}}}
+			return bad{kind: KindRemove,
+				change: encode(Change{Kind: KindRemove, Targets: target(alice, alice.id)}), fresh: true,
+				earlier: []secret{{b: alice.grant.all.b}}}
 		},
 		"the own role lowered": func(_ *mailbox, alice, _, _ *user) bad {
-			return bad{kind: KindRole, change: encode(Change{Kind: KindRole, Targets: target(alice, alice.id), Role: Plain}), fresh: true, earlier: []secret{{b: alice.grant.all.b}}}
+			return bad{kind: KindRole, change: encode(Change{Kind: KindRole, Targets: target(alice, alice.id),
+				Role: Plain}), fresh: true, earlier: []secret{{b: alice.grant.all.b}}}
 		},
 		"a removal without a generation": func(_ *mailbox, alice, bob, _ *user) bad {
-			return bad{kind: KindRemove, change: encode(Change{Kind: KindRemove, Targets: target(alice, bob.id)})}
+			return bad{kind: KindRemove,
+				change: encode(Change{Kind: KindRemove, Targets: target(alice, bob.id)})}
 		},
 		"a removal of an earlier stay": func(_ *mailbox, alice, bob, _ *user) bad {
-			return bad{kind: KindRemove, change: encode(Change{Kind: KindRemove, Targets: []Target{{bob.id, 1}}}), fresh: true, earlier: []secret{{b: alice.grant.all.b}}}
+			return bad{kind: KindRemove,
+				change: encode(Change{Kind: KindRemove, Targets: []Target{{bob.id, 1}}}), fresh: true,
+				earlier: []secret{{b: alice.grant.all.b}}}
 		},
 		"a rekey that breaks the chain of keys": func(_ *mailbox, _, _, _ *user) bad {
-			return bad{kind: KindRekey, change: encode(Change{Kind: KindRekey}), fresh: true, earlier: []secret{{b: [32]byte{1}}}}
+			return bad{kind: KindRekey, change: encode(Change{Kind: KindRekey}), fresh: true,
+				earlier: []secret{{b: [32]byte{1}}}}
 		},
-		"a rekey of garbage": func(_ *mailbox, _, _, _ *user) bad { return bad{kind: KindRekey, fresh: true, garbage: true} },
+		"a rekey of garbage": func(_ *mailbox, _, _, _ *user) bad {
+			return bad{kind: KindRekey, fresh: true,
+				garbage: true}
+		},
 		"an info with a generation": func(_ *mailbox, alice, _, _ *user) bad {
 			return bad{kind: KindInfo, change: info, fresh: true, earlier: []secret{{b: alice.grant.all.b}}}
 		},
 		"a leaf key that its member did not sign": func(_ *mailbox, alice, bob, _ *user) bad {
-			u := LeafUpdate{Account: bob.id, Number: 9, Leaf: alice.Member(alice.id).Leaf, Signature: make([]byte, 64)}
-			return bad{kind: KindRekey, change: encode(Change{Kind: KindRekey, Leaves: []LeafUpdate{u}}), fresh: true, earlier: []secret{{b: alice.grant.all.b}}}
+			u := LeafUpdate{Account: bob.id, Number: 9, Leaf: alice.Member(alice.id).Leaf,
+				Signature: make([]byte, 64)}
+			return bad{kind: KindRekey, change: encode(Change{Kind: KindRekey, Leaves: []LeafUpdate{u}}),
+				fresh: true, earlier: []secret{{b: alice.grant.all.b}}}
 		},
 		"an addition by an invitation that is not there": func(_ *mailbox, _, _, _ *user) bad {
 			a := direct(newUser(t, 8))
@@ -145,10 +162,13 @@ func TestVoidCommitsChangeNothingForAnybody(t *testing.T) {
 			return bad{kind: KindAdd, change: encode(Change{Kind: KindAdd, Adds: []Addition{a}})}
 		},
 		"one good and one bad addition": func(_ *mailbox, _, bob, _ *user) bad {
-			return bad{kind: KindAdd, change: encode(Change{Kind: KindAdd, Adds: []Addition{direct(newUser(t, 8)), direct(bob)}})}
+			return bad{kind: KindAdd,
+				change: encode(Change{Kind: KindAdd, Adds: []Addition{direct(newUser(t, 8)), direct(bob)}})}
 		},
 		"an invitation for a member": func(_ *mailbox, _, bob, _ *user) bad {
-			return bad{kind: KindInvite, change: encode(Change{Kind: KindInvite, Invite: Invite{Serial: 5, Uses: 1, NotAfter: 1 << 47, For: []ident.AccountID{bob.id}}})}
+			return bad{kind: KindInvite,
+				change: encode(Change{Kind: KindInvite, Invite: Invite{Serial: 5, Uses: 1, NotAfter: 1 << 47,
+					For: []ident.AccountID{bob.id}}})}
 		},
 		"a revocation of nothing": func(_ *mailbox, _, _, _ *user) bad {
 			return bad{kind: KindRevokeInvite, change: encode(Change{Kind: KindRevokeInvite, Serial: 5})}
@@ -169,7 +189,8 @@ func TestVoidCommitsChangeNothingForAnybody(t *testing.T) {
 			for _, u := range []*user{alice, bob, carol} {
 				d, err := u.Describe(b.log[len(b.log)-1])
 				after := u.Info()
-				if err != nil || !d.Void || !after.Equal(&told) || sums(u.core) != members || u.Digest() != alice.Digest() {
+				if err != nil || !d.Void || !after.Equal(&told) || sums(u.core) != members ||
+					u.Digest() != alice.Digest() {
 					t.Fatalf("%x: got %+v, %v, want a void commit that changes nothing", u.id[1:3], d, err)
 				}
 				if want := gen + uint32(bit(made.fresh)); u.Generation() != want {
@@ -226,7 +247,8 @@ func TestBadSlotsHarmOnlyWhoseTheyAre(t *testing.T) {
 	bob, carol := b.add(t, alice, 2), b.add(t, alice, 3)
 	b.commit(t, alice, Change{Kind: KindRole, Targets: target(alice, bob.id), Role: Admin})
 	b.mustSync(t, bob, carol)
-	b.store(bad{kind: KindRekey, change: nil, fresh: true, garbage: true, without: carol.id}.make(t, b, alice))
+	b.store(bad{kind: KindRekey, change: nil, fresh: true, garbage: true, without: carol.id}.make(t, b,
+		alice))
 	b.mustSync(t, alice, bob)
 	if err := b.sync(carol); !errors.Is(err, fault.Denied) {
 		t.Fatalf("a slot of garbage: got %v, want denied", err)
@@ -248,7 +270,8 @@ func TestBadSlotsHarmOnlyWhoseTheyAre(t *testing.T) {
 func TestRoleWithoutItsSlotIsInNameOnly(t *testing.T) {
 	b, alice := found(t, 1)
 	bob, carol := b.add(t, alice, 2), b.add(t, alice, 3)
-	p, err := alice.Propose(rand.Reader, b.now, Change{Kind: KindRole, Targets: target(alice, bob.id), Role: Admin})
+	p, err := alice.Propose(rand.Reader, b.now, Change{Kind: KindRole, Targets: target(alice, bob.id),
+		Role: Admin})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +310,8 @@ func TestDisbandCountsByItsHeader(t *testing.T) {
 	}
 }
 
-// TestHeadersThatNodesRefuseAreRefused has what no honest node stores: it changes nothing, and is no void commit.
+// TestHeadersThatNodesRefuseAreRefused has what no honest node stores: it changes nothing, and is no void
+// commit.
 func TestHeadersThatNodesRefuseAreRefused(t *testing.T) {
 	b, alice := found(t, 1)
 	bob := b.add(t, alice, 2)
@@ -301,18 +325,21 @@ func TestHeadersThatNodesRefuseAreRefused(t *testing.T) {
 		"a generation without slots": {func(c *envelope.Commit) { c.Generation++ }, fault.Denied},
 		"a generation left out":      {func(c *envelope.Commit) { c.Generation += 2 }, fault.Corrupt},
 	} {
-		p := bad{kind: KindInfo, change: (&Change{Kind: KindInfo, Info: Info{Name: "x"}}).encode()}.make(t, b, alice)
+		p := bad{kind: KindInfo, change: (&Change{Kind: KindInfo, Info: Info{Name: "x"}}).encode()}.make(t, b,
+			alice)
 		cm, err := decodeCommit(p.Commit)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.change(cm.Commit)
 		before := bob.Marshal()
-		if err := bob.Apply(b.now, signed(alice.State, cm.Commit), nil); !errors.Is(err, c.want) || !bytes.Equal(before, bob.Marshal()) {
+		if err := bob.Apply(b.now, signed(alice.State, cm.Commit), nil); !errors.Is(err, c.want) ||
+			!bytes.Equal(before, bob.Marshal()) {
 			t.Errorf("%s: got %v, want %v and nothing changed", name, err, c.want)
 		}
 		cm.Signature[0] ^= 1
-		if err := bob.Apply(b.now, cm.Encode(), nil); name == "another write key" && !errors.Is(err, fault.Unauthenticated) {
+		if err := bob.Apply(b.now, cm.Encode(), nil); name == "another write key" &&
+			!errors.Is(err, fault.Unauthenticated) {
 			t.Errorf("%s, not signed: got %v, want unauthenticated", name, err)
 		}
 	}
@@ -336,21 +363,23 @@ func TestSlotOfAnotherTimeIsRefused(t *testing.T) {
 	}
 	seal := alice.sealer(c.Generation, c.Index, c.PrevHash, &alice.sign)
 	today := Day(b.now)
-	for _, day := range []uint32{0, today - maxAhead - 1, today + maxAhead + 1, maxDay + 1, 1<<32 - 1, today - maxAhead} {
+	for _, day := range []uint32{0, today - maxAhead - 1, today + maxAhead + 1, maxDay + 1, 1<<32 - 1,
+		today - maxAhead} {
 		o.day = day
 		slot, err := seal.slot(bob.Member(bob.id).Leaf, at, o.grant)
 		if err != nil {
 			t.Fatal(err)
 		}
 		err = bob.Clone().Apply(b.now, p.Commit, envelope.SlotBody(p.Root, slot.Sealed))
-		if good := near(day, b.now.UnixMilli()); good != (err == nil) || !good && !errors.Is(err, fault.Corrupt) && !errors.Is(err, fault.Denied) {
+		if good := near(day, b.now.UnixMilli()); good != (err == nil) ||
+			!good && !errors.Is(err, fault.Corrupt) && !errors.Is(err, fault.Denied) {
 			t.Errorf("a slot of day %d, the commit's is %d: got %v", day, today, err)
 		}
 	}
 }
 
-// TestSlotThatAnotherMemberMadeIsRefused has a member that colludes with a node and swaps a slot: all its keys are right, but it would lead
-// its victim astray at the next generation.
+// TestSlotThatAnotherMemberMadeIsRefused has a member that colludes with a node and swaps a slot: all its
+// keys are right, but it would lead its victim astray at the next generation.
 func TestSlotThatAnotherMemberMadeIsRefused(t *testing.T) {
 	b, alice := found(t, 1)
 	bob, carol := b.add(t, alice, 2), b.add(t, alice, 3)
@@ -375,7 +404,8 @@ func TestSlotThatAnotherMemberMadeIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := bob.Marshal()
-	if err := bob.Apply(b.now, p.Commit, envelope.SlotBody(p.Root, slot.Sealed)); !errors.Is(err, fault.Corrupt) || !bytes.Equal(before, bob.Marshal()) {
+	if err := bob.Apply(b.now, p.Commit, envelope.SlotBody(p.Root, slot.Sealed)); !errors.Is(err,
+		fault.Corrupt) || !bytes.Equal(before, bob.Marshal()) {
 		t.Errorf("got %v, want corrupt and nothing changed", err)
 	}
 	if err := bob.Apply(b.now, p.Commit, p.Find(at)); err != nil {

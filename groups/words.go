@@ -33,14 +33,14 @@ func (s *State) SealLeaf(rng io.Reader, u *LeafUpdate) ([]byte, error) {
 	return s.sealWord(rng, append([]byte{wordLeaf}, u.Encode()...))
 }
 
-// SealUrgentLeaf is SealLeaf for when a device that has the account's keys in the group was shut out of the account: any
-// admin who reads it begins a generation at once.
+// SealUrgentLeaf is SealLeaf for when a device that has the account's keys in the group was shut out of the
+// account: any admin who reads it begins a generation at once.
 func (s *State) SealUrgentLeaf(rng io.Reader, u *LeafUpdate) ([]byte, error) {
 	return s.sealWord(rng, append([]byte{wordUrgent}, u.Encode()...))
 }
 
-// Leave makes the word of the own account that it leaves; any admin finishes it with a removal. fault.Denied for the last
-// admin, who makes another one first, or disbands.
+// Leave makes the word of the own account that it leaves; any admin finishes it with a removal. fault.Denied
+// for the last admin, who makes another one first, or disbands.
 func (s *State) Leave(rng io.Reader) ([]byte, error) {
 	me := s.core.member(s.self)
 	if me == nil || me.Role == Admin && s.core.admins() == 1 {
@@ -56,17 +56,19 @@ func (s *State) sealWord(rng io.Reader, word []byte) ([]byte, error) {
 		return nil, fault.New(fault.Denied, "write to the admins", "the group has not begun")
 	}
 	key := memberKey(&s.grant.all, labelWord, s.group, s.grant.g)
-	b, err := key.seal(rng, concat(labelWord, context(s.group, s.grant.g)), append(word, make([]byte, wordSize-len(word))...))
+	b, err := key.seal(rng, concat(labelWord, context(s.group, s.grant.g)),
+		append(word, make([]byte, wordSize-len(word))...))
 	if err != nil {
 		return nil, err
 	}
 	return append(binary.BigEndian.AppendUint32([]byte{formatVersion}, s.grant.g), b...), nil
 }
 
-// ReadToAdmins reads what a member said with SealLeaf, SealUrgentLeaf or Leave, in this generation or one of the last 32.
+// ReadToAdmins reads what a member said with SealLeaf, SealUrgentLeaf or Leave, in this generation or one of
+// the last 32.
 //
-// Errors: Stale (of a later or a much earlier generation), Exists (whoever said it is no member any more), Denied,
-// Unauthenticated (not signed by the member), Corrupt.
+// Errors: Stale (of a later or a much earlier generation), Exists (whoever said it is no member any more),
+// Denied, Unauthenticated (not signed by the member), Corrupt.
 func (s *State) ReadToAdmins(b []byte) (*Word, error) {
 	bad := fault.New(fault.Corrupt, "read word to the admins", "malformed")
 	if len(b) != 5+wordSize+40 || b[0] != formatVersion {
@@ -75,7 +77,8 @@ func (s *State) ReadToAdmins(b []byte) (*Word, error) {
 	g := binary.BigEndian.Uint32(b[1:])
 	all, ok := s.keysOf(g)
 	if !ok {
-		return nil, fault.New(fault.Stale, "read word to the admins", "it is of generation %d, have %d", g, s.core.gen)
+		return nil, fault.New(fault.Stale, "read word to the admins", "it is of generation %d, have %d", g,
+			s.core.gen)
 	}
 	key := memberKey(all, labelWord, s.group, g)
 	plain, err := key.open("read word to the admins", concat(labelWord, context(s.group, g)), b[5:])

@@ -23,9 +23,9 @@ type entry struct {
 	conn   string // the client's connection, for the limits
 }
 
-// circuit is one circuit at this node. Two goroutines serve it: the handler of its stream, which owns everything and
-// moves cells backward, and the reader, which moves them forward. Either ends both by cancelling ctx; the reader
-// returns once the handler has, because that ends the stream it reads from.
+// circuit is one circuit at this node. Two goroutines serve it: the handler of its stream, which owns
+// everything and moves cells backward, and the reader, which moves them forward. Either ends both by
+// cancelling ctx; the reader returns once the handler has, because that ends the stream it reads from.
 type circuit struct {
 	r      *Router
 	prev   cellstream.Stream
@@ -105,8 +105,8 @@ func (c *circuit) read(handle func(cellstream.Frame) bool) {
 	}
 }
 
-// create serves the circuit from its create packet to its end. Whatever is wrong with the packet ends it after the
-// same random delay.
+// create serves the circuit from its create packet to its end. Whatever is wrong with the packet ends it
+// after the same random delay.
 func (c *circuit) create(f cellstream.Frame, from entry, forward chan<- func(cellstream.Frame) bool) {
 	if from.client {
 		if !c.r.limits.enter(from.conn, c.r.circuitsPerConn(), c.r.cfg.Now()) {

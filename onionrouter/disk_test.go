@@ -68,7 +68,8 @@ func TestOldKeysAreErased(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := k.periods()[0] == p; got != want || holds(b) != want {
-			t.Errorf("%v after its period, with %d in use: kept in memory %v, on disk %v, want %v", at.Sub(end), inUse, got, holds(b), want)
+			t.Errorf("%v after its period, with %d in use: kept in memory %v, on disk %v, want %v",
+				at.Sub(end), inUse, got, holds(b), want)
 		}
 	}
 	step(end.Add(keyGrace-time.Minute), p+1, true)
@@ -112,7 +113,8 @@ func TestDamagedKeyFileIsCorrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, b := range map[string][]byte{
-		"empty": {}, "other version": append([]byte{9}, good[1:]...), "cut": good[:len(good)-1], "longer": append(bytes.Clone(good), 0),
+		"empty": {}, "other version": append([]byte{9}, good[1:]...), "cut": good[:len(good)-1],
+		"longer": append(bytes.Clone(good), 0),
 	} {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
@@ -150,7 +152,8 @@ func TestReplaySet(t *testing.T) {
 		t.Helper()
 		got, err := r.add(replayTag{tag}, bucket, now)
 		if err != nil || got != want {
-			t.Errorf("tag %d in bucket %+d: got %v, want %v (%v)", tag, int(bucket)-int(onion.BucketOf(now)), got, want, err)
+			t.Errorf("tag %d in bucket %+d: got %v, want %v (%v)", tag, int(bucket)-int(onion.BucketOf(now)),
+				got, want, err)
 		}
 	}
 	r := open("boot 1", false, noon)

@@ -11,8 +11,8 @@ import (
 	"github.com/starling-swarm/starling/internal/cellstream"
 )
 
-// errEnded is how every circuit ends for its neighbours, whatever the reason: a bad key, a replay, a limit, an unknown
-// next hop or an orderly end must look the same.
+// errEnded is how every circuit ends for its neighbours, whatever the reason: a bad key, a replay, a limit,
+// an unknown next hop or an orderly end must look the same.
 var errEnded = status.Error(codes.Unavailable, "circuit ended")
 
 // RegisterClient serves guards' circuits on the client listener: only hop 1 is accepted there.

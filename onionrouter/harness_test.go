@@ -76,7 +76,8 @@ type testNet struct {
 
 func startNet(t testing.TB, n int, change func(i int, c *Config)) *testNet {
 	t.Helper()
-	net := &testNet{t: t, store: &echo{push: make(chan string), ended: make(chan struct{}, 100)}, now: time.Now, sizes: map[int]int{}}
+	net := &testNet{t: t, store: &echo{push: make(chan string), ended: make(chan struct{}, 100)},
+		now: time.Now, sizes: map[int]int{}}
 	for i := range n {
 		node := &testNode{id: ident.NodeIDOf([]byte{byte(i)}), dir: t.TempDir()}
 		net.nodes = append(net.nodes, node)
@@ -96,7 +97,8 @@ func (n *testNet) start(i int, change func(int, *Config)) {
 	var mu sync.Mutex
 	conns := map[ident.NodeID]*grpc.ClientConn{}
 	cfg := Config{
-		Self: node.id, Dir: node.dir, Storage: n.store, Directory: noDirectory{}, Now: func() time.Time { return n.now() },
+		Self: node.id, Dir: node.dir, Storage: n.store, Directory: noDirectory{},
+		Now: func() time.Time { return n.now() },
 		DialPeer: func(_ context.Context, id ident.NodeID) (grpc.ClientConnInterface, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -153,7 +155,8 @@ func (n *testNet) start(i int, change func(int, *Config)) {
 }
 
 func (n *testNet) dial(addr string) *grpc.ClientConn {
-	cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(n))
+	cc, err := grpc.NewClient("passthrough:///"+addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(n))
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -37,8 +37,8 @@ type periodKey struct {
 	key    *onion.PrivateKey
 }
 
-// keyring holds the onion keys of a node and their file: version u8 | count u8 | count x (period u32 | seed 32). A
-// key that is not in the file any more is gone for good.
+// keyring holds the onion keys of a node and their file: version u8 | count u8 | count x (period u32 | seed
+// 32). A key that is not in the file any more is gone for good.
 type keyring struct {
 	path string
 
@@ -95,9 +95,10 @@ func decodeKeys(b []byte) ([]periodKey, error) {
 	return keys, nil
 }
 
-// rotate makes the keys of the current period and the next ones, erases what is over, and writes the file if that
-// changed anything. inUse is the newest period that clients can know of from the directory, and not later than now; its
-// key stays, so that a node that cannot publish does not shut its clients out. Zero keeps every key.
+// rotate makes the keys of the current period and the next ones, erases what is over, and writes the file if
+// that changed anything. inUse is the newest period that clients can know of from the directory, and not
+// later than now; its key stays, so that a node that cannot publish does not shut its clients out. Zero keeps
+// every key.
 func (k *keyring) rotate(now time.Time, inUse uint32) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -165,7 +166,8 @@ func (k *keyring) candidates(now time.Time, inUse uint32) (out []periodKey) {
 	defer k.mu.Unlock()
 	add := func(period uint32) {
 		for _, p := range k.keys {
-			if p.period == period && !slices.ContainsFunc(out, func(q periodKey) bool { return q.period == period }) {
+			if p.period == period && !slices.ContainsFunc(out,
+				func(q periodKey) bool { return q.period == period }) {
 				out = append(out, p)
 			}
 		}

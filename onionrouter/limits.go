@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Limits on what one client may ask of a guard. Between nodes there are none: every circuit was admitted by its guard.
+// Limits on what one client may ask of a guard. Between nodes there are none: every circuit was admitted by
+// its guard.
 const (
 	defaultCircuits = 64  // circuits of one client connection, unless the directory says otherwise
 	createBurst     = 100 // create packets of one connection at once

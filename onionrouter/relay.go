@@ -10,8 +10,8 @@ import (
 	"github.com/starling-swarm/starling/onionrouter/onion"
 )
 
-// extendTimeout is how long hop j waits for the CREATED of hop j + 1. It shrinks along the path, so that the hop next
-// to the silence is the one that speaks of it.
+// extendTimeout is how long hop j waits for the CREATED of hop j + 1. It shrinks along the path, so that the
+// hop next to the silence is the one that speaks of it.
 func extendTimeout(hop int) time.Duration {
 	return 1600*time.Millisecond - time.Duration(hop-1)*200*time.Millisecond
 }

@@ -27,10 +27,10 @@ const (
 
 type replayTag = [tagBytes]byte
 
-// replaySet knows every create packet that the node served in the buckets it accepts. The set of a bucket is exact
-// and is dropped whole. Each tag is appended to the bucket's file before the packet goes on: a plain write, which
-// survives the process. What an operating system that crashed may have lost is covered by refusing the buckets up
-// to the one in which it came up again, which the kernel's boot ID tells.
+// replaySet knows every create packet that the node served in the buckets it accepts. The set of a bucket is
+// exact and is dropped whole. Each tag is appended to the bucket's file before the packet goes on: a plain
+// write, which survives the process. What an operating system that crashed may have lost is covered by
+// refusing the buckets up to the one in which it came up again, which the kernel's boot ID tells.
 type replaySet struct {
 	dir string
 
@@ -44,8 +44,8 @@ type replayBucket struct {
 	file *os.File
 }
 
-// openReplay loads the files. bootID names the run of the operating system; ever tells whether the node has keys that
-// it may have served under before.
+// openReplay loads the files. bootID names the run of the operating system; ever tells whether the node has
+// keys that it may have served under before.
 func openReplay(dir, bootID string, ever bool, now time.Time) (*replaySet, error) {
 	const op = "open replay set"
 	r := &replaySet{dir: filepath.Join(dir, replayDir), buckets: map[uint32]*replayBucket{}}

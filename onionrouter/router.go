@@ -1,13 +1,14 @@
-// Package onionrouter is the node's part in the onion network: the relay that moves cells along a circuit, and the
-// storage end where a circuit reaches a mailbox's swarm.
+// Package onionrouter is the node's part in the onion network: the relay that moves cells along a circuit,
+// and the storage end where a circuit reaches a mailbox's swarm.
 //
-// New checks a Config and loads onion keys and the replay set from disk; Run rotates the keys and ends every circuit
-// when its context ends; RegisterClient and RegisterPeer put the one gRPC method (a bidirectional stream of raw
-// cells, see internal/cellstream) on the two listeners. The node publishes what OnionKeys returns in the directory.
+// New checks a Config and loads onion keys and the replay set from disk; Run rotates the keys and ends every
+// circuit when its context ends; RegisterClient and RegisterPeer put the one gRPC method (a bidirectional
+// stream of raw cells, see internal/cellstream) on the two listeners. The node publishes what OnionKeys
+// returns in the directory.
 //
-// A relay keeps no log of circuits. Whatever goes wrong with one, its neighbours see the same: the stream ends with
-// one constant status. Only the client learns more, from a cell or a CREATED sealed for it. Formats and keys:
-// package onion and docs/formats.md, section 2.
+// A relay keeps no log of circuits. Whatever goes wrong with one, its neighbours see the same: the stream
+// ends with one constant status. Only the client learns more, from a cell or a CREATED sealed for it. Formats
+// and keys: package onion and docs/formats.md, section 2.
 package onionrouter
 
 import (
@@ -30,13 +31,14 @@ import (
 
 // Storage is what a circuit ends at: the swarms of this node. Both methods are called from many goroutines.
 type Storage interface {
-	// Do answers one encoded envelope.Signed with an encoded envelope.Response. Errors travel inside the response; it
-	// never returns nothing.
+	// Do answers one encoded envelope.Signed with an encoded envelope.Response. Errors travel inside the
+	// response; it never returns nothing.
 	Do(ctx context.Context, tag [32]byte, signed []byte) []byte
-	// Subscribe calls send for every envelope (encoded) after the subscription's cursor, in order, until ctx ends, send
-	// fails, or the subscription is refused or over; it says why with a *fault.Error. send blocks while the client
-	// has not acknowledged what it was sent, so nothing may be held up behind it.
-	Subscribe(ctx context.Context, tag [32]byte, signed []byte, send func(seq uint64, envelope []byte) error) error
+	// Subscribe calls send for every envelope (encoded) after the subscription's cursor, in order, until ctx
+	// ends, send fails, or the subscription is refused or over; it says why with a *fault.Error. send blocks
+	// while the client has not acknowledged what it was sent, so nothing may be held up behind it.
+	Subscribe(ctx context.Context, tag [32]byte, signed []byte,
+		send func(seq uint64, envelope []byte) error) error
 }
 
 // Directory is the node's view of the cluster.
@@ -117,9 +119,10 @@ func New(cfg Config) (*Router, error) {
 	}, nil
 }
 
-// Run rotates keys and drops old replay buckets until ctx ends; then it ends every circuit, waits for them and returns
-// nil. Circuits whose clients do not read end with their connections, so the listeners must be closed at the same time.
-// A disk that fails ends Run with an error: without its replay file a relay must not go on.
+// Run rotates keys and drops old replay buckets until ctx ends; then it ends every circuit, waits for them
+// and returns nil. Circuits whose clients do not read end with their connections, so the listeners must be
+// closed at the same time. A disk that fails ends Run with an error: without its replay file a relay must not
+// go on.
 func (r *Router) Run(ctx context.Context) error {
 	defer r.replay.close()
 	defer r.running.Wait()
@@ -151,7 +154,8 @@ func (r *Router) stop() {
 	}
 }
 
-// inUse returns the newest period not later than now of which the directory lists a key of this node; 0 if none.
+// inUse returns the newest period not later than now of which the directory lists a key of this node; 0 if
+// none.
 func (r *Router) inUse(now time.Time) uint32 {
 	d, _ := r.cfg.Directory.Current()
 	if d == nil {
@@ -178,5 +182,6 @@ func (r *Router) KeysChanged() <-chan struct{} { return r.keys.changed }
 func (r *Router) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Stats{Circuits: len(r.live), Created: r.created.Load(), Refused: r.refused.Load(), Failed: r.failed.Load()}
+	return Stats{Circuits: len(r.live), Created: r.created.Load(), Refused: r.refused.Load(),
+		Failed: r.failed.Load()}
 }

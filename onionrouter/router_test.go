@@ -29,7 +29,8 @@ func TestSizesAreConstantOnAllLinks(t *testing.T) {
 	for size := range []int{0, 100, 5_000, 100_000} {
 		body := make([]byte, size)
 		c.message(onion.Req, uint16(2*size+1), body)
-		if m := c.hearMessage(); m.Command != onion.Resp || len(m.Body) != 32+size || !bytes.Equal(m.Body[:32], c.circuit.Tag[:]) {
+		if m := c.hearMessage(); m.Command != onion.Resp || len(m.Body) != 32+size ||
+			!bytes.Equal(m.Body[:32], c.circuit.Tag[:]) {
 			t.Fatalf("answer %v of %d bytes", m.Command, len(m.Body))
 		}
 	}
@@ -105,16 +106,17 @@ func TestEveryRefusalLooksTheSame(t *testing.T) {
 		addr  string
 		frame []byte
 	}{
-		"garbage":             {n.nodes[0].client, garbage},
-		"sealed to another":   {n.nodes[0].client, other},
-		"tampered with":       {n.nodes[0].client, tampered},
-		"replayed":            {n.nodes[0].client, used},
-		"too short":           {n.nodes[0].client, used[:onion.CellSize]},
-		"old bucket":          {n.nodes[0].client, build(func(p *onion.Params) { p.Bucket -= 2 })},
-		"future bucket":       {n.nodes[0].client, build(func(p *onion.Params) { p.Bucket += 2 })},
-		"wrong period":        {n.nodes[0].client, build(func(p *onion.Params) { p.Hops[0].Period += 9 })},
-		"hop 1 from a peer":   {n.nodes[0].peer, build(fine)},
-		"unknown next hop":    {n.nodes[0].client, build(func(p *onion.Params) { p.Hops[1].Node = ident.NodeID{9} })},
+		"garbage":           {n.nodes[0].client, garbage},
+		"sealed to another": {n.nodes[0].client, other},
+		"tampered with":     {n.nodes[0].client, tampered},
+		"replayed":          {n.nodes[0].client, used},
+		"too short":         {n.nodes[0].client, used[:onion.CellSize]},
+		"old bucket":        {n.nodes[0].client, build(func(p *onion.Params) { p.Bucket -= 2 })},
+		"future bucket":     {n.nodes[0].client, build(func(p *onion.Params) { p.Bucket += 2 })},
+		"wrong period":      {n.nodes[0].client, build(func(p *onion.Params) { p.Hops[0].Period += 9 })},
+		"hop 1 from a peer": {n.nodes[0].peer, build(fine)},
+		"unknown next hop": {n.nodes[0].client,
+			build(func(p *onion.Params) { p.Hops[1].Node = ident.NodeID{9} })},
 		"class not served":    {n.nodes[0].client, build(func(p *onion.Params) { p.Class = onion.Bulk })},
 		"lifetime of no time": {n.nodes[0].client, build(func(p *onion.Params) { p.Lifetime = 0 })},
 	} {
@@ -196,17 +198,34 @@ func TestLostLinkIsToldByTheHopBeforeIt(t *testing.T) {
 // whatEnds lists what a client or a link can do to a circuit that must end it, down to the storage node.
 func TestWhatEndsACircuitEndsItEverywhere(t *testing.T) {
 	rows := map[string]func(c *rawClient){
-		"client goes":         func(c *rawClient) { c.cancel() },
-		"flipped bit":         func(c *rawClient) { b := c.cell(4, onion.Payload{Command: onion.Drop}); b[77] ^= 1; c.send(b) },
-		"replayed cell":       func(c *rawClient) { b := c.cell(4, onion.Payload{Command: onion.Drop}); c.send(b); c.send(b) },
+		"client goes": func(c *rawClient) { c.cancel() },
+		"flipped bit": func(c *rawClient) {
+			b := c.cell(4,
+				onion.Payload{Command: onion.Drop})
+			b[77] ^= 1
+			c.send(b)
+		},
+		"replayed cell": func(c *rawClient) {
+			b := c.cell(4,
+				onion.Payload{Command: onion.Drop})
+			c.send(b)
+			c.send(b)
+		},
 		"frame of wrong size": func(c *rawClient) { c.send(make([]byte, 100)) },
 		"DESTROY":             func(c *rawClient) { c.say(4, onion.Payload{Command: onion.Destroy}) },
 		"DESTROY at a relay":  func(c *rawClient) { c.say(2, onion.Payload{Command: onion.Destroy}) },
 		"RESP from a client": func(c *rawClient) {
-			c.say(4, onion.Payload{Command: onion.Resp, Stream: 9, Flags: onion.FlagStart, Data: make([]byte, 4)})
+			c.say(4, onion.Payload{Command: onion.Resp, Stream: 9, Flags: onion.FlagStart,
+				Data: make([]byte, 4)})
 		},
 		"stream used twice": func(c *rawClient) { c.message(onion.Req, 1, nil) },
-		"no payload":        func(c *rawClient) { b := make([]byte, onion.CellSize); b[10] = 99; c.circuit.Seal(b, 4); c.send(b) },
+		"no payload": func(c *rawClient) {
+			b := make([]byte,
+				onion.CellSize)
+			b[10] = 99
+			c.circuit.Seal(b, 4)
+			c.send(b)
+		},
 	}
 	n := startNet(t, 4, nil)
 	for name, do := range rows {
@@ -244,8 +263,8 @@ func (u *untilEnd) Do(ctx context.Context, _ [32]byte, _ []byte) []byte {
 	return nil
 }
 
-// TestNoWorkBeginsOnACircuitThatEnds ends circuits while their readers start requests. Besides what it checks itself, the race
-// detector reports a request that starts while the end waits for those before it.
+// TestNoWorkBeginsOnACircuitThatEnds ends circuits while their readers start requests. Besides what it checks
+// itself, the race detector reports a request that starts while the end waits for those before it.
 func TestNoWorkBeginsOnACircuitThatEnds(t *testing.T) {
 	for range 1_000 {
 		var store untilEnd
@@ -290,7 +309,8 @@ func TestSubscriptionEndsWithItsReason(t *testing.T) {
 	c.message(onion.Sub, 1, []byte("sub"))
 	n.store.push <- "end"
 	hop, p, err := c.hear()
-	if err != nil || hop != onion.Hops || p.Command != onion.End || p.Stream != 1 || p.Data[0] != onion.EndFault {
+	if err != nil || hop != onion.Hops || p.Command != onion.End || p.Stream != 1 ||
+		p.Data[0] != onion.EndFault {
 		t.Fatalf("got %+v from hop %d, %v", p, hop, err)
 	}
 	f, err := envelope.DecodeFault(p.Data[1:])

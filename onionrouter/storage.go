@@ -23,8 +23,8 @@ const (
 	padMax     = 60 * time.Second
 )
 
-// storageEnd is hop 4 of a circuit. Every request and every subscription has a goroutine, which ends with its stream or
-// with the circuit.
+// storageEnd is hop 4 of a circuit. Every request and every subscription has a goroutine, which ends with its
+// stream or with the circuit.
 type storageEnd struct {
 	c   *circuit
 	tag [onion.TagSize]byte
@@ -151,7 +151,8 @@ func (e *storageEnd) start(m onion.Received) bool {
 	}
 	e.mu.Unlock()
 	cancel()
-	return full && e.finish(m.Stream, fault.New(fault.Limited, "", "more than %d streams at work", onion.MaxStreams)) == nil
+	return full && e.finish(m.Stream, fault.New(fault.Limited, "", "more than %d streams at work",
+		onion.MaxStreams)) == nil
 }
 
 func (e *storageEnd) forget(stream uint16) {
@@ -247,11 +248,12 @@ func (e *storageEnd) cancelled(stream uint16) {
 
 // finish ends a stream with an error. Only its kind, numbers and detail leave the node.
 func (e *storageEnd) finish(stream uint16, f *fault.Error) error {
-	return e.c.reply(onion.Payload{Command: onion.End, Stream: stream, Data: append([]byte{onion.EndFault}, envelope.EncodeFault(f)...)})
+	return e.c.reply(onion.Payload{Command: onion.End, Stream: stream, Data: append([]byte{onion.EndFault},
+		envelope.EncodeFault(f)...)})
 }
 
-// send cuts a message into cells; those of other streams may go in between. A message that has begun is finished even
-// if its stream has ended meanwhile: the client could not tell where the next one starts.
+// send cuts a message into cells; those of other streams may go in between. A message that has begun is
+// finished even if its stream has ended meanwhile: the client could not tell where the next one starts.
 func (e *storageEnd) send(c onion.Command, stream uint16, continued bool, body []byte) error {
 	m, err := onion.NewMessage(c, stream, continued, body)
 	if err != nil {

@@ -40,11 +40,13 @@ type cost struct {
 // create stores the group's genesis: authority, slot and first commit in one request.
 func (a *admin) create(ctx context.Context, gen *groups.Genesis, cluster ident.ClusterID) error {
 	now := a.net.Now()
-	state, p, err := groups.Create(rand.Reader, now, gen, cluster, a.self, a.keys, credential(), groups.Info{Name: "bench"}, a.form)
+	state, p, err := groups.Create(rand.Reader, now, gen, cluster, a.self, a.keys, credential(),
+		groups.Info{Name: "bench"}, a.form)
 	if err != nil {
 		return err
 	}
-	ops := []envelope.Op{envelope.SetAuthority{Change: envelope.Genesis, Key: p.Admin, Flags: envelope.NoRecover}}
+	ops := []envelope.Op{envelope.SetAuthority{Change: envelope.Genesis, Key: p.Admin,
+		Flags: envelope.NoRecover}}
 	first := commitOp(p, 0)
 	admit(a.net, a.mailbox, &first)
 	ops = append(append(ops, stage(p)...), first)
@@ -68,7 +70,8 @@ func (a *admin) took(p *groups.Proposal, seq uint64) error {
 	return a.state.Apply(a.net.Now(), p.Commit, p.Find(at))
 }
 
-// commit makes a change, stages its slots and appends its commit. before runs when only the commit itself is left.
+// commit makes a change, stages its slots and appends its commit. before runs when only the commit itself is
+// left.
 func (a *admin) commit(ctx context.Context, ch groups.Change, before func()) (c cost, err error) {
 	began := time.Now()
 	a.mu.Lock()
@@ -136,7 +139,8 @@ func (a *admin) remove(ctx context.Context, id ident.AccountID, before func()) (
 	if m == nil {
 		return cost{}, fault.New(fault.NotFound, "remove member", "the log does not have it")
 	}
-	return a.commit(ctx, groups.Change{Kind: groups.KindRemove, Targets: []groups.Target{{Account: id, Joined: m.Joined}}}, before)
+	return a.commit(ctx, groups.Change{Kind: groups.KindRemove,
+		Targets: []groups.Target{{Account: id, Joined: m.Joined}}}, before)
 }
 
 func nothing() {}
@@ -147,7 +151,8 @@ func commitOp(p *groups.Proposal, head uint64) envelope.Store {
 
 func stage(p *groups.Proposal) (ops []envelope.Op) {
 	for i := range p.Slots {
-		ops = append(ops, envelope.Store{Namespace: envelope.GroupSlots, Key: p.Slots[i].Locator, TTL: staged, Body: p.Body(i)})
+		ops = append(ops, envelope.Store{Namespace: envelope.GroupSlots, Key: p.Slots[i].Locator, TTL: staged,
+			Body: p.Body(i)})
 	}
 	return ops
 }

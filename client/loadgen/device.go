@@ -22,8 +22,8 @@ type device struct {
 	mailbox ident.MailboxID // of the group
 }
 
-// newDevice makes a device with its state in dir. Its own mailbox, which decides on guards, is drawn at random and stays
-// unused.
+// newDevice makes a device with its state in dir. Its own mailbox, which decides on guards, is drawn at
+// random and stays unused.
 func newDevice(cluster *directory.ClusterFile, dir string, group ident.MailboxID) (*device, error) {
 	var own ident.MailboxID
 	_, _ = rand.Read(own[:])
@@ -31,13 +31,15 @@ func newDevice(cluster *directory.ClusterFile, dir string, group ident.MailboxID
 	return &device{net: net, mailbox: group}, err
 }
 
-// do carries operations to the group's mailbox, signed by key. It returns their results, or the first error of one, and
-// how many bytes the request had.
-func (d *device) do(ctx context.Context, key account.Signer, ops ...envelope.Op) (results []envelope.Result, size int, err error) {
+// do carries operations to the group's mailbox, signed by key. It returns their results, or the first error
+// of one, and how many bytes the request had.
+func (d *device) do(ctx context.Context, key account.Signer,
+	ops ...envelope.Op) (results []envelope.Result, size int, err error) {
 	return d.request(ctx, key, &envelope.Request{Ops: ops})
 }
 
-func (d *device) request(ctx context.Context, key account.Signer, r *envelope.Request) (results []envelope.Result, size int, err error) {
+func (d *device) request(ctx context.Context, key account.Signer,
+	r *envelope.Request) (results []envelope.Result, size int, err error) {
 	r.Mailbox, r.Authority = d.mailbox, key.Public()
 	b := r.Encode()
 	resp, _, err := d.net.Do(ctx, circuit.PurposeInbox, d.mailbox, b, signer(key))
@@ -52,12 +54,14 @@ func (d *device) request(ctx context.Context, key account.Signer, r *envelope.Re
 	return resp.Results, len(b), nil
 }
 
-// retrieve returns all that a namespace of the group holds after a sequence number, and up to which number that is, as a
-// replica knows it that has number least.
-func (d *device) retrieve(ctx context.Context, key account.Signer, ns envelope.Namespace, after, least uint64) (out []envelope.Envelope, seq uint64, err error) {
+// retrieve returns all that a namespace of the group holds after a sequence number, and up to which number
+// that is, as a replica knows it that has number least.
+func (d *device) retrieve(ctx context.Context, key account.Signer, ns envelope.Namespace, after,
+	least uint64) (out []envelope.Envelope, seq uint64, err error) {
 	for {
 		res, _, err := d.request(ctx, key, &envelope.Request{
-			MinSeq: least, Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{ns}, After: after}},
+			MinSeq: least, Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{ns},
+				After: after}},
 		})
 		if err != nil {
 			return nil, 0, err
@@ -69,9 +73,10 @@ func (d *device) retrieve(ctx context.Context, key account.Signer, ns envelope.N
 	}
 }
 
-// subscribe gives take what comes after cursor and every later envelope, in the order of the mailbox, until ctx ends or
-// the subscription does for a reason that does not pass by itself.
-func (d *device) subscribe(ctx context.Context, key account.Signer, cursor *uint64, take func(envelope.Envelope) error) error {
+// subscribe gives take what comes after cursor and every later envelope, in the order of the mailbox, until
+// ctx ends or the subscription does for a reason that does not pass by itself.
+func (d *device) subscribe(ctx context.Context, key account.Signer, cursor *uint64,
+	take func(envelope.Envelope) error) error {
 	build := func() []byte {
 		return (&envelope.Subscribe{
 			Mailbox: d.mailbox, Authority: key.Public(), Cursor: *cursor,

@@ -29,8 +29,8 @@ const (
 	MaxGroupText = 32 << 10
 )
 
-// Group describes a run of a group whose members are all online, each with one device: a real group, circuits and
-// subscriptions, and no accounts and local stores.
+// Group describes a run of a group whose members are all online, each with one device: a real group, circuits
+// and subscriptions, and no accounts and local stores.
 type Group struct {
 	Cluster  *directory.ClusterFile
 	Dir      string // where devices keep guards and the directory
@@ -42,12 +42,14 @@ type Group struct {
 
 // GroupResult is what a run measured.
 type GroupResult struct {
-	Circuits time.Duration   // until every device had its circuit to the group's mailbox
-	Fill     time.Duration   // from the founding until the last member was in the log, by requests to join
-	Enter    time.Duration   // until every device had fetched log and slot and entered
-	Arrivals []time.Duration // of each message at each device: from the beginning of sealing until it was opened
+	Circuits time.Duration // until every device had its circuit to the group's mailbox
+	Fill     time.Duration // from the founding until the last member was in the log, by requests to join
+	Enter    time.Duration // until every device had fetched log and slot and entered
+	// of each message at each device: from the beginning of sealing until it was opened
+	Arrivals []time.Duration
 	All      []time.Duration // of each message, until the last device had opened it
-	Pairwise []time.Duration // of one text to single inboxes, one after the other, until it was stored; nothing is sealed
+	// of one text to single inboxes, one after the other, until it was stored; nothing is sealed
+	Pairwise []time.Duration
 	Removal  Removal
 }
 
@@ -90,7 +92,8 @@ func (r *groupRun) run() error {
 		return err
 	}
 	defer gen.Wipe()
-	for _, step := range []func(*groups.Genesis) error{r.gather, r.fill, r.follow, r.chat, r.pairwise, r.removal} {
+	for _, step := range []func(*groups.Genesis) error{r.gather, r.fill, r.follow, r.chat,
+		r.pairwise, r.removal} {
 		if err := step(gen); err != nil {
 			return err
 		}
@@ -212,19 +215,21 @@ func (r *groupRun) say() error {
 	if err != nil {
 		return err
 	}
-	_, _, err = a.do(r.ctx, key.Signing(), envelope.Store{Namespace: envelope.GroupMail, IfGeneration: &generation, TTL: life, Body: blob})
+	_, _, err = a.do(r.ctx, key.Signing(), envelope.Store{Namespace: envelope.GroupMail,
+		IfGeneration: &generation, TTL: life, Body: blob})
 	return err
 }
 
 // singles is how many inboxes get the text one by one, for comparison.
 const singles = 32
 
-// pairwise has the admin send to inboxes one after the other, over a new circuit to each, as a group would cost that
-// were a list of people.
+// pairwise has the admin send to inboxes one after the other, over a new circuit to each, as a group would
+// cost that were a list of people.
 func (r *groupRun) pairwise(*groups.Genesis) error {
 	boxes := make([]*mailbox, min(singles, len(r.members)-1))
 	for i := range boxes {
-		m, err := newMailbox(Config{Cluster: r.cfg.Cluster}, filepath.Join(r.cfg.Dir, fmt.Sprint("single", i)))
+		m, err := newMailbox(Config{Cluster: r.cfg.Cluster}, filepath.Join(r.cfg.Dir,
+			fmt.Sprint("single", i)))
 		if err != nil {
 			return err
 		}
@@ -258,10 +263,12 @@ func (r *groupRun) removal(*groups.Genesis) error {
 	if err != nil {
 		return err
 	}
-	r.result.Removal = Removal{Make: c.made, Store: c.stored, AdminBytes: c.bytes, Renewed: slices.Clone(renewed)}
+	r.result.Removal = Removal{Make: c.made, Store: c.stored, AdminBytes: c.bytes,
+		Renewed: slices.Clone(renewed)}
 	for _, m := range r.members[1:] {
 		if f := m.fetched.Load(); f != nil {
-			r.result.Removal.CommitBytes, r.result.Removal.SlotBytes = f.commit, max(r.result.Removal.SlotBytes, f.slot)
+			r.result.Removal.CommitBytes, r.result.Removal.SlotBytes = f.commit,
+				max(r.result.Removal.SlotBytes, f.slot)
 		}
 	}
 	_, err = r.send(stay)

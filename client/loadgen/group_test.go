@@ -17,7 +17,8 @@ func TestGroupRunMeasuresEveryMember(t *testing.T) {
 func measuresEveryMember(t *testing.T, own bool) {
 	c := swarmtest.Start(t, node.EmbeddedConfig{Name: "loadgen test", Nodes: 5, NoOps: true})
 	const members, messages = 55, 2 // more than one commit adds
-	r, err := loadgen.Messages(t.Context(), loadgen.Group{Cluster: c.ClusterFile(), Dir: t.TempDir(), Members: members, Messages: messages, Size: 100, OwnKeys: own})
+	r, err := loadgen.Messages(t.Context(), loadgen.Group{Cluster: c.ClusterFile(), Dir: t.TempDir(),
+		Members: members, Messages: messages, Size: 100, OwnKeys: own})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +30,8 @@ func measuresEveryMember(t *testing.T, own bool) {
 			t.Errorf("%s: got %d, want %d", name, c.got, c.want)
 		}
 	}
-	if r.Removal.AdminBytes == 0 || r.Removal.CommitBytes == 0 || r.Removal.SlotBytes == 0 || len(r.Pairwise) == 0 {
+	if r.Removal.AdminBytes == 0 || r.Removal.CommitBytes == 0 || r.Removal.SlotBytes == 0 ||
+		len(r.Pairwise) == 0 {
 		t.Errorf("removal %+v, %d single inboxes: want all measured", r.Removal, len(r.Pairwise))
 	}
 }

@@ -1,9 +1,10 @@
-// Package loadgen puts measured load on a cluster through the onion network, below the level of messages: stores
-// into mailboxes of its own, with no account, database or sealing in the way.
+// Package loadgen puts measured load on a cluster through the onion network, below the level of messages:
+// stores into mailboxes of its own, with no account, database or sealing in the way.
 //
-// Stores runs a number of clients, each with a mailbox, guards and circuits of its own and one store under way at a
-// time, and returns how long each acknowledged store took. Messages runs a group whose members are all online, and
-// returns how long messages and a removal took to reach them. The mailboxes stay behind until their entries expire.
+// Stores runs a number of clients, each with a mailbox, guards and circuits of its own and one store under
+// way at a time, and returns how long each acknowledged store took. Messages runs a group whose members are
+// all online, and returns how long messages and a removal took to reach them. The mailboxes stay behind until
+// their entries expire.
 package loadgen
 
 import (
@@ -29,7 +30,8 @@ const MaxBody = envelope.MaxBody
 // life is how long stored bodies stay, in seconds: long enough for the longest run.
 const life = 3600
 
-// atOnce bounds how many clients build their first circuit at a time, so that hundreds of them do not time out.
+// atOnce bounds how many clients build their first circuit at a time, so that hundreds of them do not time
+// out.
 const atOnce = 16
 
 // Config describes a run.

@@ -20,8 +20,9 @@ import (
 // asked is how long a request to join stays, seconds.
 const asked = 24 * 3600
 
-// member is one account in the group, with one device that is online. What every device would keep of the group for
-// itself, all members of this process share: memory for 1,000 copies says nothing about a device that has one.
+// member is one account in the group, with one device that is online. What every device would keep of the
+// group for itself, all members of this process share: memory for 1,000 copies says nothing about a device
+// that has one.
 type member struct {
 	*device
 	self   ident.AccountID
@@ -58,7 +59,8 @@ func (m *member) ask(ctx context.Context, in *groups.Invitation) (seq uint64, er
 	if err != nil {
 		return 0, err
 	}
-	res, _, err := m.do(ctx, in.RequestSigner().Signing(), envelope.Store{Namespace: envelope.GroupAsk, TTL: asked, Body: b})
+	res, _, err := m.do(ctx, in.RequestSigner().Signing(), envelope.Store{Namespace: envelope.GroupAsk,
+		TTL: asked, Body: b})
 	if err != nil {
 		return 0, err
 	}
@@ -100,7 +102,8 @@ func (m *member) enter(ctx context.Context, in *groups.Invitation, head uint64, 
 }
 
 // slot fetches what is stored at a locator, with the size of its envelope.
-func (m *member) slot(ctx context.Context, key account.Signer, at groups.Locator) (body []byte, size int, err error) {
+func (m *member) slot(ctx context.Context, key account.Signer,
+	at groups.Locator) (body []byte, size int, err error) {
 	res, _, err := m.do(ctx, key, envelope.RetrieveKey{Namespace: envelope.GroupSlots, Key: at})
 	if err != nil {
 		return nil, 0, err
@@ -112,11 +115,12 @@ func (m *member) slot(ctx context.Context, key account.Signer, at groups.Locator
 // errRemoved says that a commit left the member out.
 var errRemoved = errors.New("removed from the group")
 
-// follow takes in what the group brings until ctx ends or the member is removed. Numbers of messages, and renewed with
-// every new generation, go to got.
+// follow takes in what the group brings until ctx ends or the member is removed. Numbers of messages, and
+// renewed with every new generation, go to got.
 func (m *member) follow(ctx context.Context, got func(n uint64)) error {
 	for {
-		err := m.subscribe(ctx, m.readKey(), &m.cursor, func(e envelope.Envelope) error { return m.take(e, got) })
+		err := m.subscribe(ctx, m.readKey(), &m.cursor,
+			func(e envelope.Envelope) error { return m.take(e, got) })
 		switch {
 		case ctx.Err() != nil:
 			return nil

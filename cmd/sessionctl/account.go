@@ -90,7 +90,8 @@ other devices go on, and the recovery phrase brings it back.`,
 			if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 				return a.NoProfile()
 			}
-			// Only a profile that nobody uses may go; one that does not open for another reason may go as well.
+			// Only a profile that nobody uses may go; one that does not open for another reason may go as
+			// well.
 			c, err := client.Open(client.Config{Dir: dir})
 			if client.IsBusy(err) {
 				return a.OpenError(err)
@@ -128,9 +129,10 @@ func (a *app) accountRenameCommand() *cobra.Command {
 			if err := c.Rename(cmd.Context(), args[0]); err != nil {
 				return cli.Fail("account rename", err)
 			}
-			if err := a.Answer("account", sessionapi.AccountOf(c.Account()), func(w io.Writer, st render.Style) {
-				fmt.Fprintf(w, "%s your name is %s\n", st.Green("✓"), render.Printable(args[0]))
-			}); err != nil {
+			if err := a.Answer("account", sessionapi.AccountOf(c.Account()),
+				func(w io.Writer, st render.Style) {
+					fmt.Fprintf(w, "%s your name is %s\n", st.Green("✓"), render.Printable(args[0]))
+				}); err != nil {
 				return err
 			}
 			return a.Share(cmd.Context(), c, "account rename")

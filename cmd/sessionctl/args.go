@@ -22,7 +22,8 @@ func between(least int, names ...string) cobra.PositionalArgs {
 		case len(args) < least:
 			e = cli.Usage("%s: missing %s", cmd.CommandPath(), strings.Join(names[len(args):least], " and "))
 		case len(args) > len(names):
-			e = cli.Usage("%s: nothing can follow %q", cmd.CommandPath(), strings.Join(args[:len(names)], " "))
+			e = cli.Usage("%s: nothing can follow %q", cmd.CommandPath(),
+				strings.Join(args[:len(names)], " "))
 			if len(names) == 0 {
 				e = cli.Usage("%s takes no argument, got %q", cmd.CommandPath(), args[0])
 			}

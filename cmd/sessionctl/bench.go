@@ -57,7 +57,8 @@ relays, stored on disk by a majority and pushed. No copies and no receipts trave
 				if err != nil {
 					return err
 				}
-				return a.Answer("bench.deliver", doc, func(w io.Writer, _ render.Style) { view.WriteDeliver(w, doc) })
+				return a.Answer("bench.deliver", doc,
+					func(w io.Writer, _ render.Style) { view.WriteDeliver(w, doc) })
 			})
 		},
 	}
@@ -81,14 +82,16 @@ through three relays and one store under way at a time.`,
 				}
 			}
 			if per <= 0 || body < 1 || body > loadgen.MaxBody {
-				return cli.Usage("bench store: want a --duration above 0 and --size of 1 to %d", loadgen.MaxBody)
+				return cli.Usage("bench store: want a --duration above 0 and --size of 1 to %d",
+					loadgen.MaxBody)
 			}
 			return a.onCluster(cmd, func(ctx context.Context, r *bench.Run) error {
 				doc, err := r.Store(ctx, clients, per, body)
 				if err != nil {
 					return err
 				}
-				return a.Answer("bench.store", doc, func(w io.Writer, _ render.Style) { view.WriteStore(w, doc) })
+				return a.Answer("bench.store", doc,
+					func(w io.Writer, _ render.Style) { view.WriteStore(w, doc) })
 			})
 		},
 	}
@@ -164,7 +167,8 @@ people.`,
 				return cli.Usage("--members %d: want 3 to %d", members, loadgen.MaxMembers)
 			}
 			if messages < 1 || size < loadgen.MinGroupText || size > loadgen.MaxGroupText {
-				return cli.Usage("bench group: want --messages of 1 or more and --size of %d to %d", loadgen.MinGroupText,
+				return cli.Usage("bench group: want --messages of 1 or more and --size of %d to %d",
+					loadgen.MinGroupText,
 					loadgen.MaxGroupText)
 			}
 			if form != string(client.GroupShared) && form != string(client.GroupOwnKeys) {
@@ -178,7 +182,8 @@ people.`,
 				if err != nil {
 					return err
 				}
-				return a.Answer("bench.group", doc, func(w io.Writer, _ render.Style) { view.WriteGroupBench(w, doc) })
+				return a.Answer("bench.group", doc,
+					func(w io.Writer, _ render.Style) { view.WriteGroupBench(w, doc) })
 			})
 		},
 	}
@@ -210,7 +215,8 @@ Roles: ` + strings.Join(bench.Roles, ", ") + ".",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, r := range roles {
 				if !slices.Contains(bench.Roles, r) {
-					return cli.Usage("--roles %s: want some of %s", render.Printable(r), strings.Join(bench.Roles, ", "))
+					return cli.Usage("--roles %s: want some of %s", render.Printable(r),
+						strings.Join(bench.Roles, ", "))
 				}
 			}
 			if n < 1 {

@@ -52,8 +52,8 @@ func startShared() {
 	shared.err = err
 }
 
-// testCluster returns the path of the shared cluster's file. Tests on it make accounts of their own and run side by side,
-// since most of their time they wait. A test calls it once, first of all.
+// testCluster returns the path of the shared cluster's file. Tests on it make accounts of their own and run
+// side by side, since most of their time they wait. A test calls it once, first of all.
 func testCluster(t *testing.T) string {
 	t.Helper()
 	t.Parallel()
@@ -118,7 +118,8 @@ func (term *shell) do(args ...string) map[string]any {
 	term.t.Helper()
 	code, out, errs := term.try(args...)
 	if code != 0 {
-		term.t.Fatalf("sessionctl %s: got exit code %d, want 0; stderr: %s", strings.Join(args, " "), code, errs)
+		term.t.Fatalf("sessionctl %s: got exit code %d, want 0; stderr: %s", strings.Join(args, " "), code,
+			errs)
 	}
 	docs := strings.Split(strings.TrimSpace(out), "\n")
 	var doc map[string]any
@@ -148,7 +149,8 @@ func (term *shell) restore(ctx context.Context, phrase string, args ...string) *
 	}()
 	go func() {
 		var out bytes.Buffer
-		r.exit = run(ctx, term.args(append(args, "restore", "--words-file", "-")), strings.NewReader(phrase), &out,
+		r.exit = run(ctx, term.args(append(args, "restore", "--words-file", "-")), strings.NewReader(phrase),
+			&out,
 			writer)
 		writer.Close()
 		var doc map[string]any
@@ -260,7 +262,8 @@ func TestListenShowsMessagesAsTheyCome(t *testing.T) {
 	reader, writer := io.Pipe()
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, term.args([]string{"-p", "alice", "listen", "--ack"}), strings.NewReader(""), writer,
+		ended <- run(ctx, term.args([]string{"-p", "alice", "listen", "--ack"}), strings.NewReader(""),
+			writer,
 			io.Discard)
 		writer.Close()
 	}()
@@ -311,9 +314,11 @@ func TestSendWithoutClusterQueuesAndLeavesLater(t *testing.T) {
 	both.Go(func() {
 		code, out, errs := term.try("-p", "alice", "send", bob["account_id"].(string), "later", "--id", id)
 		if code != 3 || !strings.Contains(out, `"status":"queued"`) || !strings.Contains(out, id) {
-			t.Errorf("send: got exit code %d, stdout %s, stderr %s; want 3 and status queued", code, out, errs)
+			t.Errorf("send: got exit code %d, stdout %s, stderr %s; want 3 and status queued",
+				code, out, errs)
 		}
-		if code, _, errs := term.try("-p", "alice", "log"); code != 0 || !strings.Contains(errs, `"kind":"note"`) {
+		if code, _, errs := term.try("-p", "alice", "log"); code != 0 ||
+			!strings.Contains(errs, `"kind":"note"`) {
 			t.Errorf("log while offline: got exit code %d and %s, want 0 and a note", code, errs)
 		}
 	})
@@ -328,7 +333,8 @@ func TestSendWithoutClusterQueuesAndLeavesLater(t *testing.T) {
 	both.Wait()
 
 	everyNode(t, func(i int) error { return c.Restart(t.Context(), i) })
-	sent := term.do("-p", "alice", "send", bob["account_id"].(string), "later", "--id", id, "--timeout", "30s")
+	sent := term.do("-p", "alice", "send", bob["account_id"].(string), "later", "--id", id,
+		"--timeout", "30s")
 	if sent["status"] != "stored" && sent["status"] != "delivered" {
 		t.Errorf("second send with the same id: got status %v, want stored", sent["status"])
 	}
@@ -373,7 +379,8 @@ func TestDemoLosesNothing(t *testing.T) {
 	}
 	t.Parallel()
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"--json", "--home", t.TempDir(), "demo"}, strings.NewReader(""), &out,
+	if code := run(t.Context(), []string{"--json", "--home", t.TempDir(), "demo"}, strings.NewReader(""),
+		&out,
 		&errs); code != 0 {
 		t.Fatalf("got exit code %d, want 0; stderr: %s; stdout: %s", code, errs.String(), out.String())
 	}

@@ -45,7 +45,8 @@ func (a *app) contactCommand() *cobra.Command {
 			for _, p := range contacts {
 				doc.Contacts = append(doc.Contacts, sessionapi.ContactOf(p))
 			}
-			return a.Answer("contact.list", doc, func(w io.Writer, _ render.Style) { view.WriteContacts(w, contacts) })
+			return a.Answer("contact.list", doc,
+				func(w io.Writer, _ render.Style) { view.WriteContacts(w, contacts) })
 		},
 	})
 	var nick string

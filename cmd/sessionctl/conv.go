@@ -67,8 +67,10 @@ type convChange struct {
 // convChanges are the verbs of conv that switch one thing.
 func convChanges() []convChange {
 	return []convChange{
-		{"pin", "Keep a conversation on top of the list", client.ConversationHandle.Pin, client.ConversationHandle.Unpin, "pinned"},
-		{"archive", "Put a conversation aside", client.ConversationHandle.Archive, client.ConversationHandle.Unarchive, "archived"},
+		{"pin", "Keep a conversation on top of the list", client.ConversationHandle.Pin,
+			client.ConversationHandle.Unpin, "pinned"},
+		{"archive", "Put a conversation aside", client.ConversationHandle.Archive,
+			client.ConversationHandle.Unarchive, "archived"},
 		{"hide", "Leave a conversation out of the list until the next message",
 			client.ConversationHandle.Hide, client.ConversationHandle.Show, "hidden"},
 		{"mark-unread", "Mark a conversation as unread; reading it ends that",

@@ -29,7 +29,8 @@ func (a *app) deviceCommand() *cobra.Command {
   sessionctl device link
   sessionctl device approve 7K2M-9QXD`,
 	}
-	c.AddCommand(a.deviceLinkCommand(), a.historySendCommand(), a.deviceRenameCommand(), a.deviceRevokeCommand(),
+	c.AddCommand(a.deviceLinkCommand(), a.historySendCommand(), a.deviceRenameCommand(),
+		a.deviceRevokeCommand(),
 		a.deviceContestCommand())
 	c.AddCommand(&cobra.Command{
 		Use:     "list",
@@ -72,7 +73,8 @@ The new device gets the messages of this one, unless --no-history is given.`,
 			d, err := c.Approve(ctx, refs.PlainCode(args[0]))
 			stop()
 			if errors.Is(err, fault.NotFound) {
-				return cli.Fail("device approve: no device waits with the code "+render.Printable(args[0]), err,
+				return cli.Fail("device approve: no device waits with the code "+render.Printable(args[0]),
+					err,
 					a.Self()+" device list   # see whether a device asks")
 			}
 			if err != nil {
@@ -86,7 +88,8 @@ The new device gets the messages of this one, unless --no-history is given.`,
 			return err
 		},
 	}
-	approve.Flags().BoolVar(&keep, "no-history", false, "do not hand the messages of this device to the new one")
+	approve.Flags().BoolVar(&keep, "no-history", false,
+		"do not hand the messages of this device to the new one")
 	c.AddCommand(approve)
 	return c
 }
@@ -155,10 +158,12 @@ the account back to this device alone. Contacts see that the account was restore
 			return a.changeDevice(cmd, args[0], "removing the device",
 				func(ctx context.Context, c *client.Client, d client.Device) (client.Device, string, error) {
 					if d.This {
-						return d, "", cli.Usage("device revoke: %s is this device; revoke it from another one",
+						return d, "", cli.Usage(
+							"device revoke: %s is this device; revoke it from another one",
 							render.Printable(d.Label))
 					}
-					if err := a.Agree("Remove " + render.Printable(d.Label) + " from the account?"); err != nil {
+					if err := a.Agree("Remove " + render.Printable(d.Label) +
+						" from the account?"); err != nil {
 						return d, "", err
 					}
 					err := c.Device(d.ID).Revoke(ctx)
@@ -250,8 +255,9 @@ It was you? Then nothing is to be contested: "device link" makes this device one
 					}
 					fmt.Fprintln(w)
 					if !r.Recorded {
-						fmt.Fprintln(w, st.Yellow("It could not be recorded in the cluster: contacts who were not told do "+
-							"not see it."))
+						fmt.Fprintln(w, st.Yellow(
+							"It could not be recorded in the cluster: contacts who were not told do "+
+								"not see it."))
 					}
 					fmt.Fprintln(w, "Whoever has the recovery phrase can do this again. Make a new account and tell your "+
 						"contacts in person.")

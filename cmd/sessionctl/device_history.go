@@ -57,13 +57,15 @@ it goes on with the next command or the daemon.`,
 				return err
 			}
 			if !t.Done {
-				return &cli.Error{What: fmt.Sprintf("device history-send: %d of %d messages are on their way to %s",
+				return &cli.Error{What: fmt.Sprintf(
+					"device history-send: %d of %d messages are on their way to %s",
 					t.Messages, t.Total, render.Printable(d.Label)),
 					Cause: context.DeadlineExceeded,
 					Try:   []string{a.Self() + " device history-send " + d.ID.String()[:8] + "   # goes on"}}
 			}
 			return a.Answer("history", sessionapi.HistoryOf(t), func(w io.Writer, st render.Style) {
-				fmt.Fprintf(w, "%s %d messages are there for %s; it takes them in when it is online\n", st.Green("✓"),
+				fmt.Fprintf(w, "%s %d messages are there for %s; it takes them in when it is online\n",
+					st.Green("✓"),
 					t.Total, render.Printable(d.Label))
 			})
 		},
@@ -127,7 +129,8 @@ func (a *app) handHistory(cmd *cobra.Command, c *client.Client, d client.Device)
 	case t.Done:
 		a.Say("%d messages are on their way to %s", t.Total, render.Printable(d.Label))
 	case err == nil || errors.Is(err, context.Canceled):
-		a.Warn("%d of %d messages are on their way to %s; the rest goes with the next command", t.Messages, t.Total,
+		a.Warn("%d of %d messages are on their way to %s; the rest goes with the next command",
+			t.Messages, t.Total,
 			render.Printable(d.Label))
 	default:
 		a.Warn("the history was not handed over: %v", err)
@@ -166,7 +169,8 @@ func (a *app) awaitHistory(cmd *cobra.Command, c *client.Client) {
 	if t := find(); err == nil {
 		a.Say("%d messages of before are here", t.Messages)
 	} else {
-		a.Warn("%d of %d messages of before are here; the rest comes with the next command", t.Messages, t.Total)
+		a.Warn("%d of %d messages of before are here; the rest comes with the next command",
+			t.Messages, t.Total)
 	}
 }
 

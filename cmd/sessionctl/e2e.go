@@ -70,7 +70,8 @@ mailbox is killed in the middle and leadership moves. The exit code is 7 if a sc
   sessionctl e2e run --devices 2 --faults
   sessionctl e2e run random --seed 42 --json
   sessionctl e2e run --cluster cluster.json --junit report.xml`,
-		ValidArgsFunction: func(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
+		ValidArgsFunction: func(*cobra.Command, []string, string) (names []string,
+			_ cobra.ShellCompDirective) {
 			for _, s := range scenario.All() {
 				names = append(names, s.Name+"\t"+s.About)
 			}
@@ -176,7 +177,8 @@ func (a *app) playAll(ctx context.Context, list []scenario.Scenario, o e2eOption
 	play := func(s scenario.Scenario, devices int, d scenario.Disturb) {
 		stop := a.Waiting(fmt.Sprintf("playing %s with %d devices", s.Name, devices))
 		r := scenario.Play(ctx, s, scenario.Config{
-			Cluster: cf, Dir: dir, Devices: devices, Seed: o.seed, Pause: e2ePause, Disturb: d, Logger: a.Logger,
+			Cluster: cf, Dir: dir, Devices: devices, Seed: o.seed, Pause: e2ePause, Disturb: d,
+			Logger: a.Logger,
 		})
 		stop()
 		p := sessionapi.ScenarioPlay{

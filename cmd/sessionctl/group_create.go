@@ -34,7 +34,8 @@ see an invitation.
 			}
 			return nil
 		},
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string,
+			cobra.ShellCompDirective) {
 			if len(args) == 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
@@ -63,7 +64,8 @@ see an invitation.
 		},
 	}
 	c.Flags().StringVar(&describe, "describe", "", "a `TEXT` about the group")
-	c.Flags().StringVar(&expire, "expire", "", "messages disappear `D` after they were sent, such as 12h or 7d")
+	c.Flags().StringVar(&expire, "expire", "",
+		"messages disappear `D` after they were sent, such as 12h or 7d")
 	form.add(c)
 	return c
 }
@@ -102,7 +104,8 @@ func (a *app) createGroup(cmd *cobra.Command, info client.GroupInfo, form client
 		e := cli.Describe(err)
 		return &cli.Error{What: "group create: the members were not invited", Cause: err, Code: e.Code,
 			Exit: cli.ExitPartly,
-			Try:  []string{a.Self() + " group add " + render.Quote(refs.GroupArg(g)) + " " + strings.Join(names, " ")}}
+			Try: []string{a.Self() + " group add " + render.Quote(refs.GroupArg(g)) + " " +
+				strings.Join(names, " ")}}
 	}
 	if err := a.answerGroup(cmd, c, g.ID, line); err != nil {
 		return err

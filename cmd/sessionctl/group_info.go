@@ -30,7 +30,8 @@ func (a *app) groupInfoCommands() []*cobra.Command {
 				if args[0] == "" {
 					return "", cli.Usage("group rename: the name is empty")
 				}
-				return set(ctx, c, g, client.GroupInfo{Name: &args[0]}, refs.GroupLabel(g)+" is #"+args[0]+" now")
+				return set(ctx, c, g, client.GroupInfo{Name: &args[0]}, refs.GroupLabel(g)+
+					" is #"+args[0]+" now")
 			},
 		}),
 		a.onGroup(groupVerb{
@@ -47,7 +48,8 @@ func (a *app) groupInfoCommands() []*cobra.Command {
 					}
 					text = strings.TrimSpace(string(b))
 				}
-				return set(ctx, c, g, client.GroupInfo{Description: &text}, refs.GroupLabel(g)+" is described")
+				return set(ctx, c, g, client.GroupInfo{Description: &text}, refs.GroupLabel(g)+
+					" is described")
 			},
 		}),
 		a.groupPictureCommand(),
@@ -104,7 +106,8 @@ func (a *app) groupPictureCommand() *cobra.Command {
 			return line, c.Group(g.ID).SetInfo(ctx, client.GroupInfo{Picture: &picture})
 		},
 	})
-	c.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	c.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string,
+		cobra.ShellCompDirective) {
 		if len(args) == 0 {
 			return a.complete(refs.GroupNames)
 		}

@@ -36,7 +36,8 @@ admins.`,
   sessionctl group join team
   sessionctl group join team --wait joined --timeout 10m`,
 		Args: exactly("LINK|G"),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string,
+			cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
@@ -72,7 +73,8 @@ func (a *app) joinGroup(cmd *cobra.Command, what string, joined bool) error {
 		err = c.Flush(ctx)
 		stop()
 		if err != nil {
-			return a.Unreachable("group join "+refs.GroupLabel(g)+": not asked yet, it leaves with the next command",
+			return a.Unreachable("group join "+refs.GroupLabel(g)+
+				": not asked yet, it leaves with the next command",
 				err)
 		}
 	}
@@ -131,7 +133,10 @@ func (a *app) awaitJoin(ctx context.Context, c *client.Client, g client.Group,
 	}
 	stop := a.Waiting("waiting for an admin")
 	defer stop()
-	now, err := c.Group(g.ID).Wait(ctx, func(g client.Group) bool { return g.Status != client.GroupWaiting && g.Status != client.GroupReturning })
+	now, err := c.Group(g.ID).Wait(ctx, func(g client.Group) bool {
+		return g.Status != client.GroupWaiting &&
+			g.Status != client.GroupReturning
+	})
 	if now.ID == (ident.GroupID{}) {
 		now = g
 	}
@@ -165,10 +170,12 @@ func (a *app) writeJoin(w io.Writer, st render.Style, g client.Group) {
 			fmt.Fprintf(w, "%s not in %s at once: %s\n", st.Yellow("!"), name, render.Printable(why))
 		}
 		if held {
-			fmt.Fprintf(w, "%s asked to join %s: one of its admins must be online to let you in\n", st.Yellow("…"),
+			fmt.Fprintf(w, "%s asked to join %s: one of its admins must be online to let you in\n",
+				st.Yellow("…"),
 				name)
 		} else {
-			fmt.Fprintf(w, "%s this device joins %s by itself as soon as the cluster answers\n", st.Yellow("…"), name)
+			fmt.Fprintf(w, "%s this device joins %s by itself as soon as the cluster answers\n",
+				st.Yellow("…"), name)
 		}
 	default:
 		fmt.Fprintf(w, "%s %s: %s\n", st.Yellow("…"), name, view.StatusWords(g.Status))
@@ -189,13 +196,15 @@ func (a *app) groupDeclineCommand() *cobra.Command {
 			}
 			if err := c.Group(g.ID).Decline(cmd.Context()); err != nil {
 				if g.Status == client.GroupJoined {
-					return cli.Fail("group decline", err, a.Self()+" group leave "+render.Quote(refs.GroupArg(g)))
+					return cli.Fail("group decline", err, a.Self()+" group leave "+
+						render.Quote(refs.GroupArg(g)))
 				}
 				return a.refused("group decline", err)
 			}
 			if err := a.Answer("group.declined", sessionapi.GroupDeclined{GroupID: g.ID.String()},
 				func(w io.Writer, st render.Style) {
-					fmt.Fprintf(w, "%s the invitation to %s is gone\n", st.Green("✓"), render.Printable(refs.GroupLabel(g)))
+					fmt.Fprintf(w, "%s the invitation to %s is gone\n", st.Green("✓"),
+						render.Printable(refs.GroupLabel(g)))
 				}); err != nil {
 				return err
 			}
@@ -213,7 +222,8 @@ func (a *app) groupLeaveCommand() *cobra.Command {
 			err := c.Group(g.ID).Leave(ctx)
 			if errors.Is(err, fault.Denied) && g.Role == client.RoleAdmin {
 				group := a.Self() + " group "
-				return "", cli.Fail("group leave", err, group+"promote "+render.Quote(refs.GroupArg(g))+" MEMBER",
+				return "", cli.Fail("group leave", err, group+"promote "+render.Quote(refs.GroupArg(g))+
+					" MEMBER",
 					group+"disband "+render.Quote(refs.GroupArg(g)))
 			}
 			return "you left " + refs.GroupLabel(g), err
@@ -231,8 +241,10 @@ func (a *app) groupDisbandCommand() *cobra.Command {
 			return refs.GroupLabel(g) + " is disbanded", c.Group(g.ID).Disband(ctx)
 		},
 		confirm: func(g client.Group) (string, string) {
-			return fmt.Sprintf("This ends %s for its %s. Type %q to go on", render.Printable(refs.GroupLabel(g)),
-				render.Count(view.MembersInside(g.Members), "member"), render.Printable(g.Name)), render.Printable(g.Name)
+			return fmt.Sprintf("This ends %s for its %s. Type %q to go on",
+					render.Printable(refs.GroupLabel(g)),
+					render.Count(view.MembersInside(g.Members), "member"), render.Printable(g.Name)),
+				render.Printable(g.Name)
 		},
 	})
 }

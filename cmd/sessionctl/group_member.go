@@ -106,7 +106,8 @@ revoke G --all).`,
 				line = fmt.Sprintf("%s is %s %s", args[0], words, refs.GroupLabel(g))
 			}
 			if g.Form == client.GroupPublic && len(g.Links) > 0 {
-				line += "; they can read on until you close the group's links: " + a.Self() + " group link revoke " +
+				line += "; they can read on until you close the group's links: " + a.Self() +
+					" group link revoke " +
 					render.Quote(refs.GroupArg(g)) + " --all"
 			}
 			return line, remove(c.Group(g.ID), ctx, ids...)
@@ -133,11 +134,13 @@ func (a *app) setRole(ctx context.Context, c *client.Client, g client.Group, who
 		case d < 0 && up:
 			return "", cli.Fail("group promote",
 				fault.New(fault.Invalid, "", "%s is %s already", who, view.Article(m.Role)),
-				a.Self()+" group demote "+render.Quote(refs.GroupArg(g))+" "+render.Quote(who)+" --to "+string(role))
+				a.Self()+" group demote "+render.Quote(refs.GroupArg(g))+" "+render.Quote(who)+
+					" --to "+string(role))
 		case d > 0 && !up:
 			return "", cli.Fail("group demote",
 				fault.New(fault.Invalid, "", "%s is only %s", who, view.Article(m.Role)),
-				a.Self()+" group promote "+render.Quote(refs.GroupArg(g))+" "+render.Quote(who)+" --moderator")
+				a.Self()+" group promote "+render.Quote(refs.GroupArg(g))+" "+
+					render.Quote(who)+" --moderator")
 		}
 	}
 	line := fmt.Sprintf("%s is %s of %s", who, view.Article(role), refs.GroupLabel(g))

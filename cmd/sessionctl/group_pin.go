@@ -12,9 +12,11 @@ import (
 )
 
 func (a *app) groupPinCommands() []*cobra.Command {
-	pin := func(use, short, example string, do func(client.MessageHandle, context.Context) (client.Message, error)) *cobra.Command {
+	pin := func(use, short, example string, do func(client.MessageHandle, context.Context) (client.Message,
+		error)) *cobra.Command {
 		c := a.onMessage(use, short, example,
-			func(ctx context.Context, c *client.Client, m client.Message, _ []string) (client.Message, error) {
+			func(ctx context.Context, c *client.Client, m client.Message, _ []string) (client.Message,
+				error) {
 				return do(c.Message(m.Ref()), ctx)
 			})
 		c.GroupID = ""
@@ -23,7 +25,8 @@ func (a *app) groupPinCommands() []*cobra.Command {
 	return []*cobra.Command{
 		pin("pin MESSAGE", "Keep a message at hand for all members; moderators and admins do",
 			"  sessionctl group pin last:team", client.MessageHandle.Pin),
-		pin("unpin MESSAGE", "Let a pinned message go", "  sessionctl group unpin 3f9a2c1b", client.MessageHandle.Unpin),
+		pin("unpin MESSAGE", "Let a pinned message go", "  sessionctl group unpin 3f9a2c1b",
+			client.MessageHandle.Unpin),
 		a.groupPinnedCommand(),
 	}
 }
@@ -46,7 +49,10 @@ func (a *app) groupPinnedCommand() *cobra.Command {
 				return err
 			}
 			if len(pinned) == 0 && !a.JSON {
-				return a.Answer("", nil, func(w io.Writer, _ render.Style) { fmt.Fprintln(w, "nothing is pinned") })
+				return a.Answer("", nil, func(w io.Writer, _ render.Style) {
+					fmt.Fprintln(w,
+						"nothing is pinned")
+				})
 			}
 			for _, m := range pinned {
 				if err := a.printMessage(m); err != nil {

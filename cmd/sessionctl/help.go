@@ -27,7 +27,8 @@ func (a *app) helpCommand() *cobra.Command {
 			}
 			return target.Help()
 		},
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string,
+			cobra.ShellCompDirective) {
 			target, err := findVerb(cmd.Root(), args)
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -49,7 +50,8 @@ next:
 		}
 		e := cli.Usage("unknown command %q for %q", name, cmd.CommandPath())
 		for _, n := range refs.Nearest(name, verbNames(cmd)) {
-			e.Try = append(e.Try, strings.Replace(cmd.CommandPath(), "sessionctl", "sessionctl help", 1)+" "+n)
+			e.Try = append(e.Try, strings.Replace(cmd.CommandPath(), "sessionctl", "sessionctl help", 1)+" "+
+				n)
 		}
 		if len(e.Try) == 0 {
 			e.Try = []string{"sessionctl --help"}
@@ -78,7 +80,8 @@ func describe(cmd *cobra.Command) sessionapi.Command {
 	}
 	flags := func(f *pflag.Flag) {
 		if !f.Hidden {
-			d.Flags = append(d.Flags, sessionapi.Flag{Name: f.Name, Shorthand: f.Shorthand, Type: f.Value.Type(),
+			d.Flags = append(d.Flags, sessionapi.Flag{Name: f.Name, Shorthand: f.Shorthand,
+				Type:    f.Value.Type(),
 				Default: f.DefValue, Usage: f.Usage})
 		}
 	}

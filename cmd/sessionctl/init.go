@@ -48,7 +48,8 @@ you.`,
 			return a.Answer("init", sessionapi.Init{AccountID: acc.ID.String(), Phrase: phrase,
 				DeviceID: acc.Device.String(), Name: acc.Name}, func(w io.Writer, st render.Style) {
 				fmt.Fprintf(w, "%s %s\n\n", st.Dim("account"), st.Bold(acc.ID.String()))
-				fmt.Fprintf(w, "%s\n", st.Yellow("Recovery phrase: write these 24 words down on paper, in this order."))
+				fmt.Fprintf(w, "%s\n", st.Yellow(
+					"Recovery phrase: write these 24 words down on paper, in this order."))
 				fmt.Fprintln(w, "They are shown only now. They bring the account back on any machine; whoever has them "+
 					"can take it.")
 				fmt.Fprintln(w)

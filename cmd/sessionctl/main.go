@@ -32,9 +32,11 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	a := newApp(stdin, stdout, stderr)
 	defer func() {
-		// A panic is our bug and must not look like wrong usage, which is what Go's own exit code 2 means here.
+		// A panic is our bug and must not look like wrong usage, which is what Go's own exit code 2 means
+		// here.
 		if p := recover(); p != nil {
-			code = cli.Report(stderr, a.JSON, fault.New(fault.Internal, "sessionctl", "%v\n%s", p, debug.Stack()))
+			code = cli.Report(stderr, a.JSON, fault.New(fault.Internal, "sessionctl", "%v\n%s",
+				p, debug.Stack()))
 		}
 	}()
 	defer a.Close()

@@ -87,8 +87,9 @@ func (a *app) receive(cmd *cobra.Command, most int, re *regexp.Regexp) error {
 			default:
 			}
 			if errors.Is(err, context.DeadlineExceeded) {
-				return &cli.Error{What: fmt.Sprintf("receive: %d of %d messages came in time", got, most), Cause: err,
-					Try: []string{a.Self() + " receive --timeout 5m"}}
+				return &cli.Error{What: fmt.Sprintf("receive: %d of %d messages came in time", got, most),
+					Cause: err,
+					Try:   []string{a.Self() + " receive --timeout 5m"}}
 			}
 			return err
 		}
@@ -136,7 +137,8 @@ func (a *app) printMessage(m client.Message) error {
 func nextMessage(ctx context.Context, c *client.Client, events *client.Subscription) error {
 	for {
 		if c.Account().Revoked {
-			return cli.Fail("receive", fault.New(fault.Denied, "", "this device is no longer part of the account"),
+			return cli.Fail("receive", fault.New(fault.Denied, "",
+				"this device is no longer part of the account"),
 				"sessionctl device list   # what happened", "sessionctl -p OTHER restore --words-file FILE")
 		}
 		e, err := events.Next(ctx)

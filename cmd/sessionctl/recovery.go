@@ -135,7 +135,8 @@ Whoever sees the picture can take the account.`,
 
 func (a *app) phraseError(err error) error {
 	if errors.Is(err, fault.Denied) {
-		return cli.Fail("recovery: these words are the phrase of another account", err, "sessionctl profile list")
+		return cli.Fail("recovery: these words are the phrase of another account", err,
+			"sessionctl profile list")
 	}
 	return err
 }

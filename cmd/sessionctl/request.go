@@ -41,8 +41,9 @@ func (a *app) requestCommand() *cobra.Command {
 			doc := sessionapi.Requests{Requests: []sessionapi.Request{}}
 			for _, r := range requests {
 				doc.Requests = append(doc.Requests,
-					sessionapi.Request{AccountID: r.Contact.ID.String(), Name: r.Contact.Name, Messages: r.Messages,
-						LastAt: sessionapi.Millis(r.Last.ReceivedAt), Text: r.Last.Text})
+					sessionapi.Request{AccountID: r.Contact.ID.String(), Name: r.Contact.Name,
+						Messages: r.Messages,
+						LastAt:   sessionapi.Millis(r.Last.ReceivedAt), Text: r.Last.Text})
 			}
 			return a.Answer("request.list", doc,
 				func(w io.Writer, _ render.Style) { view.WriteRequests(w, requests, time.Now()) })

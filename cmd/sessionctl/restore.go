@@ -84,8 +84,9 @@ func (a *app) restore(cmd *cobra.Command, cfg client.Config, words string, o cli
 	}
 	a.Client = c
 	acc := c.Account()
-	doc := sessionapi.Restored{AccountID: acc.ID.String(), DeviceID: acc.Device.String(), Recovered: recovered,
-		Name: acc.Name}
+	doc := sessionapi.Restored{AccountID: acc.ID.String(), DeviceID: acc.Device.String(),
+		Recovered: recovered,
+		Name:      acc.Name}
 	if recovered {
 		doc.Missing = []string{"messages"}
 	}

@@ -89,7 +89,8 @@ account IDs or contents: every request travels through three relays.`,
 	root.AddGroup(commandGroups...)
 	for _, c := range []*cobra.Command{
 		a.initCommand(), a.restoreCommand(), a.demoCommand(),
-		a.sendCommand(), a.receiveCommand(), a.listenCommand(), a.logCommand(), a.convCommand(), a.groupCommand(),
+		a.sendCommand(), a.receiveCommand(), a.listenCommand(), a.logCommand(), a.convCommand(),
+		a.groupCommand(),
 		a.readCommand(), a.reactCommand(), a.unreactCommand(), a.editCommand(), a.deleteCommand(),
 		a.typingCommand(),
 		a.contactCommand(), a.requestCommand(), a.blockCommand(), a.unblockCommand(),

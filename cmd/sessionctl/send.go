@@ -60,7 +60,8 @@ seconds, or with --timeout only when that is over. The same --id never sends twi
 			return a.send(cmd, peers, text, f)
 		},
 	}
-	c.Flags().StringVar(&f.id, "id", "", "`UUID` of the message, chosen by you: sending it again does nothing")
+	c.Flags().StringVar(&f.id, "id", "",
+		"`UUID` of the message, chosen by you: sending it again does nothing")
 	c.Flags().StringVar(&f.reply, "reply", "", "`MESSAGE` that this answers: an ID, last, or last:PEER")
 	c.Flags().StringVar(&f.expire, "expire", "",
 		"the message disappears after `D`, such as 1h or 1h:read; off: it stays")
@@ -149,7 +150,8 @@ func (a *app) send(cmd *cobra.Command, peers []string, text string, f sendFlags)
 func onlyStored(peers []ident.Peer, flag string, state client.State) error {
 	for _, p := range peers {
 		if _, ok := p.(ident.GroupID); ok && state > client.StateStored {
-			return cli.Usage("%s %s: members of a group do not say what has reached them: want stored", flag, state)
+			return cli.Usage("%s %s: members of a group do not say what has reached them: want stored", flag,
+				state)
 		}
 	}
 	return nil
@@ -232,14 +234,17 @@ func (a *app) sendError(name string, to ident.Peer, state client.State, r client
 	case errors.As(err, &e):
 		return err
 	case errors.Is(err, context.DeadlineExceeded) && r.State >= client.StateStored:
-		return &cli.Error{What: "send to " + name + ": stored, but not " + state.String() + " in time", Cause: err,
-			Try: []string{a.Self() + " wait message " + r.ID.Short() + " --for " + state.String()}}
+		return &cli.Error{What: "send to " + name + ": stored, but not " + state.String() + " in time",
+			Cause: err,
+			Try:   []string{a.Self() + " wait message " + r.ID.Short() + " --for " + state.String()}}
 	case errors.Is(err, context.Canceled):
 		return cli.Fail("send to "+name+": queued, not sent yet", err, a.WhyUnreachable()...)
 	case errors.Is(err, fault.Unavailable), errors.Is(err, context.DeadlineExceeded):
-		// It leaves with the next command that gets through; whose patience ended is no difference to a script.
-		return &cli.Error{What: "send to " + name + ": queued, not sent yet", Cause: err, Exit: cli.ExitNetwork,
-			Try: a.WhyUnreachable()}
+		// It leaves with the next command that gets through; whose patience ended is no difference to a
+		// script.
+		return &cli.Error{What: "send to " + name + ": queued, not sent yet", Cause: err,
+			Exit: cli.ExitNetwork,
+			Try:  a.WhyUnreachable()}
 	case errors.Is(err, fault.NotFound):
 		return cli.Fail("send to "+name+": no such account in this cluster", err)
 	}

@@ -26,7 +26,8 @@ func TestSendArguments(t *testing.T) {
 			a := newApp(strings.NewReader(tc.stdin), io.Discard, io.Discard)
 			peers, text, err := a.sendArgs(tc.args)
 			if (err != nil) != tc.fails || strings.Join(peers, " ") != tc.peers || text != tc.text {
-				t.Errorf("got %q, %q, %v; want %q, %q, failure %v", peers, text, err, tc.peers, tc.text, tc.fails)
+				t.Errorf("got %q, %q, %v; want %q, %q, failure %v", peers, text, err, tc.peers,
+					tc.text, tc.fails)
 			}
 		})
 	}

@@ -42,7 +42,8 @@ func (a *app) settingsCommand() *cobra.Command {
 			}
 			doc := sessionapi.Settings{Settings: []sessionapi.Setting{}}
 			for _, s := range all {
-				doc.Settings = append(doc.Settings, sessionapi.Setting{Name: s.Name, On: s.On, About: s.About})
+				doc.Settings = append(doc.Settings, sessionapi.Setting{Name: s.Name, On: s.On,
+					About: s.About})
 			}
 			return a.Answer("settings.list", doc, func(w io.Writer, _ render.Style) {
 				t := render.NewTable("NAME", "", "WHAT IT DOES")

@@ -70,7 +70,8 @@ func (a *app) waitCluster(ctx context.Context) error {
 	doc := sessionapi.Cluster{Cluster: cf.Name, ClusterID: cf.ID.String(), Version: d.Version,
 		Nodes: len(d.Nodes), Swarms: len(d.Swarms)}
 	return a.Answer("cluster", doc, func(w io.Writer, st render.Style) {
-		fmt.Fprintf(w, "%s cluster %s answers: %d nodes, %d swarms\n", st.Green("✓"), render.Printable(cf.Name),
+		fmt.Fprintf(w, "%s cluster %s answers: %d nodes, %d swarms\n", st.Green("✓"),
+			render.Printable(cf.Name),
 			doc.Nodes, doc.Swarms)
 	})
 }

@@ -64,7 +64,8 @@ func TestComposeServicesAreConfined(t *testing.T) {
 		t.Errorf("got %d services, want init and 5 nodes", len(f.Services))
 	}
 	for name, s := range f.Services {
-		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
+		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") ||
+			!slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
 			t.Errorf("%s: want a read-only root, no capabilities and no new privileges", name)
 		}
 		isInit := name == "init"
@@ -76,12 +77,14 @@ func TestComposeServicesAreConfined(t *testing.T) {
 		}
 		if isInit {
 			if s.User != "0:0" || !slices.Equal(s.CapAdd, []string{"CHOWN", "DAC_OVERRIDE"}) {
-				t.Errorf("init: got user %q and capabilities %v, want root with CHOWN and DAC_OVERRIDE", s.User, s.CapAdd)
+				t.Errorf("init: got user %q and capabilities %v, want root with CHOWN and DAC_OVERRIDE",
+					s.User, s.CapAdd)
 			}
 			continue
 		}
 		if s.User != "" || len(s.CapAdd) != 0 {
-			t.Errorf("%s: got user %q and capabilities %v, want those of the image and none", name, s.User, s.CapAdd)
+			t.Errorf("%s: got user %q and capabilities %v, want those of the image and none", name,
+				s.User, s.CapAdd)
 		}
 		if s.DependsOn["init"].Condition != "service_completed_successfully" {
 			t.Errorf("%s does not wait for init", name)
@@ -101,11 +104,13 @@ func TestComposeServicesAreConfined(t *testing.T) {
 func TestComposeFileMatchesInit(t *testing.T) {
 	f := readCompose(t)
 	out := t.TempDir()
-	cf, _, err := node.Provision(node.Plan{Name: "compose", Nodes: 5, Out: out, Shape: node.Compose, BasePort: 17700})
+	cf, _, err := node.Provision(node.Plan{Name: "compose", Nodes: 5, Out: out, Shape: node.Compose,
+		BasePort: 17700})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"--for=compose", "--nodes=5", "--base-port=17700", "--owner=65532:65532", "--client-file=/out/cluster.json"}
+	want := []string{"--for=compose", "--nodes=5", "--base-port=17700", "--owner=65532:65532",
+		"--client-file=/out/cluster.json"}
 	for _, flag := range want {
 		if !slices.Contains(f.Services["init"].Command, flag) {
 			t.Errorf("init runs with %v, want %s", f.Services["init"].Command, flag)
@@ -125,19 +130,22 @@ func TestComposeFileMatchesInit(t *testing.T) {
 		c := l.Config
 		host, port, _ := strings.Cut(c.Advertise.Peer, ":")
 		if !slices.Contains(s.Networks["peers"].Aliases, host) || port != "7701" {
-			t.Errorf("%s advertises %s to peers, the network knows it as %v", name, c.Advertise.Peer, s.Networks["peers"].Aliases)
+			t.Errorf("%s advertises %s to peers, the network knows it as %v", name, c.Advertise.Peer,
+				s.Networks["peers"].Aliases)
 		}
 		if _, ok := s.Networks["clients"]; !ok {
 			t.Errorf("%s is not on the network of clients", name)
 		}
 		published := fmt.Sprintf("127.0.0.1:%d", 17700+i-1)
-		if addrs := []string{name + ":7700", published}; !slices.Equal(c.Advertise.Client, addrs) || !slices.Equal(cf.Bootstrap[i-1].ClientAddrs, addrs) {
+		if addrs := []string{name + ":7700", published}; !slices.Equal(c.Advertise.Client, addrs) ||
+			!slices.Equal(cf.Bootstrap[i-1].ClientAddrs, addrs) {
 			t.Errorf("%s: clients are told %v, want %v", name, c.Advertise.Client, addrs)
 		}
 		if !slices.Contains(s.Ports, published+":7700") {
 			t.Errorf("%s publishes %v, want %s:7700", name, s.Ports, published)
 		}
-		if !slices.Equal(s.Volumes, []string{name + ":/node"}) || !slices.Contains(f.Services["init"].Volumes, name+":/cluster/"+name) {
+		if !slices.Equal(s.Volumes, []string{name + ":/node"}) ||
+			!slices.Contains(f.Services["init"].Volumes, name+":/cluster/"+name) {
 			t.Errorf("%s: volume %v is not the one that init fills", name, s.Volumes)
 		}
 	}

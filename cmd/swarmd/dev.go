@@ -94,8 +94,8 @@ func (a *app) dev(cmd *cobra.Command, o devOptions) (err error) {
 	return nil
 }
 
-// publish hands the cluster to sessionctl as the current context. forget takes that back, unless the cluster stays
-// on disk or another dev cluster has taken the name meanwhile.
+// publish hands the cluster to sessionctl as the current context. forget takes that back, unless the cluster
+// stays on disk or another dev cluster has taken the name meanwhile.
 func (a *app) publish(cluster *node.Embedded, o devOptions) (forget func(), path string, err error) {
 	home := a.getenv("SESSIONCTL_HOME")
 	if home == "" {
@@ -153,13 +153,15 @@ func (a *app) printReady(cmd *cobra.Command, cluster *node.Embedded, path string
 		if err != nil {
 			return err
 		}
-		return cli.WriteJSON(cmd.OutOrStdout(), "dev.ready", map[string]any{"nodes": nodes, "cluster_file": abs, "link": link})
+		return cli.WriteJSON(cmd.OutOrStdout(), "dev.ready", map[string]any{"nodes": nodes,
+			"cluster_file": abs, "link": link})
 	}
 	var addrs []string
 	for _, n := range cluster.Nodes() {
 		addrs = append(addrs, n.ClientAddr)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "ready: %d nodes at %s, context %q is current\n", len(addrs), strings.Join(addrs, " "), devContext)
+	fmt.Fprintf(cmd.OutOrStdout(), "ready: %d nodes at %s, context %q is current\n", len(addrs),
+		strings.Join(addrs, " "), devContext)
 	hints := cmd.ErrOrStderr()
 	ops := cluster.Nodes()[0].OpsAddr
 	fmt.Fprintf(hints, "status: http://%s/ or go run ./cmd/swarmd status --ops %s\n", ops, ops)

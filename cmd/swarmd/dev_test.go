@@ -30,7 +30,8 @@ func startDev(t *testing.T, home string, args ...string) *devRun {
 	r, w := io.Pipe()
 	d := &devRun{cancel: cancel, exit: make(chan int, 1), stderr: new(bytes.Buffer)}
 	go func() {
-		d.exit <- cli.Main(ctx, newRoot([]string{"SESSIONCTL_HOME=" + home}), append([]string{"dev", "--nodes", "3"}, args...), nil, w, d.stderr)
+		d.exit <- cli.Main(ctx, newRoot([]string{"SESSIONCTL_HOME=" + home}),
+			append([]string{"dev", "--nodes", "3"}, args...), nil, w, d.stderr)
 		w.Close()
 	}()
 	line, err := bufio.NewReader(r).ReadString('\n')
@@ -74,7 +75,8 @@ func TestDevMakesAContextAndRemovesEverything(t *testing.T) {
 	if err := json.Unmarshal([]byte(d.ready), &ready); err != nil {
 		t.Fatal(err)
 	}
-	if ready.V != 1 || ready.Kind != "dev.ready" || len(ready.Nodes) != 3 || ready.ClusterFile != file || !strings.HasPrefix(ready.Link, "starling:cluster/") {
+	if ready.V != 1 || ready.Kind != "dev.ready" || len(ready.Nodes) != 3 || ready.ClusterFile != file ||
+		!strings.HasPrefix(ready.Link, "starling:cluster/") {
 		t.Errorf("got %s", d.ready)
 	}
 	for _, n := range ready.Nodes {
@@ -92,19 +94,23 @@ func TestDevMakesAContextAndRemovesEverything(t *testing.T) {
 	}
 
 	var out, errs bytes.Buffer
-	if code := cli.Main(t.Context(), newRoot(nil), []string{"health", "--ready", "--ops", ready.Nodes[0].OpsAddr}, nil, &out, &errs); code != 0 {
+	if code := cli.Main(t.Context(), newRoot(nil), []string{"health", "--ready", "--ops",
+		ready.Nodes[0].OpsAddr}, nil, &out, &errs); code != 0 {
 		t.Errorf("health: exit %d, %s", code, errs.String())
 	}
 	for _, args := range [][]string{
-		{"status"}, {"node", "list"}, {"node", "show", ready.Nodes[1].ID[:10]}, {"swarm", "list"}, {"swarm", "show", "0"},
+		{"status"}, {"node", "list"}, {"node", "show", ready.Nodes[1].ID[:10]}, {"swarm",
+			"list"}, {"swarm", "show", "0"},
 		{"status", "--json"}, {"node", "list", "--json"}, {"swarm", "show", "1", "--json"},
 	} {
 		out.Reset()
-		if code := cli.Main(t.Context(), newRoot(nil), append(args, "--ops", ready.Nodes[0].OpsAddr), nil, &out, &errs); code != 0 || out.Len() == 0 {
+		if code := cli.Main(t.Context(), newRoot(nil), append(args, "--ops", ready.Nodes[0].OpsAddr), nil,
+			&out, &errs); code != 0 || out.Len() == 0 {
 			t.Errorf("%v: exit %d, %s", args, code, errs.String())
 		}
 	}
-	if code := cli.Main(t.Context(), newRoot(nil), []string{"node", "show", "zz", "--ops", ready.Nodes[0].OpsAddr}, nil, &out, &errs); code != cli.ExitNotFound {
+	if code := cli.Main(t.Context(), newRoot(nil), []string{"node", "show", "zz", "--ops",
+		ready.Nodes[0].OpsAddr}, nil, &out, &errs); code != cli.ExitNotFound {
 		t.Errorf("node show zz: exit %d, want %d", code, cli.ExitNotFound)
 	}
 
@@ -146,7 +152,8 @@ func TestDevRefusesWhatCannotRun(t *testing.T) {
 	for name, args := range map[string][]string{"two-nodes": {"--nodes", "2"}, "loss": {"--loss", "200%"}} {
 		t.Run(name, func(t *testing.T) {
 			var errs bytes.Buffer
-			if code := cli.Main(t.Context(), newRoot(nil), append([]string{"dev"}, args...), nil, io.Discard, &errs); code != cli.ExitUsage {
+			if code := cli.Main(t.Context(), newRoot(nil), append([]string{"dev"}, args...), nil, io.Discard,
+				&errs); code != cli.ExitUsage {
 				t.Errorf("got exit %d, want %d: %s", code, cli.ExitUsage, errs.String())
 			}
 		})

@@ -36,7 +36,8 @@ func (a *app) faultCommand() *cobra.Command {
 				ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
 				defer cancel()
 				if err := admin.SetFault(ctx, want); err != nil {
-					return cli.Fail("set the test switch", err, "swarmd init --test-faults", "swarmd run --test_faults true")
+					return cli.Fail("set the test switch", err, "swarmd init --test-faults",
+						"swarmd run --test_faults true")
 				}
 				return nil
 			},
@@ -47,15 +48,20 @@ func (a *app) faultCommand() *cobra.Command {
 	}
 	var delay time.Duration
 	var loss string
-	slow := verb("slow", "Add delay and loss to what the node sends to other nodes", func() (node.Fault, error) {
-		share, err := parseShare(loss)
-		return node.Fault{DelayMS: delay.Milliseconds(), Loss: share}, err
-	})
+	slow := verb("slow", "Add delay and loss to what the node sends to other nodes",
+		func() (node.Fault, error) {
+			share, err := parseShare(loss)
+			return node.Fault{DelayMS: delay.Milliseconds(), Loss: share}, err
+		})
 	slow.Flags().DurationVar(&delay, "latency", 0, "added delay")
 	slow.Flags().StringVar(&loss, "loss", "0%", "share of packets lost")
 	cmd.AddCommand(
-		verb("cut", "Cut the node off from the other nodes", func() (node.Fault, error) { return node.Fault{Cut: true}, nil }),
-		verb("heal", "Give the node its network back", func() (node.Fault, error) { return node.Fault{}, nil }),
+		verb("cut", "Cut the node off from the other nodes",
+			func() (node.Fault, error) { return node.Fault{Cut: true}, nil }),
+		verb("heal", "Give the node its network back", func() (node.Fault, error) {
+			return node.Fault{},
+				nil
+		}),
 		slow,
 	)
 	return cmd

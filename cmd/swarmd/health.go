@@ -39,8 +39,9 @@ is not alive. --ready is for traffic: it says what is missing. Containers use th
 			answer, err := ask(ctx)
 			if err != nil {
 				fmt.Fprint(cmd.ErrOrStderr(), answer)
-				return &cli.Error{What: "node at " + addr + " is not " + what, Cause: err, Code: "NET-103", Exit: cli.ExitFailed,
-					Try: []string{"swarmd status --ops " + addr}}
+				return &cli.Error{What: "node at " + addr + " is not " + what, Cause: err, Code: "NET-103",
+					Exit: cli.ExitFailed,
+					Try:  []string{"swarmd status --ops " + addr}}
 			}
 			if a.json {
 				return cli.WriteJSON(cmd.OutOrStdout(), "health", map[string]any{what: true})

@@ -54,13 +54,15 @@ node a directory DIR/node-1 ... with swarmd.yaml and its secrets. A cluster that
 	f.StringVar(&plan.Out, "out", "", "`DIR`ectory to write")
 	f.StringVar(&shape, "for", string(node.Procs), "how the nodes will run: procs, compose or systemd")
 	f.IntVar(&plan.BasePort, "base-port", 0, "first `PORT` on loopback (default 17700)")
-	f.StringSliceVar(&plan.Hosts, "hosts", nil, "for systemd: names or addresses of the machines (default node-1,node-2,...)")
+	f.StringSliceVar(&plan.Hosts, "hosts", nil,
+		"for systemd: names or addresses of the machines (default node-1,node-2,...)")
 	f.IntVar(&plan.Swarms, "swarms", 0, "swarms to make; 0 is the larger of 3 and the number of nodes")
 	f.IntVar(&plan.Replication, "replication", 0, "replicas of a swarm; 0 is 3")
 	f.IntVar(&plan.Limits.MailboxQuota, "mailbox-quota", 0, "`BYTES` of one mailbox; 0 is the default")
 	f.BoolVar(&plan.TestFaults, "test-faults", false, "let tests cut nodes off over the admin socket")
 	f.StringVar(&owner, "owner", "", "give the nodes' files to this `UID:GID`")
-	f.StringVar(&clientFile, "client-file", "", "write the cluster file for clients here as well, owned like its directory")
+	f.StringVar(&clientFile, "client-file", "",
+		"write the cluster file for clients here as well, owned like its directory")
 	_ = cmd.MarkFlagRequired("cluster")
 	_ = cmd.MarkFlagRequired("out")
 	return cmd
@@ -75,7 +77,8 @@ func (a *app) init(cmd *cobra.Command, plan node.Plan, owner, clientFile string)
 	var problems node.Problems
 	switch {
 	case errors.As(err, &problems):
-		return &cli.Error{What: "make cluster", Code: "USE-100", Exit: cli.ExitUsage, List: problems, Try: []string{"swarmd init --help"}}
+		return &cli.Error{What: "make cluster", Code: "USE-100", Exit: cli.ExitUsage, List: problems,
+			Try: []string{"swarmd init --help"}}
 	case errors.Is(err, fault.Exists):
 		return cli.Fail("", err, "swarmd init with another --out")
 	case err != nil:
@@ -107,10 +110,12 @@ func (a *app) reportInit(cmd *cobra.Command, plan node.Plan, cf *directory.Clust
 		}
 		var nodes []member
 		for i, b := range cf.Bootstrap {
-			nodes = append(nodes, member{b.NodeID.String(), filepath.Join(plan.NodeDir(i+1), "swarmd.yaml"), b.ClientAddrs})
+			nodes = append(nodes, member{b.NodeID.String(), filepath.Join(plan.NodeDir(i+1), "swarmd.yaml"),
+				b.ClientAddrs})
 		}
 		return cli.WriteJSON(cmd.OutOrStdout(), "init", map[string]any{
-			"cluster": cf.Name, "cluster_id": cf.ID, "cluster_file": file, "link": cf.Link().String(), "made": made, "nodes": nodes,
+			"cluster": cf.Name, "cluster_id": cf.ID, "cluster_file": file, "link": cf.Link().String(),
+			"made": made, "nodes": nodes,
 		})
 	}
 	out := cmd.OutOrStdout()
@@ -124,7 +129,8 @@ func (a *app) reportInit(cmd *cobra.Command, plan node.Plan, cf *directory.Clust
 	fmt.Fprintf(hints, "keep %s away from the nodes\n", filepath.Join(plan.Out, "admin.key"))
 	switch plan.Shape {
 	case node.Procs:
-		fmt.Fprintf(hints, "next: swarmd run --config %s   (and the others)\n", filepath.Join(plan.NodeDir(1), "swarmd.yaml"))
+		fmt.Fprintf(hints, "next: swarmd run --config %s   (and the others)\n",
+			filepath.Join(plan.NodeDir(1), "swarmd.yaml"))
 	case node.Systemd:
 		fmt.Fprintf(hints, "next: copy each node's directory to its machine, then swarmd run --config DIR/swarmd.yaml\n")
 	}
@@ -153,8 +159,8 @@ func chownTree(dir string, uid, gid int) error {
 	})
 }
 
-// writeClientFile writes the cluster file unless it is there already, and gives it to the owner of its directory:
-// in a container this runs as root, and the directory belongs to a person on the host.
+// writeClientFile writes the cluster file unless it is there already, and gives it to the owner of its
+// directory: in a container this runs as root, and the directory belongs to a person on the host.
 func writeClientFile(cf *directory.ClusterFile, path string) error {
 	body, err := cf.Encode()
 	if err != nil {

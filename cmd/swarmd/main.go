@@ -1,5 +1,5 @@
-// Command swarmd runs a node of a Starling cluster, and holds the operator's verbs: make a cluster, run one in a
-// process to try it, watch it. See swarmd --help.
+// Command swarmd runs a node of a Starling cluster, and holds the operator's verbs: make a cluster, run one
+// in a process to try it, watch it. See swarmd --help.
 package main
 
 import (

@@ -24,7 +24,8 @@ type noun struct {
 
 func (a *app) nounCommand(n noun) *cobra.Command {
 	cmd := &cobra.Command{Use: n.name, Short: n.short}
-	verb := func(use, short string, args cobra.PositionalArgs, show func(cmd *cobra.Command, s *node.Status, args []string) error) *cobra.Command {
+	verb := func(use, short string, args cobra.PositionalArgs, show func(cmd *cobra.Command, s *node.Status,
+		args []string) error) *cobra.Command {
 		var t target
 		c := &cobra.Command{
 			Use: use, Short: short, Args: args,
@@ -41,14 +42,16 @@ func (a *app) nounCommand(n noun) *cobra.Command {
 		cmd.AddCommand(c)
 		return c
 	}
-	list := verb("list", "List them", cobra.NoArgs, func(cmd *cobra.Command, s *node.Status, _ []string) error {
+	list := verb("list", "List them", cobra.NoArgs, func(cmd *cobra.Command, s *node.Status,
+		_ []string) error {
 		if a.json {
 			return cli.WriteJSON(cmd.OutOrStdout(), n.name+".list", n.list(s))
 		}
 		return n.printList(cmd.OutOrStdout(), s)
 	})
 	list.Aliases = []string{"ls"}
-	verb("show ID", "Show one", cobra.ExactArgs(1), func(cmd *cobra.Command, s *node.Status, args []string) error {
+	verb("show ID", "Show one", cobra.ExactArgs(1), func(cmd *cobra.Command, s *node.Status,
+		args []string) error {
 		value, text := n.find(s, args[0])
 		switch {
 		case value == nil:
@@ -113,7 +116,8 @@ func findNode(s *node.Status, id string) (map[string]any, string) {
 		seen = "no: it does not answer; is its process alive, and its network?"
 	}
 	text := fmt.Sprintf("node       %s\nstate      %s\nseen       %s\npeers at   %s\nclients at %s\nroles      %s\ndisk       %s\ndirectory  version %d\nreplicas   %s\n",
-		n.ID, n.State, seen, n.PeerAddr, n.Addrs(), n.RoleList(), n.Disk(), n.DirectoryVersion, strings.Join(replicas, ", "))
+		n.ID, n.State, seen, n.PeerAddr, n.Addrs(), n.RoleList(), n.Disk(), n.DirectoryVersion,
+		strings.Join(replicas, ", "))
 	return map[string]any{"node": n, "replicas": replicas}, text
 }
 

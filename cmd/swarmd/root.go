@@ -57,7 +57,8 @@ func (a *app) getenv(name string) string {
 
 // configFlag adds --config.
 func configFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVar(file, "config", "", "configuration `FILE` (default $SWARMD_CONFIG, then swarmd.yaml here if there is one)")
+	cmd.Flags().StringVar(file, "config", "",
+		"configuration `FILE` (default $SWARMD_CONFIG, then swarmd.yaml here if there is one)")
 }
 
 // layerFlags adds a flag per key of the configuration and returns what was typed.
@@ -76,7 +77,8 @@ func layerFlags(cmd *cobra.Command) func() map[string]string {
 	}
 }
 
-// configFile is the configuration file that is meant: the one given, that of the environment, or ./swarmd.yaml; "" if none.
+// configFile is the configuration file that is meant: the one given, that of the environment, or
+// ./swarmd.yaml; "" if none.
 func (a *app) configFile(given string) string {
 	if given != "" {
 		return given
@@ -99,16 +101,19 @@ func (a *app) load(file string, flags map[string]string) (*node.Loaded, error) {
 	}
 	var problems node.Problems
 	if errors.As(err, &problems) {
-		e := &cli.Error{What: "configuration has " + count(len(problems), "problem"), Code: "CFG-100", Exit: cli.ExitFailed, List: problems}
+		e := &cli.Error{What: "configuration has " + count(len(problems), "problem"), Code: "CFG-100",
+			Exit: cli.ExitFailed, List: problems}
 		if file == "" {
-			e.Try = []string{"swarmd init --cluster NAME --nodes 5 --out DIR", "swarmd run --config DIR/node-1/swarmd.yaml"}
+			e.Try = []string{"swarmd init --cluster NAME --nodes 5 --out DIR",
+				"swarmd run --config DIR/node-1/swarmd.yaml"}
 		} else {
 			e.Try = []string{"swarmd config explain --config " + file}
 		}
 		return loaded, e
 	}
 	if errors.Is(err, fault.NotFound) {
-		return nil, &cli.Error{Cause: err, Code: "CFG-101", Exit: cli.ExitFailed, Try: []string{"swarmd init --cluster NAME --nodes 5 --out DIR"}}
+		return nil, &cli.Error{Cause: err, Code: "CFG-101", Exit: cli.ExitFailed,
+			Try: []string{"swarmd init --cluster NAME --nodes 5 --out DIR"}}
 	}
 	return nil, &cli.Error{Cause: err, Code: "CFG-102", Exit: cli.ExitFailed}
 }

@@ -60,7 +60,8 @@ func runError(cfg node.Config, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, node.ErrNewerData):
-		return &cli.Error{What: "run node " + cfg.Name, Cause: err, Code: "STO-101", Exit: cli.ExitNewerData, Try: []string{"swarmd version"}}
+		return &cli.Error{What: "run node " + cfg.Name, Cause: err, Code: "STO-101", Exit: cli.ExitNewerData,
+			Try: []string{"swarmd version"}}
 	case errors.Is(err, fault.Exists):
 		return &cli.Error{What: "run node " + cfg.Name, Cause: err, Code: "STO-102", Exit: cli.ExitFailed}
 	}

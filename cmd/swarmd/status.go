@@ -42,8 +42,10 @@ func (a *app) admin(t target) (*node.Admin, error) {
 	case t.socket != "":
 		return node.DialAdmin(t.socket), nil
 	case a.configFile(t.file) == "":
-		return nil, &cli.Error{What: "no node is named", Cause: errNoNode, Code: "CFG-102", Exit: cli.ExitUsage,
-			Try: []string{"swarmd status --config DIR/node-1/swarmd.yaml", "swarmd status --ops ADDR   # as swarmd dev prints it"}}
+		return nil, &cli.Error{What: "no node is named", Cause: errNoNode, Code: "CFG-102",
+			Exit: cli.ExitUsage,
+			Try: []string{"swarmd status --config DIR/node-1/swarmd.yaml",
+				"swarmd status --ops ADDR   # as swarmd dev prints it"}}
 	}
 	loaded, err := a.load(t.file, nil)
 	if err != nil {
@@ -61,7 +63,8 @@ func (a *app) ask(ctx context.Context, t target) (*node.Status, error) {
 	defer cancel()
 	s, err := admin.Status(ctx)
 	if err != nil {
-		return nil, &cli.Error{What: "no node answers", Cause: err, Try: []string{"swarmd run --config FILE", "swarmd status --config FILE"}}
+		return nil, &cli.Error{What: "no node answers", Cause: err, Try: []string{"swarmd run --config FILE",
+			"swarmd status --config FILE"}}
 	}
 	return s, nil
 }
@@ -157,7 +160,8 @@ func printNodes(w io.Writer, s *node.Status) error {
 		if !n.Reachable {
 			seen = "no"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", n.Short(), n.State, seen, n.Leads, n.Disk(), n.DirectoryVersion, n.Addrs(), n.RoleList())
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", n.Short(), n.State, seen, n.Leads, n.Disk(),
+			n.DirectoryVersion, n.Addrs(), n.RoleList())
 	}
 	return t.Flush()
 }
@@ -177,7 +181,8 @@ func printSwarms(w io.Writer, s *node.Status) error {
 			}
 			replicas = append(replicas, text)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", sw.Title(), sw.Slots, sw.LeaderShort(), strings.Join(replicas, ", "))
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", sw.Title(), sw.Slots, sw.LeaderShort(),
+			strings.Join(replicas, ", "))
 	}
 	return t.Flush()
 }

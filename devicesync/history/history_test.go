@@ -22,27 +22,34 @@ import (
 var me = ident.AccountID{5, 1}
 
 func manifest() *history.Manifest {
-	return &history.Manifest{To: ident.DeviceID{1}, From: ident.DeviceID{2}, Transfer: [16]byte{3}, Seed: private.KeyOf([32]byte{4}), MadeAt: 1_900_000_000_000,
+	return &history.Manifest{To: ident.DeviceID{1}, From: ident.DeviceID{2}, Transfer: [16]byte{3},
+		Seed: private.KeyOf([32]byte{4}), MadeAt: 1_900_000_000_000,
 		Messages: 5, Conversations: 6, People: 7, Top: 1<<32 + 8}
 }
 
 func message() *history.Message {
-	return &history.Message{Order: 9, ID: ident.MessageID{1}, Sender: ident.AccountID{5, 2}, Conversation: strings.Repeat("05", 33),
-		Flags: history.Mine | history.Edited, State: 3, SentAt: 1, ReceivedAt: 2, StoredAt: 3, DeliveredAt: 4, ReadAt: 5, MailSeq: 6, ExpiresAt: 7, ExpireAfter: 8, ReplyTo: ident.MessageID{9},
+	return &history.Message{Order: 9, ID: ident.MessageID{1}, Sender: ident.AccountID{5, 2},
+		Conversation: strings.Repeat("05", 33),
+		Flags:        history.Mine | history.Edited, State: 3, SentAt: 1, ReceivedAt: 2,
+		StoredAt: 3, DeliveredAt: 4,
+		ReadAt: 5, MailSeq: 6, ExpiresAt: 7, ExpireAfter: 8, ReplyTo: ident.MessageID{9},
 		Body: []byte("body")}
 }
 
 func person() *history.Person {
-	return &history.Person{Account: ident.AccountID{5, 9}, Named: true, Name: "Bob", NameAt: 10, Chain: []byte("chain"), Before: []byte("older"), ContestedAt: 12,
+	return &history.Person{Account: ident.AccountID{5, 9}, Named: true, Name: "Bob", NameAt: 10,
+		Chain: []byte("chain"), Before: []byte("older"), ContestedAt: 12,
 		Events: []history.PersonEvent{{Kind: "recovered", G: 2, At: 11}}}
 }
 
 func change() *history.Change {
-	return &history.Change{Message: ident.MessageID{1}, Author: me, Kind: 2, Conversation: "05", At: 12, ID: ident.MessageID{2}, Body: []byte("edit")}
+	return &history.Change{Message: ident.MessageID{1}, Author: me, Kind: 2, Conversation: "05", At: 12,
+		ID: ident.MessageID{2}, Body: []byte("edit")}
 }
 
 func reaction() *history.Reaction {
-	return &history.Reaction{Message: ident.MessageID{1}, Author: me, From: ident.AccountID{5, 3}, Emoji: "👍", Conversation: "05", At: 13, ID: ident.MessageID{4}, Removed: true}
+	return &history.Reaction{Message: ident.MessageID{1}, Author: me, From: ident.AccountID{5, 3}, Emoji: "👍",
+		Conversation: "05", At: 13, ID: ident.MessageID{4}, Removed: true}
 }
 
 // pack adds any record.
@@ -70,8 +77,10 @@ func read(t *testing.T, records []byte) (out []history.Record) {
 
 func TestManifestBytesAreFrozen(t *testing.T) {
 	m := manifest()
-	const want = "01" + "01000000000000000000000000000000" + "02000000000000000000000000000000" + "03000000000000000000000000000000" +
-		"0400000000000000000000000000000000000000000000000000000000000000" + "000001ba60d33800" + "00000005" + "00000006" + "00000007" + "0000000100000008"
+	const want = "01" + "01000000000000000000000000000000" + "02000000000000000000000000000000" +
+		"03000000000000000000000000000000" +
+		"0400000000000000000000000000000000000000000000000000000000000000" + "000001ba60d33800" + "00000005" +
+		"00000006" + "00000007" + "0000000100000008"
 	if got := hex.EncodeToString(m.Encode()); got != want {
 		t.Errorf("manifest:\n got %s\nwant %s", got, want)
 	}
@@ -167,7 +176,8 @@ func TestChunksOpenOnlyInTheirPlace(t *testing.T) {
 	if err != nil || bytes.Equal(again, body) {
 		t.Errorf("sealed again: got the same bytes, %v, want a new nonce", err)
 	}
-	if _, err := m.Seal(rand.Reader, me, 0, false, make([]byte, history.MaxRecords+1)); !errors.Is(err, fault.Invalid) {
+	if _, err := m.Seal(rand.Reader, me, 0, false, make([]byte, history.MaxRecords+1)); !errors.Is(err,
+		fault.Invalid) {
 		t.Errorf("too many records: got %v, want invalid", err)
 	}
 	for _, i := range []uint32{0, 1, history.MaxChunks - 1} {
@@ -214,10 +224,12 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte{99, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, q := history.NewPacker(history.MaxRecords), history.NewPacker(history.MaxRecords)
-		if err := history.Read(b, func(r history.Record) { pack(p, r) }); err != nil && !errors.Is(err, fault.Corrupt) {
+		if err := history.Read(b, func(r history.Record) { pack(p, r) }); err != nil &&
+			!errors.Is(err, fault.Corrupt) {
 			t.Errorf("got %v, want corrupt", err)
 		}
-		if err := history.Read(p.Bytes(), func(r history.Record) { pack(q, r) }); err != nil || !bytes.Equal(p.Bytes(), q.Bytes()) {
+		if err := history.Read(p.Bytes(), func(r history.Record) { pack(q, r) }); err != nil ||
+			!bytes.Equal(p.Bytes(), q.Bytes()) {
 			t.Errorf("records do not come back as they were written: %v", err)
 		}
 	})

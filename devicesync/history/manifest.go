@@ -28,7 +28,8 @@ const version = 1
 // TTL is how long the mailbox, its chunks and the manifest live, in seconds.
 const TTL = 14 * 24 * 3600
 
-// Manifest tells one device of the account where its history lies and what opens it. It must reach own devices only.
+// Manifest tells one device of the account where its history lies and what opens it. It must reach own
+// devices only.
 type Manifest struct {
 	To            ident.DeviceID // the device that joined
 	From          ident.DeviceID
@@ -70,8 +71,10 @@ func DecodeManifest(p []byte) (*Manifest, error) {
 	var at uint64
 	var seed [private.Size]byte
 	m := new(Manifest)
-	if !s.ReadUint8(&v) || v != version || !s.CopyBytes(m.To[:]) || !s.CopyBytes(m.From[:]) || !s.CopyBytes(m.Transfer[:]) || !s.CopyBytes(seed[:]) ||
-		!s.ReadUint64(&at) || at > maxTime || !s.ReadUint32(&m.Messages) || !s.ReadUint32(&m.Conversations) || !s.ReadUint32(&m.People) ||
+	if !s.ReadUint8(&v) || v != version || !s.CopyBytes(m.To[:]) || !s.CopyBytes(m.From[:]) ||
+		!s.CopyBytes(m.Transfer[:]) || !s.CopyBytes(seed[:]) ||
+		!s.ReadUint64(&at) || at > maxTime || !s.ReadUint32(&m.Messages) || !s.ReadUint32(&m.Conversations) ||
+		!s.ReadUint32(&m.People) ||
 		!s.ReadUint64(&m.Top) || m.Top > maxOrder || !s.Empty() {
 		return nil, fault.New(fault.Corrupt, "read history manifest", "malformed")
 	}
@@ -107,7 +110,8 @@ const (
 	prefixSize = chacha20poly1305.NonceSizeX - 4 - 1
 	overhead   = 1 + 1 + prefixSize + chacha20poly1305.Overhead + 3
 	minChunk   = 1_024
-	// MaxRecords is the most bytes of records that fit one chunk: its envelope's body is the largest there is.
+	// MaxRecords is the most bytes of records that fit one chunk: its envelope's body is the largest there
+	// is.
 	MaxRecords = envelope.MaxBody - overhead
 	// MaxChunks bounds a history.
 	MaxChunks = 1 << 20
@@ -127,12 +131,14 @@ func ChunkIndex(k [envelope.KeySize]byte) (uint32, bool) {
 	return i, k == ChunkKey(i) && i < MaxChunks
 }
 
-// Seal returns the body of chunk i with the given records, at most MaxRecords bytes. The prefix of the nonce is new each
-// time, so a chunk may be sealed again with other contents. Errors: Invalid (too many bytes or chunks), Internal (rng
-// failed).
-func (m *Manifest) Seal(rng io.Reader, account ident.AccountID, i uint32, last bool, records []byte) ([]byte, error) {
+// Seal returns the body of chunk i with the given records, at most MaxRecords bytes. The prefix of the nonce
+// is new each time, so a chunk may be sealed again with other contents. Errors: Invalid (too many bytes or
+// chunks), Internal (rng failed).
+func (m *Manifest) Seal(rng io.Reader, account ident.AccountID, i uint32, last bool,
+	records []byte) ([]byte, error) {
 	if len(records) > MaxRecords || i >= MaxChunks {
-		return nil, fault.New(fault.Invalid, "seal history chunk", "has %d bytes, want at most %d", len(records), MaxRecords)
+		return nil, fault.New(fault.Invalid, "seal history chunk", "has %d bytes, want at most %d",
+			len(records), MaxRecords)
 	}
 	size := padded(max(overhead+len(records), minChunk))
 	out := make([]byte, 2+prefixSize, size)
@@ -151,7 +157,8 @@ func (m *Manifest) Seal(rng io.Reader, account ident.AccountID, i uint32, last b
 }
 
 // Open returns the records of chunk i and whether it is the last one. Errors: Corrupt.
-func (m *Manifest) Open(account ident.AccountID, i uint32, body []byte) (records []byte, last bool, err error) {
+func (m *Manifest) Open(account ident.AccountID, i uint32,
+	body []byte) (records []byte, last bool, err error) {
 	bad := func(why string) ([]byte, bool, error) {
 		return nil, false, fault.New(fault.Corrupt, "open history chunk", "chunk %d %s", i, why)
 	}
@@ -191,7 +198,8 @@ func (m *Manifest) cipher(account ident.AccountID, i uint32, head []byte) (aead 
 	return aead, nonce, append(aad, m.Transfer[:]...)
 }
 
-// padded is the Padmé length for n bytes: it leaks only O(log log n) bits of the size for at most 12 percent more.
+// padded is the Padmé length for n bytes: it leaks only O(log log n) bits of the size for at most 12 percent
+// more.
 func padded(n int) int {
 	e := log2(n)
 	low := 1<<(e-log2(e)-1) - 1

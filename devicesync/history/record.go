@@ -26,8 +26,8 @@ const (
 	maxEventKind    = 32
 )
 
-// ChunkTarget is how many bytes of records a chunk is planned with. The rest up to MaxRecords is room for what changes
-// until it is sealed.
+// ChunkTarget is how many bytes of records a chunk is planned with. The rest up to MaxRecords is room for
+// what changes until it is sealed.
 const ChunkTarget = 72 << 10
 
 // Flags of a message.
@@ -39,7 +39,8 @@ const (
 	Deleted    = 1 << 4
 )
 
-// Message is a message of any conversation, with what became of it. Times are Unix milliseconds; 0: not yet, or never.
+// Message is a message of any conversation, with what became of it. Times are Unix milliseconds; 0: not yet,
+// or never.
 type Message struct {
 	Order        uint64 // the sender's local order
 	ID           ident.MessageID
@@ -114,8 +115,8 @@ func NewPacker(limit int) *Packer { return &Packer{limit: min(limit, MaxRecords)
 // Bytes returns the records so far.
 func (p *Packer) Bytes() []byte { return p.out }
 
-// Message adds m and reports whether it fits. If it would not fit an empty chunk either it is added without its body: one
-// message must not stop a history.
+// Message adds m and reports whether it fits. If it would not fit an empty chunk either it is added without
+// its body: one message must not stop a history.
 func (p *Packer) Message(m *Message) bool {
 	if p.add(kindMessage, m.encode()) {
 		return true
@@ -125,7 +126,8 @@ func (p *Packer) Message(m *Message) bool {
 	return len(p.out) == 0 && p.add(kindMessage, bare.encode())
 }
 
-// Person adds m and reports whether it fits. One that would not fit an empty chunk is added without its certificates.
+// Person adds m and reports whether it fits. One that would not fit an empty chunk is added without its
+// certificates.
 func (p *Packer) Person(m *Person) bool {
 	if p.add(kindPerson, m.encode()) {
 		return true
@@ -243,8 +245,8 @@ func addText(b *cryptobyte.Builder, s string, most int) {
 // Record is what Read finds: a *Message, *Person, *Change or *Reaction.
 type Record interface{ decode(cryptobyte.String) bool }
 
-// Read calls f for the records of a chunk, in order. Bytes in them alias records. Kinds that this version does not know are
-// passed over. What is malformed ends it with Corrupt.
+// Read calls f for the records of a chunk, in order. Bytes in them alias records. Kinds that this version
+// does not know are passed over. What is malformed ends it with Corrupt.
 func Read(records []byte, f func(Record)) error {
 	s := cryptobyte.String(records)
 	for !s.Empty() {
@@ -281,7 +283,8 @@ func newRecord(kind uint8) Record {
 
 func (m *Message) decode(s cryptobyte.String) bool {
 	var body cryptobyte.String
-	if !s.ReadUint64(&m.Order) || m.Order > maxOrder || !s.CopyBytes(m.ID[:]) || !s.CopyBytes(m.Sender[:]) || !readText(&s, &m.Conversation, maxConversation) ||
+	if !s.ReadUint64(&m.Order) || m.Order > maxOrder || !s.CopyBytes(m.ID[:]) || !s.CopyBytes(m.Sender[:]) ||
+		!readText(&s, &m.Conversation, maxConversation) ||
 		m.Conversation == "" || !s.ReadUint16(&m.Flags) || !s.ReadUint8(&m.State) {
 		return false
 	}
@@ -290,7 +293,8 @@ func (m *Message) decode(s cryptobyte.String) bool {
 			return false
 		}
 	}
-	if !s.ReadUint64(&m.MailSeq) || m.MailSeq > maxOrder || !readTime(&s, &m.ExpiresAt) || !s.ReadUint32(&m.ExpireAfter) ||
+	if !s.ReadUint64(&m.MailSeq) || m.MailSeq > maxOrder || !readTime(&s, &m.ExpiresAt) ||
+		!s.ReadUint32(&m.ExpireAfter) ||
 		!s.CopyBytes(m.ReplyTo[:]) || !s.ReadUint24LengthPrefixed(&body) {
 		return false
 	}
@@ -300,7 +304,8 @@ func (m *Message) decode(s cryptobyte.String) bool {
 
 func (c *Change) decode(s cryptobyte.String) bool {
 	var body cryptobyte.String
-	if !s.CopyBytes(c.Message[:]) || !s.CopyBytes(c.Author[:]) || !s.ReadUint8(&c.Kind) || !readText(&s, &c.Conversation, maxConversation) ||
+	if !s.CopyBytes(c.Message[:]) || !s.CopyBytes(c.Author[:]) || !s.ReadUint8(&c.Kind) ||
+		!readText(&s, &c.Conversation, maxConversation) ||
 		!readTime(&s, &c.At) || !s.CopyBytes(c.ID[:]) || !s.ReadUint24LengthPrefixed(&body) {
 		return false
 	}
@@ -310,8 +315,10 @@ func (c *Change) decode(s cryptobyte.String) bool {
 
 func (r *Reaction) decode(s cryptobyte.String) bool {
 	var removed uint8
-	if !s.CopyBytes(r.Message[:]) || !s.CopyBytes(r.Author[:]) || !s.CopyBytes(r.From[:]) || !readText(&s, &r.Emoji, maxEmoji) ||
-		!readText(&s, &r.Conversation, maxConversation) || !readTime(&s, &r.At) || !s.CopyBytes(r.ID[:]) || !s.ReadUint8(&removed) || removed > 1 {
+	if !s.CopyBytes(r.Message[:]) || !s.CopyBytes(r.Author[:]) || !s.CopyBytes(r.From[:]) ||
+		!readText(&s, &r.Emoji, maxEmoji) ||
+		!readText(&s, &r.Conversation, maxConversation) || !readTime(&s, &r.At) || !s.CopyBytes(r.ID[:]) ||
+		!s.ReadUint8(&removed) || removed > 1 {
 		return false
 	}
 	r.Removed = removed == 1
@@ -321,8 +328,10 @@ func (r *Reaction) decode(s cryptobyte.String) bool {
 func (p *Person) decode(s cryptobyte.String) bool {
 	var flags, n uint8
 	var name, chain, before cryptobyte.String
-	if !s.CopyBytes(p.Account[:]) || !s.ReadUint8(&flags) || flags > 1 || !s.ReadUint16LengthPrefixed(&name) || len(name) > maxName || !readTime(&s, &p.NameAt) ||
-		!s.ReadUint24LengthPrefixed(&chain) || !s.ReadUint24LengthPrefixed(&before) || !readTime(&s, &p.ContestedAt) || !s.ReadUint8(&n) {
+	if !s.CopyBytes(p.Account[:]) || !s.ReadUint8(&flags) || flags > 1 ||
+		!s.ReadUint16LengthPrefixed(&name) || len(name) > maxName || !readTime(&s, &p.NameAt) ||
+		!s.ReadUint24LengthPrefixed(&chain) || !s.ReadUint24LengthPrefixed(&before) ||
+		!readTime(&s, &p.ContestedAt) || !s.ReadUint8(&n) {
 		return false
 	}
 	p.Named, p.Name, p.Chain, p.Before = flags == 1, string(name), chain, before

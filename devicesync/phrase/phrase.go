@@ -1,8 +1,8 @@
 // Package phrase turns 256 bits of entropy into the 24 words of a recovery phrase and back.
 //
-// The words are those of BIP39 (English); the entropy is used as it is, without BIP39's seed derivation. Decode
-// answers a mistyped phrase with where the mistake is and what was probably meant: see WordError and ChecksumError.
-// The package is pure. See docs/formats.md, section 5.1.
+// The words are those of BIP39 (English); the entropy is used as it is, without BIP39's seed derivation.
+// Decode answers a mistyped phrase with where the mistake is and what was probably meant: see WordError and
+// ChecksumError. The package is pure. See docs/formats.md, section 5.1.
 package phrase
 
 import (
@@ -46,8 +46,8 @@ func eleven(b []byte, i int) (n int) {
 	return n
 }
 
-// Decode reads a phrase; case and white space do not matter. Errors: *CountError, *WordError, *ChecksumError, all
-// fault.Invalid.
+// Decode reads a phrase; case and white space do not matter. Errors: *CountError, *WordError, *ChecksumError,
+// all fault.Invalid.
 func Decode(s string) (entropy private.Key, err error) {
 	if len(s) > maxInput {
 		return entropy, &CountError{Got: -1}

@@ -20,8 +20,10 @@ var known = []struct {
 	phrase string
 }{
 	{0x00, strings.Repeat("abandon ", 23) + "art"},
-	{0x7f, strings.TrimSpace(strings.Repeat("legal winner thank year wave sausage worth useful ", 2) + "legal winner thank year wave sausage worth title")},
-	{0x80, strings.TrimSpace(strings.Repeat("letter advice cage absurd amount doctor acoustic avoid ", 2) + "letter advice cage absurd amount doctor acoustic bless")},
+	{0x7f, strings.TrimSpace(strings.Repeat("legal winner thank year wave sausage worth useful ", 2) +
+		"legal winner thank year wave sausage worth title")},
+	{0x80, strings.TrimSpace(strings.Repeat("letter advice cage absurd amount doctor acoustic avoid ", 2) +
+		"letter advice cage absurd amount doctor acoustic bless")},
 	{0xff, strings.Repeat("zoo ", 23) + "vote"},
 }
 
@@ -46,7 +48,8 @@ func TestKnownPhrases(t *testing.T) {
 
 func TestWordListIsThatOfBIP39(t *testing.T) {
 	sum := sha256.Sum256([]byte(strings.Join(wordlists.English, "\n") + "\n"))
-	if got, want := sum[:4], []byte{0x2f, 0x5e, 0xed, 0x53}; !slices.Equal(got, want) || len(wordlists.English) != 2048 {
+	if got, want := sum[:4], []byte{0x2f, 0x5e, 0xed, 0x53}; !slices.Equal(got, want) ||
+		len(wordlists.English) != 2048 {
 		t.Errorf("word list hash: got %x, want %x", got, want)
 	}
 	if !slices.IsSorted(wordlists.English) {

@@ -52,7 +52,8 @@ func fixes(index []int) []Fix {
 	return out
 }
 
-// distance is the number of letters to insert, delete, replace, or swap with their neighbour, to get from a to b.
+// distance is the number of letters to insert, delete, replace, or swap with their neighbour, to get from a
+// to b.
 func distance(a, b string) int {
 	if d := len(a) - len(b); d > 2 || d < -2 {
 		return 3

@@ -13,7 +13,8 @@ import (
 // This file is the key blinding of Tor's v3 onion services (rend-spec-v3, appendix A.2) with our own labels:
 // docs/formats.md, section 5.3. It is the only code here that touches curve arithmetic.
 
-// CheckID reports whether id can be an account at all: fault.NotFound if its key is no canonical point of prime order.
+// CheckID reports whether id can be an account at all: fault.NotFound if its key is no canonical point of
+// prime order.
 func CheckID(id ident.AccountID) error {
 	_, err := point(id)
 	return err
@@ -49,15 +50,16 @@ func primePoint(b []byte) (p *edwards25519.Point, wrong string) {
 	// (l-1) * p = -p exactly for points of prime order l: the scalar -1 is the integer l-1.
 	minusOne := edwards25519.NewScalar().Negate(scalarOne())
 	// In variable time: the key is public.
-	if q := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p, edwards25519.NewScalar()); q.Add(q, p).Equal(identity) != 1 {
+	if q := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p,
+		edwards25519.NewScalar()); q.Add(q, p).Equal(identity) != 1 {
 		return nil, "is not of prime order"
 	}
 	return p, ""
 }
 
-// smallOrderDH are the canonical X25519 public keys with which every exchange gives zero: the points of order 1, 2, 4
-// and 8 on the curve and on its twist. A test holds them against the exchange itself, which takes a hundred times as
-// long as this list.
+// smallOrderDH are the canonical X25519 public keys with which every exchange gives zero: the points of order
+// 1, 2, 4 and 8 on the curve and on its twist. A test holds them against the exchange itself, which takes a
+// hundred times as long as this list.
 var smallOrderDH = [5][32]byte{
 	{},
 	{1},
@@ -75,7 +77,8 @@ var smallOrderDH = [5][32]byte{
 	},
 }
 
-// checkDHPublic says what is wrong with an X25519 public key, if anything. Torsion needs no check: X25519 clears it.
+// checkDHPublic says what is wrong with an X25519 public key, if anything. Torsion needs no check: X25519
+// clears it.
 func checkDHPublic(key [32]byte) (wrong string) {
 	// 2^255 - 19, little-endian: anything from there on is a second name of a smaller number.
 	canonical := key[31] < 0x7f || key[0] < 0xed
@@ -136,8 +139,8 @@ func (r *Root) MailboxKey(cluster ident.ClusterID) *MailboxKey {
 	return blindedKey(r.sign.seed(), r.ID().Key(), cluster)
 }
 
-// GroupMailboxOf returns the mailbox of a closed group in a cluster: that of an account, but for the type byte.
-// fault.NotFound if the group's key is no canonical point of prime order.
+// GroupMailboxOf returns the mailbox of a closed group in a cluster: that of an account, but for the type
+// byte. fault.NotFound if the group's key is no canonical point of prime order.
 func GroupMailboxOf(id ident.GroupID, cluster ident.ClusterID) (m ident.MailboxID, err error) {
 	p, wrong := primePoint(id[1:])
 	if id[0] != ident.GroupType {
@@ -150,7 +153,8 @@ func GroupMailboxOf(id ident.GroupID, cluster ident.ClusterID) (m ident.MailboxI
 	return m, nil
 }
 
-// GroupMailboxKey returns the key of a group's mailbox from the seed of its genesis key. It signs the mailbox's genesis.
+// GroupMailboxKey returns the key of a group's mailbox from the seed of its genesis key. It signs the
+// mailbox's genesis.
 func GroupMailboxKey(seed private.Key, cluster ident.ClusterID) *MailboxKey {
 	k := newSignKey(seed.Reveal())
 	pub := k.public()

@@ -22,8 +22,8 @@ const (
 	CertMove    CertKind = 4 // reserved: refused by this version
 )
 
-// Cert is a decoded generation certificate (docs/formats.md, section 5.4). DecodeCert checks its form and its keys;
-// only a Chain vouches for its signatures.
+// Cert is a decoded generation certificate (docs/formats.md, section 5.4). DecodeCert checks its form and its
+// keys; only a Chain vouches for its signatures.
 type Cert struct {
 	Kind    CertKind
 	Account ident.AccountID
@@ -47,7 +47,8 @@ func (c *Cert) Bytes() []byte { return append([]byte(nil), c.raw...) }
 // Hash returns SHA-256 of the certificate, by which the next one and day records name it.
 func (c *Cert) Hash() [32]byte { return sha256.Sum256(c.raw) }
 
-// RootSigned reports whether the certificate carries a signature of the account's root. It is not verified here.
+// RootSigned reports whether the certificate carries a signature of the account's root. It is not verified
+// here.
 func (c *Cert) RootSigned() bool { return c.sigRoot != nil }
 
 // Day returns the first day of the certificate's generation.
@@ -63,8 +64,8 @@ func (c *Cert) rootOK() bool {
 	return c.sigRoot != nil && c.signedBy(root, c.sigRoot)
 }
 
-// begins reports whether a chain can begin with c. A rotate cannot, even with root's signature: a pinned chain would be
-// replaced by it without anybody seeing a recovery.
+// begins reports whether a chain can begin with c. A rotate cannot, even with root's signature: a pinned
+// chain would be replaced by it without anybody seeing a recovery.
 func (c *Cert) begins() bool { return c.Kind != CertRotate && c.rootOK() }
 
 // newCert signs a certificate. Either key may be nil, not both.
@@ -103,7 +104,8 @@ func newCert(c Cert, prev *certKey, root *Root) (*Cert, error) {
 	return DecodeCert(b.BytesOrPanic())
 }
 
-// DecodeCert reads a certificate and checks its form, its keys, and that its kind carries the signatures it needs.
+// DecodeCert reads a certificate and checks its form, its keys, and that its kind carries the signatures it
+// needs.
 func DecodeCert(b []byte) (*Cert, error) {
 	bad := func(format string, args ...any) (*Cert, error) {
 		return nil, fault.New(fault.Invalid, "decode certificate", format, args...)
@@ -123,9 +125,11 @@ func DecodeCert(b []byte) (*Cert, error) {
 		return bad("kind %d is unknown", kind)
 	}
 	var pq, sigPrev, sigRoot cryptobyte.String
-	if !s.ReadUint16(&flags) || flags != 0 || !s.CopyBytes(c.Account[:]) || !s.ReadUint32(&c.G) || !s.CopyBytes(c.Prev[:]) ||
+	if !s.ReadUint16(&flags) || flags != 0 || !s.CopyBytes(c.Account[:]) || !s.ReadUint32(&c.G) ||
+		!s.CopyBytes(c.Prev[:]) ||
 		!s.CopyBytes(c.Ask[:]) || !s.CopyBytes(c.Sx[:]) || !s.CopyBytes(c.Auth[:]) ||
-		!s.ReadUint64(&created) || created > maxTimeMS || !s.ReadUint32(&c.Delay) || c.Delay != 0 || !s.ReadUint16LengthPrefixed(&pq) || len(pq) != 0 {
+		!s.ReadUint64(&created) || created > maxTimeMS || !s.ReadUint32(&c.Delay) || c.Delay != 0 ||
+		!s.ReadUint16LengthPrefixed(&pq) || len(pq) != 0 {
 		return bad("its fields are malformed")
 	}
 	c.Kind, c.Created, c.body = CertKind(kind), int64(created), len(c.raw)-len(s)

@@ -14,8 +14,8 @@ type LoggedCert struct {
 	Cert *Cert
 }
 
-// OpenCerts unwraps what the certs namespace of an account's mailbox holds. Entries that are no certificates of the
-// account are left out: whoever held the authority once may have stored them.
+// OpenCerts unwraps what the certs namespace of an account's mailbox holds. Entries that are no certificates
+// of the account are left out: whoever held the authority once may have stored them.
 func OpenCerts(id ident.AccountID, envs []envelope.Envelope) []LoggedCert {
 	var out []LoggedCert
 	for _, e := range envs {
@@ -39,7 +39,8 @@ func VerifyChain(id ident.AccountID, certs []*Cert) (*Chain, error) {
 		return nil, fault.New(fault.Corrupt, "verify certificates", "there are none")
 	}
 	if certs[0].Account != id || !certs[0].begins() {
-		return nil, fault.New(fault.Corrupt, "verify certificates", "generation %d is not signed by the account", certs[0].G)
+		return nil, fault.New(fault.Corrupt, "verify certificates",
+			"generation %d is not signed by the account", certs[0].G)
 	}
 	for i, c := range certs[1:] {
 		if err := extends(certs[i], c); err != nil {
@@ -52,7 +53,8 @@ func VerifyChain(id ident.AccountID, certs []*Cert) (*Chain, error) {
 // extends verifies that next follows prev directly.
 func extends(prev, next *Cert) error {
 	bad := func(why string) error {
-		return fault.New(fault.Corrupt, "verify certificates", "generation %d does not follow %d: %s", next.G, prev.G, why)
+		return fault.New(fault.Corrupt, "verify certificates", "generation %d does not follow %d: %s",
+			next.G, prev.G, why)
 	}
 	switch {
 	case next.Account != prev.Account:
@@ -69,9 +71,9 @@ func extends(prev, next *Cert) error {
 	return nil
 }
 
-// ChainOfLog finds the chain in a certificate log, oldest entry first: it begins at the first genesis or recover, grows with
-// what extends it, and begins anew at a recover of a higher generation; anything else is passed over.
-// fault.NotFound: there is no chain.
+// ChainOfLog finds the chain in a certificate log, oldest entry first: it begins at the first genesis or
+// recover, grows with what extends it, and begins anew at a recover of a higher generation; anything else is
+// passed over. fault.NotFound: there is no chain.
 func ChainOfLog(id ident.AccountID, log []LoggedCert) (*Chain, error) {
 	var c *Chain
 	for _, l := range log {
@@ -80,12 +82,14 @@ func ChainOfLog(id ident.AccountID, log []LoggedCert) (*Chain, error) {
 		}
 	}
 	if c == nil {
-		return nil, fault.New(fault.NotFound, "verify certificates", "no such account: no certificate is signed by it")
+		return nil, fault.New(fault.NotFound, "verify certificates",
+			"no such account: no certificate is signed by it")
 	}
 	return c, nil
 }
 
-// follow returns the chain with the next certificate of a log, and false if the certificate is passed over. c may be nil.
+// follow returns the chain with the next certificate of a log, and false if the certificate is passed over. c
+// may be nil.
 func (c *Chain) follow(next *Cert) (*Chain, bool) {
 	switch {
 	case c == nil && next.begins(), c != nil && next.Kind == CertRecover && next.G > c.G() && next.begins():
@@ -137,9 +141,9 @@ type Event struct {
 	At   int64 // Unix milliseconds, as the certificate says
 }
 
-// Extend returns the chain that more certificates of the same account lead to, and what happened on the way. They may
-// begin anywhere up to the certificate after c's head, or with a recover above it. A chain that forks from c or ends
-// below its head is refused as fault.Corrupt; c stays as it is.
+// Extend returns the chain that more certificates of the same account lead to, and what happened on the way.
+// They may begin anywhere up to the certificate after c's head, or with a recover above it. A chain that
+// forks from c or ends below its head is refused as fault.Corrupt; c stays as it is.
 func (c *Chain) Extend(certs []*Cert) (*Chain, []Event, error) {
 	head := c.Head()
 	for i, cert := range certs {
@@ -162,10 +166,11 @@ func (c *Chain) Extend(certs []*Cert) (*Chain, []Event, error) {
 		}
 		return next.trim(), eventsOf(certs), nil
 	}
-	// Not a continuation: only a recovery above everything that is known may begin anew. Where it is the direct
-	// successor it still need not name the pinned head: the phrase outranks whoever held ask_g.
+	// Not a continuation: only a recovery above everything that is known may begin anew. Where it is the
+	// direct successor it still need not name the pinned head: the phrase outranks whoever held ask_g.
 	if certs[0].G <= head.G || certs[0].Kind != CertRecover {
-		return nil, nil, fault.New(fault.Corrupt, "extend certificates", "generation %d does not lead on from the pinned %d", certs[0].G, head.G)
+		return nil, nil, fault.New(fault.Corrupt, "extend certificates",
+			"generation %d does not lead on from the pinned %d", certs[0].G, head.G)
 	}
 	next, err := VerifyChain(c.Account(), certs)
 	if err != nil {
@@ -246,7 +251,8 @@ func UnmarshalChain(p []byte) (*Chain, error) {
 	var version uint8
 	var id ident.AccountID
 	var n uint16
-	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(id[:]) || !s.ReadUint16(&n) || n == 0 || n > 4096 {
+	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(id[:]) || !s.ReadUint16(&n) ||
+		n == 0 || n > 4096 {
 		return nil, bad
 	}
 	var certs []*Cert

@@ -29,7 +29,8 @@ func (f *forge) gen(g uint32) generation { return expand([32]byte{byte(g), 77}, 
 func (f *forge) cert(kind CertKind, g uint32, prev *Cert, ask *certKey, root *Root) *Cert {
 	f.t.Helper()
 	x := f.gen(g)
-	c := Cert{Kind: kind, Account: f.id, G: g, Ask: x.ask.public(), Sx: x.sx.public(), Auth: x.auth.Public(), Created: 21_000 * dayMS}
+	c := Cert{Kind: kind, Account: f.id, G: g, Ask: x.ask.public(), Sx: x.sx.public(), Auth: x.auth.Public(),
+		Created: 21_000 * dayMS}
 	if prev != nil {
 		c.Prev = prev.Hash()
 	}
@@ -71,7 +72,8 @@ func TestOnlyTrueChainsVerify(t *testing.T) {
 			t.Errorf("%s: got %v, want Corrupt", name, err)
 		}
 	}
-	for name, certs := range map[string][]*Cert{"whole": {c1, c2, c3, r4}, "from the recovery": {r4}, "genesis": {c1}} {
+	for name, certs := range map[string][]*Cert{"whole": {c1, c2, c3, r4}, "from the recovery": {r4},
+		"genesis": {c1}} {
 		if _, err := VerifyChain(f.id, certs); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -117,7 +119,8 @@ func TestPinnedChainOnlyMovesOn(t *testing.T) {
 			continue
 		}
 		if err != nil || got.G() != c.g || len(events) != c.events {
-			t.Errorf("%s: got generation %d, events %v, %v, want %d, %d", name, got.G(), events, err, c.g, c.events)
+			t.Errorf("%s: got generation %d, events %v, %v, want %d, %d", name, got.G(), events,
+				err, c.g, c.events)
 		}
 	}
 	if pin.G() != 2 {
@@ -140,7 +143,8 @@ func TestLogPassesOverWhatDoesNotFit(t *testing.T) {
 	r3 := f.recover(c2)
 	c4 := f.rotate(r3)
 	var log []LoggedCert
-	for i, c := range []*Cert{c1, other.genesis(), c2, c1, f.cert(CertRotate, 2, c1, ptr(f.gen(1)), nil), r3, c2, c4, r3} {
+	for i, c := range []*Cert{c1, other.genesis(), c2, c1, f.cert(CertRotate, 2, c1, ptr(f.gen(1)), nil),
+		r3, c2, c4, r3} {
 		log = append(log, LoggedCert{Seq: uint64(i + 1), Cert: c})
 	}
 	c, err := ChainOfLog(f.id, log)
@@ -188,8 +192,9 @@ func TestMalformedCertificatesAreRefused(t *testing.T) {
 		"ask of small order": set(ask, torsion...),
 		"ask not canonical":  set(ask, bytes.Repeat([]byte{0xff}, 32)...),
 		"sx of small order":  set(sx, make([]byte, 32)...),
-		"sx not canonical":   set(sx, append([]byte{0xee}, append(bytes.Repeat([]byte{0xff}, 30), 0x7f)...)...),
-		"too long":           make([]byte, 1025),
+		"sx not canonical": set(sx,
+			append([]byte{0xee}, append(bytes.Repeat([]byte{0xff}, 30), 0x7f)...)...),
+		"too long": make([]byte, 1025),
 	} {
 		if _, err := DecodeCert(b); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: got %v, want Invalid", name, err)
@@ -205,10 +210,11 @@ func TestAccountIDsThatAreNoPointsAreNotFound(t *testing.T) {
 	group := id
 	group[0] = 3
 	for name, bad := range map[string]ident.AccountID{
-		"identity":       ident.AccountIDOf(append([]byte{1}, make([]byte, 31)...)),
-		"order 4":        ident.AccountIDOf(make([]byte, 32)),
-		"no point":       ident.AccountIDOf(append([]byte{2}, make([]byte, 31)...)),
-		"not canonical":  ident.AccountIDOf(append([]byte{0xee}, append(bytes.Repeat([]byte{0xff}, 30), 0x7f)...)),
+		"identity": ident.AccountIDOf(append([]byte{1}, make([]byte, 31)...)),
+		"order 4":  ident.AccountIDOf(make([]byte, 32)),
+		"no point": ident.AccountIDOf(append([]byte{2}, make([]byte, 31)...)),
+		"not canonical": ident.AccountIDOf(append([]byte{0xee},
+			append(bytes.Repeat([]byte{0xff}, 30), 0x7f)...)),
 		"a group":        group,
 		"mixed torsion":  ident.AccountIDOf(torsioned(t)),
 		"identity, sign": ident.AccountIDOf(append([]byte{1}, append(make([]byte, 30), 0x80)...)),
@@ -238,7 +244,8 @@ func TestMailboxesOfClustersDiffer(t *testing.T) {
 }
 
 func TestCodesAreReadAsPeopleTypeThem(t *testing.T) {
-	for in, want := range map[string]string{"abcd-2345": "ABCD2345", " o1il 0000": "01110000", "ZZZZZZZZ": "ZZZZZZZZ"} {
+	for in, want := range map[string]string{"abcd-2345": "ABCD2345", " o1il 0000": "01110000",
+		"ZZZZZZZZ": "ZZZZZZZZ"} {
 		if got, err := ParseCode(in); err != nil || got != want {
 			t.Errorf("%q: got %q, %v, want %q", in, got, err, want)
 		}
@@ -258,7 +265,8 @@ func TestLinkRequestsOfOthersAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh.LearnCerts(alice.box.in(envelope.Certs))
-	if _, _, err := fresh.LinkRequest(bob.root(), alice.box.recipient(alice.id, now), now); !errors.Is(err, fault.Denied) {
+	if _, _, err := fresh.LinkRequest(bob.root(), alice.box.recipient(alice.id, now), now); !errors.Is(err,
+		fault.Denied) {
 		t.Errorf("with another phrase: got %v, want Denied", err)
 	}
 	l, blob, err := fresh.LinkRequest(alice.root(), alice.box.recipient(alice.id, now), now)
@@ -286,7 +294,8 @@ func TestLinkRequestsOfOthersAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice.box.put(envelope.Inbox, [16]byte{}, forged, now)
-	if _, err := alice.devices[0].Open(alice.box.envs[len(alice.box.envs)-1], nobody); !errors.Is(err, fault.Unauthenticated) {
+	if _, err := alice.devices[0].Open(alice.box.envs[len(alice.box.envs)-1], nobody); !errors.Is(err,
+		fault.Unauthenticated) {
 		t.Errorf("from another account: got %v, want Unauthenticated", err)
 	}
 	// A request of an older generation is refused by Open, as the device would look for the wrong group.
@@ -297,7 +306,8 @@ func TestLinkRequestsOfOthersAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice.box.put(envelope.Inbox, [16]byte{}, stale, now)
-	if _, err := alice.devices[0].Open(alice.box.envs[len(alice.box.envs)-1], nobody); !errors.Is(err, fault.Unauthenticated) {
+	if _, err := alice.devices[0].Open(alice.box.envs[len(alice.box.envs)-1], nobody); !errors.Is(err,
+		fault.Unauthenticated) {
 		t.Errorf("replayed into another generation: got %v, want Unauthenticated", err)
 	}
 	if len(blob) < minBlob {
@@ -306,7 +316,8 @@ func TestLinkRequestsOfOthersAreRefused(t *testing.T) {
 	// Once in or removed, the same request adds nothing.
 	device := alice.link("other", now)
 	req := &LinkRequest{Mailbox: alice.box.id, Device: device.Device()}
-	if _, err := alice.devices[0].Rotate(rand.Reader, Rotation{Add: []*LinkRequest{req}}, now); !errors.Is(err, fault.Exists) {
+	if _, err := alice.devices[0].Rotate(rand.Reader, Rotation{Add: []*LinkRequest{req}},
+		now); !errors.Is(err, fault.Exists) {
 		t.Errorf("a device twice: got %v, want Exists", err)
 	}
 }
@@ -352,7 +363,8 @@ func TestFullHouse(t *testing.T) {
 		t.Fatalf("%d devices, want %d", got, MaxDevices)
 	}
 	extra := &LinkRequest{Mailbox: alice.box.id, Device: ident.DeviceID{1}}
-	if _, err := alice.devices[0].Rotate(rand.Reader, Rotation{Add: []*LinkRequest{extra}}, now); !errors.Is(err, fault.Limited) {
+	if _, err := alice.devices[0].Rotate(rand.Reader, Rotation{Add: []*LinkRequest{extra}},
+		now); !errors.Is(err, fault.Limited) {
 		t.Errorf("one too many: got %v, want Limited", err)
 	}
 	t.Logf("batch of %d devices: %d bytes", MaxDevices, batchSize(t, alice))

@@ -12,7 +12,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// RecordsAhead is how many days' records are published, today's included; below RecordsLow a device publishes more.
+// RecordsAhead is how many days' records are published, today's included; below RecordsLow a device publishes
+// more.
 const (
 	RecordsAhead = 16
 	RecordsLow   = 14
@@ -25,8 +26,8 @@ type Change struct {
 	Group   []byte            // body of the DeviceGroup's envelope, for Adopt
 }
 
-// Pending is a batch that the state holds until it is known to be stored: the genesis or recover of this device. Its
-// signer, the mailbox key, is erased with it.
+// Pending is a batch that the state holds until it is known to be stored: the genesis or recover of this
+// device. Its signer, the mailbox key, is erased with it.
 type Pending struct {
 	Change *Change
 	Signer *MailboxKey
@@ -49,18 +50,20 @@ type changePlan struct {
 	admit    []byte
 }
 
-// Create makes an account: a State that holds the genesis batch as Pending. Send it (every circuit needs a signature of
-// its own by Pending's signer), then Commit. admission goes onto its first store.
-func Create(rng io.Reader, root *Root, cluster ident.ClusterID, label string, now time.Time, admission []byte) (*State, error) {
+// Create makes an account: a State that holds the genesis batch as Pending. Send it (every circuit needs a
+// signature of its own by Pending's signer), then Commit. admission goes onto its first store.
+func Create(rng io.Reader, root *Root, cluster ident.ClusterID, label string, now time.Time,
+	admission []byte) (*State, error) {
 	s, err := NewDevice(rng, root.ID(), cluster, label, now)
 	if err != nil {
 		return nil, err
 	}
-	return s, s.begin(rng, root, changePlan{kind: CertGenesis, g: 1, change: envelope.Genesis, admit: admission}, now)
+	return s, s.begin(rng, root, changePlan{kind: CertGenesis, g: 1, change: envelope.Genesis,
+		admit: admission}, now)
 }
 
-// Recover builds the next generation signed by the phrase, with this device alone, and keeps it as Pending. The
-// caller has fed the whole certificate log to LearnCerts. Everybody who watches the account sees it.
+// Recover builds the next generation signed by the phrase, with this device alone, and keeps it as Pending.
+// The caller has fed the whole certificate log to LearnCerts. Everybody who watches the account sees it.
 func (s *State) Recover(rng io.Reader, root *Root, now time.Time) error {
 	if root.ID() != s.account {
 		return fault.New(fault.Denied, "recover account", "the phrase is of another account")
@@ -117,12 +120,14 @@ type Rotation struct {
 	Silent []ident.DeviceID          // the same for devices that were not heard of (State.Silent)
 }
 
-// Rotate builds the next generation, signed by the current one. Before it the caller reads the sync namespace to its head
-// (ApplyAnnouncement) and the certificates (LearnCerts). It changes nothing in s: store the batch, then Commit. fault.Stale
-// from the store means that another device was first: learn, adopt, and Rotate again.
+// Rotate builds the next generation, signed by the current one. Before it the caller reads the sync namespace
+// to its head (ApplyAnnouncement) and the certificates (LearnCerts). It changes nothing in s: store the
+// batch, then Commit. fault.Stale from the store means that another device was first: learn, adopt, and
+// Rotate again.
 //
-// Errors: fault.Stale a newer generation is known already; fault.Denied not part of the account; fault.Exists a device is
-// in the group, or was removed from it; fault.Limited more than MaxDevices; fault.NotFound, fault.Invalid.
+// Errors: fault.Stale a newer generation is known already; fault.Denied not part of the account; fault.Exists
+// a device is in the group, or was removed from it; fault.Limited more than MaxDevices; fault.NotFound,
+// fault.Invalid.
 func (s *State) Rotate(rng io.Reader, r Rotation, now time.Time) (*Change, error) {
 	const op = "rotate generation"
 	switch {
@@ -133,16 +138,18 @@ func (s *State) Rotate(rng io.Reader, r Rotation, now time.Time) (*Change, error
 	}
 	prev := s.chain.Head()
 	plan := changePlan{
-		kind: CertRotate, g: prev.G + 1, prev: prev, ask: &s.gen.ask, change: envelope.Rotate, signer: s.gen.auth.Public(),
+		kind: CertRotate, g: prev.G + 1, prev: prev, ask: &s.gen.ask, change: envelope.Rotate,
+		signer:  s.gen.auth.Public(),
 		vaultPK: s.vaultPK, vault: s.vault, tombs: s.tombs,
 	}
 	return s.rotate(rng, plan, r, now)
 }
 
-// Expel is Rotate that removes devices with the authority of the phrase: it outranks whoever holds the keys of this
-// generation, a thief of one of the devices among them. Everybody sees it as a recovery; the devices that are not
-// named stay. The change is signed by the returned key; errors are those of Rotate.
-func (s *State) Expel(rng io.Reader, root *Root, devices []ident.DeviceID, now time.Time) (*Change, *MailboxKey, error) {
+// Expel is Rotate that removes devices with the authority of the phrase: it outranks whoever holds the keys
+// of this generation, a thief of one of the devices among them. Everybody sees it as a recovery; the devices
+// that are not named stay. The change is signed by the returned key; errors are those of Rotate.
+func (s *State) Expel(rng io.Reader, root *Root, devices []ident.DeviceID,
+	now time.Time) (*Change, *MailboxKey, error) {
 	const op = "expel device"
 	switch {
 	case root.ID() != s.account:
@@ -155,7 +162,8 @@ func (s *State) Expel(rng io.Reader, root *Root, devices []ident.DeviceID, now t
 	key := root.MailboxKey(s.cluster)
 	prev := s.chain.Head()
 	plan := changePlan{
-		kind: CertRecover, g: prev.G + 1, prev: prev, ask: &s.gen.ask, root: root, change: envelope.Recover, signer: key.Public(),
+		kind: CertRecover, g: prev.G + 1, prev: prev, ask: &s.gen.ask, root: root, change: envelope.Recover,
+		signer:  key.Public(),
 		vaultPK: s.vaultPK, vault: s.vault, tombs: s.tombs,
 	}
 	c, err := s.rotate(rng, plan, Rotation{Remove: devices}, now)
@@ -177,7 +185,8 @@ func (s *State) rotate(rng io.Reader, plan changePlan, r Rotation, now time.Time
 	return s.build(rng, plan, now)
 }
 
-// rotateDevices lists the devices of the next group, each with the key that opens it and the one that opens the next.
+// rotateDevices lists the devices of the next group, each with the key that opens it and the one that opens
+// the next.
 func (s *State) rotateDevices(plan *changePlan, r Rotation, now time.Time) error {
 	const op = "rotate generation"
 	for i, id := range slices.Concat(r.Remove, r.Silent) {
@@ -234,7 +243,8 @@ func (s *State) rotateDevices(plan *changePlan, r Rotation, now time.Time) error
 			return fault.New(fault.Exists, op, "device %s is or was in the group", l.Device)
 		}
 		plan.devices = append(plan.devices, Device{
-			ID: l.Device, Label: l.Label, AddedAt: now.UnixMilli(), LastSeen: Day(now), sign: l.sign, box: l.box, next: l.next,
+			ID: l.Device, Label: l.Label, AddedAt: now.UnixMilli(), LastSeen: Day(now), sign: l.sign,
+			box: l.box, next: l.next,
 		})
 	}
 	if len(plan.devices) > MaxDevices {
@@ -282,12 +292,14 @@ func (s *State) build(rng io.Reader, plan changePlan, now time.Time) (*Change, e
 	}
 	req := &envelope.Request{Mailbox: s.mailbox, Authority: plan.signer, Mode: envelope.All, Ops: ops}
 	if n := len(req.Encode()); n > envelope.MaxClientBatch {
-		return nil, fault.New(fault.Internal, "build generation", "batch of %d bytes, want at most %d", n, envelope.MaxClientBatch)
+		return nil, fault.New(fault.Internal, "build generation", "batch of %d bytes, want at most %d", n,
+			envelope.MaxClientBatch)
 	}
 	return &Change{G: plan.g, Request: req, Group: group}, nil
 }
 
-func (s *State) changeOps(rng io.Reader, plan *changePlan, cert *Cert, gen *generation, group []byte) ([]envelope.Op, error) {
+func (s *State) changeOps(rng io.Reader, plan *changePlan, cert *Cert, gen *generation,
+	group []byte) ([]envelope.Op, error) {
 	head := s.head
 	body, err := wrapRecord(rng, s.account, envelope.Certs, [envelope.KeySize]byte{}, cert.raw)
 	if err != nil {
@@ -318,7 +330,8 @@ func (s *State) changeOps(rng io.Reader, plan *changePlan, cert *Cert, gen *gene
 }
 
 // recordOp stores a day's record until a day after its validity.
-func recordOp(rng io.Reader, gen *generation, cert *Cert, day uint32, keys *dayKeys, nowMS int64) (envelope.Store, error) {
+func recordOp(rng io.Reader, gen *generation, cert *Cert, day uint32, keys *dayKeys,
+	nowMS int64) (envelope.Store, error) {
 	r, err := newRecord(gen, cert, day, keys)
 	if err != nil {
 		return envelope.Store{}, err
@@ -331,11 +344,13 @@ func recordOp(rng io.Reader, gen *generation, cert *Cert, day uint32, keys *dayK
 	return envelope.Store{Namespace: envelope.Days, Key: DayKey(day), TTL: uint32(ttl), Body: body}, nil
 }
 
-// Publish builds the batch that publishes the records of the days from today on of which have is false: none of them for a
-// superseded generation, as each store is conditional on the certificate log. It is nil if nothing is missing.
+// Publish builds the batch that publishes the records of the days from today on of which have is false: none
+// of them for a superseded generation, as each store is conditional on the certificate log. It is nil if
+// nothing is missing.
 func (s *State) Publish(rng io.Reader, have func(day uint32) bool, now time.Time) (*envelope.Request, error) {
 	if s.gen == nil || s.revoked || s.chain.G() != s.gen.g {
-		return nil, fault.New(fault.Stale, "publish day records", "this device is not at the newest generation")
+		return nil, fault.New(fault.Stale, "publish day records",
+			"this device is not at the newest generation")
 	}
 	req := &envelope.Request{Mailbox: s.mailbox, Authority: s.gen.auth.Public(), Mode: envelope.All}
 	cert := s.chain.Head()
@@ -346,7 +361,8 @@ func (s *State) Publish(rng io.Reader, have func(day uint32) bool, now time.Time
 		}
 		keys, ok := s.dayKeys(DayVersion{s.gen.g, day})
 		if !ok {
-			return nil, fault.New(fault.Invalid, "publish day records", "day %d is out of reach: check the clock", day)
+			return nil, fault.New(fault.Invalid, "publish day records",
+				"day %d is out of reach: check the clock", day)
 		}
 		op, err := recordOp(rng, s.gen, cert, day, keys, now.UnixMilli())
 		if err != nil {
@@ -375,8 +391,8 @@ func wrapVaultKey(id ident.AccountID, vaultPK []byte, k *vaultKey) ([]byte, erro
 	return b.BytesOrPanic(), nil
 }
 
-// LearnVault opens the wrap of an older data key (namespace vault, WrapKey) with the phrase, after a recovery: what was
-// stored under it can be read and rewritten then.
+// LearnVault opens the wrap of an older data key (namespace vault, WrapKey) with the phrase, after a
+// recovery: what was stored under it can be read and rewritten then.
 func (s *State) LearnVault(root *Root, wrap []byte) error {
 	p := cryptobyte.String(wrap)
 	var version uint8

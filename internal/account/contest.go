@@ -15,8 +15,8 @@ import (
 // ContestTTL is the life of a contest in its namespace, in seconds.
 const ContestTTL = 90 * 24 * 3600
 
-// Contest is what a device that a recovery left out has to say about it (docs/formats.md, section 5.12). It verifies
-// by itself against the recovery's certificate, whoever brings it.
+// Contest is what a device that a recovery left out has to say about it (docs/formats.md, section 5.12). It
+// verifies by itself against the recovery's certificate, whoever brings it.
 type Contest struct {
 	Account ident.AccountID
 	G       uint32   // generation of the contested recovery
@@ -42,8 +42,10 @@ func DecodeContest(b []byte) (*Contest, error) {
 	var at uint64
 	var cert cryptobyte.String
 	var sig []byte
-	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(k.Account[:]) || !s.ReadUint32(&k.G) || !s.CopyBytes(k.Cert[:]) ||
-		!s.ReadUint64(&at) || at > maxTimeMS || !s.ReadUint16LengthPrefixed(&cert) || !s.ReadBytes(&sig, 64) || !s.Empty() {
+	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(k.Account[:]) ||
+		!s.ReadUint32(&k.G) || !s.CopyBytes(k.Cert[:]) ||
+		!s.ReadUint64(&at) || at > maxTimeMS || !s.ReadUint16LengthPrefixed(&cert) ||
+		!s.ReadBytes(&sig, 64) || !s.Empty() {
 		return nil, bad
 	}
 	var err error
@@ -51,15 +53,17 @@ func DecodeContest(b []byte) (*Contest, error) {
 		return nil, bad
 	}
 	k.At = int64(at)
-	if k.By.Account != k.Account || k.By.G >= k.G || !verify(k.By.Ask, sig, labelContest, k.raw[:len(k.raw)-64]) {
-		return nil, fault.New(fault.Corrupt, "read contest", "not signed by an earlier generation of the account")
+	if k.By.Account != k.Account || k.By.G >= k.G ||
+		!verify(k.By.Ask, sig, labelContest, k.raw[:len(k.raw)-64]) {
+		return nil, fault.New(fault.Corrupt, "read contest",
+			"not signed by an earlier generation of the account")
 	}
 	return k, nil
 }
 
-// Against reports whether the contest counts against chain: it speaks of a recovery that the chain holds, and its
-// author is the generation which that recovery names as its predecessor, or one that before (may be nil) holds, what
-// was pinned until then.
+// Against reports whether the contest counts against chain: it speaks of a recovery that the chain holds, and
+// its author is the generation which that recovery names as its predecessor, or one that before (may be nil)
+// holds, what was pinned until then.
 func (k *Contest) Against(chain, before *Chain) bool {
 	if chain == nil || chain.Account() != k.Account {
 		return false
@@ -84,8 +88,9 @@ func (s *State) Contestable() (*Cert, bool) {
 	return nil, false
 }
 
-// Contest objects to the recovery that left this device out. The request stores it under the replaced authority, once
-// and for all; the contest itself also goes to contacts. fault.NotFound: there is no such recovery.
+// Contest objects to the recovery that left this device out. The request stores it under the replaced
+// authority, once and for all; the contest itself also goes to contacts. fault.NotFound: there is no such
+// recovery.
 func (s *State) Contest(rng io.Reader, now time.Time) (*Contest, *envelope.Request, error) {
 	c, ok := s.Contestable()
 	if !ok {
@@ -93,7 +98,8 @@ func (s *State) Contest(rng io.Reader, now time.Time) (*Contest, *envelope.Reque
 	}
 	by, ok := s.Cert()
 	if !ok {
-		return nil, nil, fault.New(fault.Internal, "contest recovery", "the certificate of generation %d is not kept", s.gen.g)
+		return nil, nil, fault.New(fault.Internal, "contest recovery",
+			"the certificate of generation %d is not kept", s.gen.g)
 	}
 	var b cryptobyte.Builder
 	hash := c.Hash()
@@ -115,7 +121,8 @@ func (s *State) Contest(rng io.Reader, now time.Time) (*Contest, *envelope.Reque
 		return nil, nil, err
 	}
 	put := envelope.Store{Namespace: envelope.Contest, Key: key, TTL: ContestTTL, Body: body}
-	return k, &envelope.Request{Mailbox: s.mailbox, Authority: s.gen.auth.Public(), Ops: []envelope.Op{put}}, nil
+	return k, &envelope.Request{Mailbox: s.mailbox, Authority: s.gen.auth.Public(),
+		Ops: []envelope.Op{put}}, nil
 }
 
 // OpenContest unwraps an envelope of the contest namespace.
@@ -134,8 +141,8 @@ func OpenContest(id ident.AccountID, e envelope.Envelope) (*Contest, error) {
 	return k, nil
 }
 
-// SealContest seals a message about a contest from the generation that was replaced. It brings no certificates along:
-// who has not heard of the recovery yet verifies it with what is pinned.
+// SealContest seals a message about a contest from the generation that was replaced. It brings no
+// certificates along: who has not heard of the recovery yet verifies it with what is pinned.
 func (s *State) SealContest(to Recipient, m Outgoing, now time.Time) ([]byte, error) {
 	if _, ok := s.Contestable(); !ok {
 		return nil, fault.New(fault.Denied, "seal contest", "no recovery has left this device out")
@@ -147,7 +154,8 @@ func (s *State) SealContest(to Recipient, m Outgoing, now time.Time) ([]byte, er
 		return nil, err
 	}
 	if len(m.Body) > MaxMessageBody {
-		return nil, fault.New(fault.Invalid, "seal contest", "body of %d bytes, want at most %d", len(m.Body), MaxMessageBody)
+		return nil, fault.New(fault.Invalid, "seal contest", "body of %d bytes, want at most %d",
+			len(m.Body), MaxMessageBody)
 	}
 	h := plainHeader{sender: s.account, senderG: s.gen.g, id: m.ID, sentAt: m.SentAt, seenG: to.Chain.G()}
 	return sealPlain(to, h, nil, m.Body, &s.gen.sx)

@@ -13,7 +13,8 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// takenOver is Alice whose account somebody with her phrase has recovered; old is her device, thief the other's.
+// takenOver is Alice whose account somebody with her phrase has recovered; old is her device, thief the
+// other's.
 func takenOver(t testing.TB) (alice *person, old, thief *State, pinned *Chain) {
 	t.Helper()
 	alice = newPerson(t, 1, testStart)
@@ -53,11 +54,13 @@ func TestContest(t *testing.T) {
 		t.Errorf("request: %v", err)
 	}
 	put := req.Ops[0].(envelope.Store)
-	got, err := OpenContest(alice.id, envelope.Envelope{Namespace: envelope.Contest, Key: put.Key, Body: put.Body})
+	got, err := OpenContest(alice.id, envelope.Envelope{Namespace: envelope.Contest, Key: put.Key,
+		Body: put.Body})
 	if err != nil || !bytes.Equal(got.Bytes(), k.Bytes()) {
 		t.Fatalf("open contest: %v", err)
 	}
-	if _, err := OpenContest(alice.id, envelope.Envelope{Namespace: envelope.Contest, Key: GroupKey(9), Body: put.Body}); err == nil {
+	if _, err := OpenContest(alice.id, envelope.Envelope{Namespace: envelope.Contest, Key: GroupKey(9),
+		Body: put.Body}); err == nil {
 		t.Error("it opens under another key")
 	}
 	chain, _ := thief.Chain()
@@ -122,7 +125,8 @@ func TestContestReachesWhoHasNotHeardOfTheRecovery(t *testing.T) {
 	bob := newPerson(t, 2, testStart)
 	b := bob.devices[0]
 	to := bob.box.recipient(bob.id, testStart)
-	blob, err := old.SealContest(to, Outgoing{ID: ident.MessageID{7}, SentAt: testStart.UnixMilli(), Body: []byte("contest")}, testStart)
+	blob, err := old.SealContest(to, Outgoing{ID: ident.MessageID{7}, SentAt: testStart.UnixMilli(),
+		Body: []byte("contest")}, testStart)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Where the properties of this design are shown, and the control of each, which shows that the test would notice:
+// Where the properties of this design are shown, and the control of each, which shows that the test would
+// notice:
 //
 //	P1 phrase and nodes open nothing     TestPhraseAndServersOpenNothing               TestThiefOracleFindsPhraseDerivedSecrets
 //	P2 a state opens what it retains     TestStateOpensExactlyTheRetainedDays,         TestUnerasedStateOpensOldMail
@@ -67,7 +68,8 @@ func TestOtherDaysAndGenerationsDiffer(t *testing.T) {
 	}
 }
 
-// P6, for day records: whoever sends takes none that is older than one they have used, whatever a node serves.
+// P6, for day records: whoever sends takes none that is older than one they have used, whatever a node
+// serves.
 func TestOlderRecordsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	s := w.bob.devices[0]

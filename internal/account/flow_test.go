@@ -18,8 +18,8 @@ var (
 	testStart   = time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC)
 )
 
-// box is a mailbox as the tests need it: it stores what is conditional on the certificate log, checks who signs, and
-// answers by namespace and key.
+// box is a mailbox as the tests need it: it stores what is conditional on the certificate log, checks who
+// signs, and answers by namespace and key.
 type box struct {
 	t         testing.TB
 	id        ident.MailboxID
@@ -49,7 +49,8 @@ func (b *box) do(req *envelope.Request, k Signer, now time.Time) *envelope.Respo
 		b.t.Fatal(err)
 	}
 	refuse := func(kind fault.Kind, i int) *envelope.Response {
-		return &envelope.Response{CertsHead: b.head(), Failed: i, Results: []envelope.Result{{Err: fault.New(kind, "store", "refused")}}}
+		return &envelope.Response{CertsHead: b.head(), Failed: i,
+			Results: []envelope.Result{{Err: fault.New(kind, "store", "refused")}}}
 	}
 	byMailbox := req.Authority == [32]byte(b.id)
 	if !byMailbox && req.Authority != b.authority {
@@ -68,7 +69,8 @@ func (b *box) do(req *envelope.Request, k Signer, now time.Time) *envelope.Respo
 			if len(op.Body) > rules.MaxBody {
 				b.t.Fatalf("body of %d bytes in %s, want at most %d", len(op.Body), rules.Name, rules.MaxBody)
 			}
-			if ttl := time.Duration(op.TTL) * time.Second; op.TTL != 0 && (ttl < rules.MinTTL || ttl > rules.MaxTTL) {
+			if ttl := time.Duration(op.TTL) * time.Second; op.TTL != 0 && (ttl < rules.MinTTL ||
+				ttl > rules.MaxTTL) {
 				b.t.Fatalf("ttl %s in %s, want %s to %s", ttl, rules.Name, rules.MinTTL, rules.MaxTTL)
 			}
 			res.Results = append(res.Results, envelope.Result{Seq: b.put(op.Namespace, op.Key, op.Body, now)})
@@ -89,7 +91,8 @@ func (b *box) do(req *envelope.Request, k Signer, now time.Time) *envelope.Respo
 
 func (b *box) put(ns envelope.Namespace, key [16]byte, body []byte, now time.Time) uint64 {
 	b.seq++
-	b.envs = append(b.envs, envelope.Envelope{Seq: b.seq, Namespace: ns, Key: key, StoredAt: now.UnixMilli(), Body: body})
+	b.envs = append(b.envs, envelope.Envelope{Seq: b.seq, Namespace: ns, Key: key, StoredAt: now.UnixMilli(),
+		Body: body})
 	return b.seq
 }
 
@@ -248,7 +251,8 @@ func (p *person) link(label string, now time.Time) *State {
 		p.t.Fatalf("open link request: got %v, %v", in, err)
 	}
 	if in.Link.Code != asked.Code || in.Link.Label != label {
-		p.t.Fatalf("link request: got code %s label %q, want %s %q", in.Link.Code, in.Link.Label, asked.Code, label)
+		p.t.Fatalf("link request: got code %s label %q, want %s %q", in.Link.Code, in.Link.Label,
+			asked.Code, label)
 	}
 	p.rotate(live, Rotation{Add: []*LinkRequest{in.Link}}, now)
 	if _, err := p.catchUp(fresh, now); err != nil {
@@ -261,7 +265,8 @@ func (p *person) link(label string, now time.Time) *State {
 // send seals a message from one device to another account and stores it there.
 func (p *person) send(s *State, to *person, text string, peerSeen uint32, now time.Time) envelope.Envelope {
 	p.t.Helper()
-	blob, err := s.Seal(to.box.recipient(to.id, now), Outgoing{ID: ident.MessageID{7}, SentAt: now.UnixMilli(), PeerSeen: peerSeen, Body: []byte(text)}, now)
+	blob, err := s.Seal(to.box.recipient(to.id, now), Outgoing{ID: ident.MessageID{7},
+		SentAt: now.UnixMilli(), PeerSeen: peerSeen, Body: []byte(text)}, now)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -291,12 +296,14 @@ func TestFirstMessageCarriesTheSendersChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !in.Verified || string(in.Body) != "hello" || in.Sender != alice.id || in.SeenG != 1 || in.Chain == nil || in.Record == nil {
+	if !in.Verified || string(in.Body) != "hello" || in.Sender != alice.id || in.SeenG != 1 ||
+		in.Chain == nil || in.Record == nil {
 		t.Fatalf("got %+v, want a verified hello with chain and record", in)
 	}
 	// What came along is enough to answer.
 	to := Recipient{Chain: in.Chain, Record: in.Record}
-	if _, err := bob.devices[0].Seal(to, Outgoing{ID: ident.MessageID{1}, Body: []byte("hi"), PeerSeen: in.SeenG}, now); err != nil {
+	if _, err := bob.devices[0].Seal(to, Outgoing{ID: ident.MessageID{1}, Body: []byte("hi"),
+		PeerSeen: in.SeenG}, now); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -354,7 +361,8 @@ func TestLinkedDevicesOpenTheSameMail(t *testing.T) {
 		}
 	}
 	// Copies and documents.
-	blob, err := second.SealCopy(rand.Reader, CopySent, (&SentCopy{To: bob.id.Key(), Certs: pinned, Body: []byte("sent")}).Encode(), now)
+	blob, err := second.SealCopy(rand.Reader, CopySent,
+		(&SentCopy{To: bob.id.Key(), Certs: pinned, Body: []byte("sent")}).Encode(), now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,7 +390,8 @@ func TestRevokedDeviceIsOut(t *testing.T) {
 	if len(a.Removed) != 1 || a.Removed[0] != second.Device() {
 		t.Errorf("removed: got %v", a.Removed)
 	}
-	if got := alice.devices[0].Tombstones(); len(got) != 1 || got[0].Reason != TombRevoked || got[0].By != alice.devices[0].Device() {
+	if got := alice.devices[0].Tombstones(); len(got) != 1 || got[0].Reason != TombRevoked ||
+		got[0].By != alice.devices[0].Device() {
 		t.Errorf("tombstones: got %v", got)
 	}
 	e := bob.send(bob.devices[0], alice, "secret", 0, now)
@@ -430,7 +439,8 @@ func TestRecoveryFromThePhraseIsVisible(t *testing.T) {
 	}
 	// The old device and the contact see it.
 	events, err := alice.catchUp(old, now)
-	if !errors.Is(err, fault.Denied) || !old.Revoked() || len(events) != 1 || events[0].Kind != EventRecovered {
+	if !errors.Is(err, fault.Denied) || !old.Revoked() || len(events) != 1 ||
+		events[0].Kind != EventRecovered {
 		t.Errorf("old device: got %v, events %v", err, events)
 	}
 	e := alice.send(fresh, bob, "me again", 1, now)
@@ -498,7 +508,8 @@ func TestOfflineDeviceCatchesUpOverManyGenerations(t *testing.T) {
 }
 
 func TestGenesisBatchIsSignedByTheMailboxKeyAndFitsAMessage(t *testing.T) {
-	s, err := Create(rand.Reader, NewRoot(private.KeyOf([32]byte{5})), testCluster, "laptop", testStart, []byte{1, 0, 0})
+	s, err := Create(rand.Reader, NewRoot(private.KeyOf([32]byte{5})), testCluster, "laptop", testStart,
+		[]byte{1, 0, 0})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,8 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// writeFrozen makes the vectors anew. A change of them is a change of the format: new version bytes, never the same.
+// writeFrozen makes the vectors anew. A change of them is a change of the format: new version bytes, never
+// the same.
 var writeFrozen = flag.Bool("write-frozen", false, "write testdata/frozen.json")
 
 const frozenFile = "testdata/frozen.json"
@@ -30,8 +31,8 @@ func (h *hexBytes) UnmarshalJSON(b []byte) error {
 	return (*wyHex)(h).UnmarshalJSON(b)
 }
 
-// frozen holds what must never change. Seals are frozen as ciphertexts to open, since crypto/hpke draws its own
-// randomness; all else is made again and compared.
+// frozen holds what must never change. Seals are frozen as ciphertexts to open, since crypto/hpke draws its
+// own randomness; all else is made again and compared.
 type frozen struct {
 	Entropy   hexBytes `json:"entropy"`
 	Phrase    string   `json:"phrase"`
@@ -111,16 +112,20 @@ func (f *frozen) derived(t *testing.T) {
 	f.KemPK, f.AxPK, f.SyncKey = sum(keys.kem.public()), ax[:], keys.sync.b[:]
 
 	created := int64(f.FirstDay)*dayMS + 5
-	genesis := mustCert(t, Cert{Kind: CertGenesis, Account: id, G: 1, Ask: ask, Sx: sx, Auth: auth, Created: created}, nil, root)
-	rotate := mustCert(t, Cert{Kind: CertRotate, Account: id, G: 2, Prev: genesis.Hash(), Ask: ask, Sx: sx, Auth: auth, Created: created}, &gen.ask, nil)
-	recovered := mustCert(t, Cert{Kind: CertRecover, Account: id, G: 3, Prev: rotate.Hash(), Ask: ask, Sx: sx, Auth: auth, Created: created}, nil, root)
+	genesis := mustCert(t, Cert{Kind: CertGenesis, Account: id, G: 1, Ask: ask, Sx: sx, Auth: auth,
+		Created: created}, nil, root)
+	rotate := mustCert(t, Cert{Kind: CertRotate, Account: id, G: 2, Prev: genesis.Hash(), Ask: ask, Sx: sx,
+		Auth: auth, Created: created}, &gen.ask, nil)
+	recovered := mustCert(t, Cert{Kind: CertRecover, Account: id, G: 3, Prev: rotate.Hash(), Ask: ask, Sx: sx,
+		Auth: auth, Created: created}, nil, root)
 	f.Genesis, f.Rotate, f.Recover = genesis.raw, rotate.raw, recovered.raw
 	record, err := newRecord(&gen, genesis, f.FirstDay, keys)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.Record = record.raw
-	if f.Wrapped, err = wrapRecord(testRandom(3), id, envelope.Days, DayKey(f.FirstDay), record.raw); err != nil {
+	if f.Wrapped, err = wrapRecord(testRandom(3), id, envelope.Days, DayKey(f.FirstDay),
+		record.raw); err != nil {
 		t.Fatal(err)
 	}
 	f.Safety = SafetyNumber(id, NewRoot(private.KeyOf([32]byte{9})).ID())
@@ -158,11 +163,14 @@ func (f *frozen) sealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Group, f.BoxKey, f.GroupGS, f.DeviceID = c.Group, bytes.Clone(second.box.raw.b[:]), bytes.Clone(p.gs.b[:]), second.device.String()
-	f.Wrap, f.VaultKey = alice.box.keyed(envelope.Vault, WrapKey(1)).Body, bytes.Clone(s.vault[len(s.vault)-1].key.b[:])
+	f.Group, f.BoxKey, f.GroupGS, f.DeviceID = c.Group, bytes.Clone(second.box.raw.b[:]),
+		bytes.Clone(p.gs.b[:]), second.device.String()
+	f.Wrap, f.VaultKey = alice.box.keyed(envelope.Vault,
+		WrapKey(1)).Body, bytes.Clone(s.vault[len(s.vault)-1].key.b[:])
 
 	e := bob.send(bob.devices[0], alice, "frozen hello", 0, now)
-	f.State, f.Envelope, f.Seq, f.StoredAt, f.Sender, f.Body = s.Marshal(), e.Body, e.Seq, e.StoredAt, bob.id.String(), "frozen hello"
+	f.State, f.Envelope, f.Seq, f.StoredAt, f.Sender, f.Body = s.Marshal(), e.Body, e.Seq, e.StoredAt,
+		bob.id.String(), "frozen hello"
 	fresh, err := NewDevice(testRandom(5), alice.id, testCluster, "third", now)
 	if err != nil {
 		t.Fatal(err)
@@ -250,7 +258,8 @@ func TestFrozenCertificatesMakeAChain(t *testing.T) {
 	if err := first.CheckRecord(r); err != nil {
 		t.Error(err)
 	}
-	again, err := OpenRecord(id, envelope.Envelope{Namespace: envelope.Days, Key: DayKey(f.FirstDay), Body: f.Wrapped})
+	again, err := OpenRecord(id, envelope.Envelope{Namespace: envelope.Days, Key: DayKey(f.FirstDay),
+		Body: f.Wrapped})
 	if err != nil || !bytes.Equal(again.raw, f.Record) {
 		t.Errorf("wrapped record: %v", err)
 	}
@@ -272,14 +281,16 @@ func TestFrozenSealsOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := s.Open(envelope.Envelope{Seq: f.Seq, Namespace: envelope.Inbox, StoredAt: f.StoredAt, Body: f.Envelope}, nobody)
+	in, err := s.Open(envelope.Envelope{Seq: f.Seq, Namespace: envelope.Inbox, StoredAt: f.StoredAt,
+		Body: f.Envelope}, nobody)
 	if err != nil || !in.Verified || string(in.Body) != f.Body || in.Sender.String() != f.Sender {
 		t.Errorf("envelope: got %+v, %v", in, err)
 	}
 	if l, err := DecodeLinkRequest(alice.ID(), f.Link); err != nil || l.Code != f.Code || l.Label != "third" {
 		t.Errorf("link request: got %+v, %v", l, err)
 	}
-	if kind, body, err := s.OpenCopy(f.Copy); err != nil || kind != CopySent || string(body) != "frozen copy" {
+	if kind, body, err := s.OpenCopy(f.Copy); err != nil || kind != CopySent ||
+		string(body) != "frozen copy" {
 		t.Errorf("copy: got %q, %v", body, err)
 	}
 	if body, err := s.OpenDocument(f.Document); err != nil || string(body) != "frozen document" {

@@ -30,7 +30,8 @@ func TestSecretsPrintNothing(t *testing.T) {
 	root := alice.root()
 	k, _ := s.Authority()
 	for name, v := range map[string]any{
-		"root": root, "state": s, "authority": k, "mailbox key": root.MailboxKey(testCluster), "box": s.box, "generation": *s.gen, "secret": s.gen.ck.key,
+		"root": root, "state": s, "authority": k, "mailbox key": root.MailboxKey(testCluster), "box": s.box,
+		"generation": *s.gen, "secret": s.gen.ck.key,
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 			if got := fmt.Sprintf(verb, v); got != "[redacted]" {
@@ -38,7 +39,8 @@ func TestSecretsPrintNothing(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprintf("%+v", struct{ S *State }{s}); strings.Contains(got, "{") && !strings.Contains(got, "[redacted]") {
+	if got := fmt.Sprintf("%+v", struct{ S *State }{s}); strings.Contains(got, "{") &&
+		!strings.Contains(got, "[redacted]") {
 		t.Errorf("inside a struct: got %q", got)
 	}
 }
@@ -148,7 +150,8 @@ func FuzzOpen(f *testing.F) {
 	day := s.chain.Head().Day()
 	keys, _ := s.dayKeys(DayVersion{s.gen.g, day})
 	f.Fuzz(func(t *testing.T, plain []byte) {
-		if in, err := s.Open(envelope.Envelope{Seq: v.Seq, StoredAt: v.StoredAt, Body: plain}, nobody); err == nil {
+		if in, err := s.Open(envelope.Envelope{Seq: v.Seq, StoredAt: v.StoredAt, Body: plain},
+			nobody); err == nil {
 			t.Errorf("a blob that nobody sealed opens: %+v", in)
 		}
 		o := &opened{keys: keys, version: DayVersion{s.gen.g, day}, export: make([]byte, 32)}

@@ -83,7 +83,8 @@ func slotsFor(n int) int { return (n + 3) / 4 * 4 }
 
 func checkLabel(label string) error {
 	if len(label) > MaxLabel || !utf8.ValidString(label) {
-		return fault.New(fault.Invalid, "read device label", "has %d bytes, want at most %d of UTF-8", len(label), MaxLabel)
+		return fault.New(fault.Invalid, "read device label", "has %d bytes, want at most %d of UTF-8",
+			len(label), MaxLabel)
 	}
 	return nil
 }
@@ -129,8 +130,10 @@ func readDevices(s *cryptobyte.String) ([]Device, bool) {
 		var flags uint8
 		var added uint64
 		var label cryptobyte.String
-		if !s.CopyBytes(d.ID[:]) || !s.CopyBytes(d.sign[:]) || !s.ReadBytes(&d.box, kemPublicSize) || !s.ReadBytes(&d.next, kemPublicSize) ||
-			!s.ReadUint8(&flags) || flags != 0 || !s.ReadUint64(&added) || added > maxTimeMS || !s.ReadUint32(&d.LastSeen) ||
+		if !s.CopyBytes(d.ID[:]) || !s.CopyBytes(d.sign[:]) || !s.ReadBytes(&d.box, kemPublicSize) ||
+			!s.ReadBytes(&d.next, kemPublicSize) ||
+			!s.ReadUint8(&flags) || flags != 0 || !s.ReadUint64(&added) || added > maxTimeMS ||
+			!s.ReadUint32(&d.LastSeen) ||
 			!s.ReadUint8LengthPrefixed(&label) || checkLabel(string(label)) != nil {
 			return nil, false
 		}
@@ -138,7 +141,8 @@ func readDevices(s *cryptobyte.String) ([]Device, bool) {
 		if i > 0 && slices.Compare(out[i-1].ID[:], d.ID[:]) >= 0 {
 			return nil, false
 		}
-		if _, wrong := primePoint(d.sign[:]); wrong != "" || checkBoxPublic(d.box) != nil || checkBoxPublic(d.next) != nil {
+		if _, wrong := primePoint(d.sign[:]); wrong != "" || checkBoxPublic(d.box) != nil ||
+			checkBoxPublic(d.next) != nil {
 			return nil, false
 		}
 	}
@@ -188,7 +192,8 @@ func readVaultKeys(s *cryptobyte.String) ([]vaultKey, bool) {
 	}
 	out := make([]vaultKey, n)
 	for i := range out {
-		if !s.ReadUint32(&out[i].gen) || !s.CopyBytes(out[i].key.b[:]) || i > 0 && out[i].gen >= out[i-1].gen {
+		if !s.ReadUint32(&out[i].gen) || !s.CopyBytes(out[i].key.b[:]) ||
+			i > 0 && out[i].gen >= out[i-1].gen {
 			return nil, false
 		}
 	}
@@ -202,9 +207,11 @@ func decodeGroupPayload(b []byte) (*groupPayload, error) {
 	var ok bool
 	p := new(groupPayload)
 	if !s.ReadUint8(&version) || version != formatVersion {
-		return nil, fault.New(fault.Corrupt, "decode device group", "version %d, want %d", version, formatVersion)
+		return nil, fault.New(fault.Corrupt, "decode device group", "version %d, want %d",
+			version, formatVersion)
 	}
-	if !s.CopyBytes(p.account[:]) || !s.ReadUint32(&p.g) || !s.CopyBytes(p.author[:]) || !s.CopyBytes(p.gs.b[:]) ||
+	if !s.CopyBytes(p.account[:]) || !s.ReadUint32(&p.g) || !s.CopyBytes(p.author[:]) ||
+		!s.CopyBytes(p.gs.b[:]) ||
 		!s.ReadBytes(&p.vaultPK, kemPublicSize) || checkBoxPublic(p.vaultPK) != nil {
 		return nil, bad
 	}

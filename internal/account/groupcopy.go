@@ -21,7 +21,8 @@ const (
 // MaxGroupCopy is the largest body of a GroupCopy.
 const MaxGroupCopy = 4096
 
-// GroupCopy travels among own devices only (a CopyGroup), and never lies in the vault: a phrase alone opens no message of a group.
+// GroupCopy travels among own devices only (a CopyGroup), and never lies in the vault: a phrase alone opens
+// no message of a group.
 type GroupCopy struct {
 	private.Redacted
 	Kind  GroupCopyKind
@@ -41,13 +42,16 @@ func (c *GroupCopy) Encode() []byte {
 	return b.BytesOrPanic()
 }
 
-// DecodeGroupCopy reads what Encode wrote. fault.Corrupt: malformed, or of a kind that this version does not know.
+// DecodeGroupCopy reads what Encode wrote. fault.Corrupt: malformed, or of a kind that this version does not
+// know.
 func DecodeGroupCopy(p []byte) (*GroupCopy, error) {
 	s, c := cryptobyte.String(p), new(GroupCopy)
 	var version uint8
 	var body cryptobyte.String
-	if !s.ReadUint8(&version) || version != formatVersion || !s.ReadUint8((*uint8)(&c.Kind)) || !s.CopyBytes(c.From[:]) || !s.CopyBytes(c.Group[:]) ||
-		!s.ReadUint16LengthPrefixed(&body) || !s.Empty() || len(body) > MaxGroupCopy || c.Group[0] != ident.GroupType ||
+	if !s.ReadUint8(&version) || version != formatVersion || !s.ReadUint8((*uint8)(&c.Kind)) ||
+		!s.CopyBytes(c.From[:]) || !s.CopyBytes(c.Group[:]) ||
+		!s.ReadUint16LengthPrefixed(&body) || !s.Empty() || len(body) > MaxGroupCopy ||
+		c.Group[0] != ident.GroupType ||
 		c.Kind != GroupHandover && c.Kind != GroupAsk || (c.Kind == GroupAsk) != (len(body) == 0) {
 		return nil, fault.New(fault.Corrupt, "read group copy", "malformed")
 	}

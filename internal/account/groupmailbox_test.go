@@ -27,7 +27,8 @@ func TestGroupMailboxIsThatOfItsKeyAndOfNoAccount(t *testing.T) {
 	if other, err := MailboxOf(ident.AccountIDOf(pub), testCluster); err != nil || other == m {
 		t.Errorf("an account with the same key: got %v, %v, want another mailbox", other, err)
 	}
-	for name, id := range map[string]ident.GroupID{"an account": ident.GroupID(ident.AccountIDOf(pub)), "no point of prime order": {ident.GroupType}} {
+	for name, id := range map[string]ident.GroupID{"an account": ident.GroupID(ident.AccountIDOf(pub)),
+		"no point of prime order": {ident.GroupType}} {
 		if _, err := GroupMailboxOf(id, testCluster); !errors.Is(err, fault.NotFound) {
 			t.Errorf("%s: got %v, want not found", name, err)
 		}

@@ -18,8 +18,8 @@ func groupContext(label string, id ident.AccountID, g uint32) []byte {
 	return binary.BigEndian.AppendUint32(append([]byte(label), id[:]...), g)
 }
 
-// sealGroup returns the body of the payload's envelope: sealed to every device's box key, with decoys up to a multiple of
-// four slots in random order, so that nodes cannot count devices, and wrapped.
+// sealGroup returns the body of the payload's envelope: sealed to every device's box key, with decoys up to a
+// multiple of four slots in random order, so that nodes cannot count devices, and wrapped.
 func sealGroup(rng io.Reader, p *groupPayload) ([]byte, error) {
 	key, err := newSecret(rng)
 	if err != nil {
@@ -62,7 +62,8 @@ func sealGroup(rng io.Reader, p *groupPayload) ([]byte, error) {
 	return wrapRecord(rng, p.account, envelope.Devices, GroupKey(p.g), b.BytesOrPanic())
 }
 
-// decoySlot is sealed to a key that nobody keeps: random bytes would show, as they need not be a valid encapsulation.
+// decoySlot is sealed to a key that nobody keeps: random bytes would show, as they need not be a valid
+// encapsulation.
 func decoySlot(rng io.Reader, info []byte) ([]byte, error) {
 	raw, err := newSecret(rng)
 	if err != nil {
@@ -89,8 +90,8 @@ func shuffle(rng io.Reader, slots [][]byte) error {
 	return nil
 }
 
-// openGroup opens generation g's group with any of the keys and returns which one it was. fault.Denied: no slot opens;
-// fault.Corrupt: malformed.
+// openGroup opens generation g's group with any of the keys and returns which one it was. fault.Denied: no
+// slot opens; fault.Corrupt: malformed.
 func openGroup(id ident.AccountID, g uint32, body []byte, keys []*boxKey) (*groupPayload, int, error) {
 	b, err := unwrapRecord(id, envelope.Devices, GroupKey(g), body)
 	if err != nil {
@@ -107,7 +108,8 @@ func openGroup(id ident.AccountID, g uint32, body []byte, keys []*boxKey) (*grou
 			if err != nil || len(key) != 32 {
 				continue
 			}
-			payload, err := openBytes("open device group", [32]byte(key), groupContext(labelGroup, id, g), sealed)
+			payload, err := openBytes("open device group", [32]byte(key), groupContext(labelGroup, id, g),
+				sealed)
 			if err != nil {
 				return nil, 0, err
 			}
@@ -116,7 +118,8 @@ func openGroup(id ident.AccountID, g uint32, body []byte, keys []*boxKey) (*grou
 				return nil, 0, err
 			}
 			if p.account != id || p.g != g {
-				return nil, 0, fault.New(fault.Corrupt, "open device group", "it is of another account or generation")
+				return nil, 0, fault.New(fault.Corrupt, "open device group",
+					"it is of another account or generation")
 			}
 			return p, i, nil
 		}

@@ -16,14 +16,15 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// TestKnownAnswersOfTheHPKESuite opens the standard library's vectors of our suite through our key type: another KEM, KDF
-// or AEAD, or another way to read private keys, does not.
+// TestKnownAnswersOfTheHPKESuite opens the standard library's vectors of our suite through our key type:
+// another KEM, KDF or AEAD, or another way to read private keys, does not.
 func TestKnownAnswersOfTheHPKESuite(t *testing.T) {
 	goroot, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		t.Skip("no Go toolchain: ", err)
 	}
-	b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(goroot)), "src", "crypto", "hpke", "testdata", "hpke-pq.json"))
+	b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(goroot)), "src", "crypto", "hpke",
+		"testdata", "hpke-pq.json"))
 	if err != nil {
 		t.Skip("the toolchain comes without vectors: ", err)
 	}
@@ -92,7 +93,8 @@ func BenchmarkOpen1KiB(b *testing.B) {
 	e := w.bob.send(w.bob.devices[0], w.alice, string(make([]byte, 1024)), 1, w.now)
 	chain := w.bob.box.recipient(w.bob.id, w.now).Chain
 	for b.Loop() {
-		if in, err := w.alice.devices[0].Open(e, func(ident.AccountID) *Chain { return chain }); err != nil || !in.Verified {
+		if in, err := w.alice.devices[0].Open(e, func(ident.AccountID) *Chain { return chain }); err != nil ||
+			!in.Verified {
 			b.Fatal(err)
 		}
 	}
@@ -100,7 +102,8 @@ func BenchmarkOpen1KiB(b *testing.B) {
 
 func BenchmarkGenesis(b *testing.B) {
 	for b.Loop() {
-		if _, err := Create(rand.Reader, NewRoot(private.KeyOf([32]byte{1})), testCluster, "bench", testStart, nil); err != nil {
+		if _, err := Create(rand.Reader, NewRoot(private.KeyOf([32]byte{1})), testCluster, "bench", testStart,
+			nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// Invite is what a new device shows and a device of the account scans or types (docs/formats.md, section 6.2). It
-// names the new device's offer by its hash, and leads both to a one-time mailbox. Whoever sees it can offer the new
-// device an account of their own, no more; still it is shown to nobody else.
+// Invite is what a new device shows and a device of the account scans or types (docs/formats.md, section
+// 6.2). It names the new device's offer by its hash, and leads both to a one-time mailbox. Whoever sees it
+// can offer the new device an account of their own, no more; still it is shown to nobody else.
 type Invite struct {
 	cluster [4]byte
 	offer   [20]byte
@@ -66,14 +66,18 @@ func ParseInvite(s string) (i Invite, err error) {
 	if len(s) > 1<<10 {
 		return bad("it is far too long")
 	}
-	s = strings.Join(strings.FieldsFunc(strings.ToUpper(s), func(r rune) bool { return r == '-' || r == ' ' || r == '\n' || r == '\t' || r == '\r' }), "")
+	s = strings.Join(strings.FieldsFunc(strings.ToUpper(s), func(r rune) bool {
+		return r == '-' || r == ' ' ||
+			r == '\n' || r == '\t' || r == '\r'
+	}), "")
 	s = strings.TrimPrefix(s, strings.ReplaceAll(invitePrefix, "-", ""))
 	s = strings.NewReplacer("O", "0", "I", "1", "L", "1").Replace(s)
 	if len(s) != inviteText+inviteCheck {
 		return bad("has %d characters, want %d", len(s), inviteText+inviteCheck)
 	}
 	raw, err := crockford32.DecodeString(s[:inviteText])
-	if err != nil || len(raw) != inviteSize || crockford32.EncodeToString(raw) != s[:inviteText] || inviteSum(raw) != s[inviteText:] {
+	if err != nil || len(raw) != inviteSize || crockford32.EncodeToString(raw) != s[:inviteText] ||
+		inviteSum(raw) != s[inviteText:] {
 		return bad("a character is wrong: compare it with the new device's screen")
 	}
 	if raw[0] != formatVersion {
@@ -104,7 +108,8 @@ var (
 // Rendezvous returns the mailbox that the invitation leads to.
 func (i Invite) Rendezvous() Rendezvous {
 	key := &AuthorityKey{newSignKey(derive(i.seed[:], labelLinkMailbox))}
-	return Rendezvous{Mailbox: ident.MailboxID(key.Public()), Key: key, Authority: &AuthorityKey{newSignKey(derive(i.seed[:], labelLinkAuthority))}}
+	return Rendezvous{Mailbox: ident.MailboxID(key.Public()), Key: key,
+		Authority: &AuthorityKey{newSignKey(derive(i.seed[:], labelLinkAuthority))}}
 }
 
 func (i Invite) wrap(rng io.Reader, key [envelope.KeySize]byte, b []byte) ([]byte, error) {
@@ -112,7 +117,8 @@ func (i Invite) wrap(rng io.Reader, key [envelope.KeySize]byte, b []byte) ([]byt
 }
 
 func (i Invite) unwrap(key [envelope.KeySize]byte, b []byte) ([]byte, error) {
-	return openBytes("open link blob", derive(i.seed[:], labelLinkWrap), append([]byte(labelLinkWrap), key[:]...), b)
+	return openBytes("open link blob", derive(i.seed[:], labelLinkWrap),
+		append([]byte(labelLinkWrap), key[:]...), b)
 }
 
 // Offer is what a new device says of itself.
@@ -139,13 +145,16 @@ func decodeOffer(b []byte) (*Offer, error) {
 	var label cryptobyte.String
 	var at uint64
 	var sig []byte
-	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(o.Device[:]) || !s.CopyBytes(o.sign[:]) ||
-		!s.ReadBytes(&o.box, kemPublicSize) || !s.ReadBytes(&o.next, kemPublicSize) || !s.ReadUint8LengthPrefixed(&label) ||
+	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(o.Device[:]) ||
+		!s.CopyBytes(o.sign[:]) ||
+		!s.ReadBytes(&o.box, kemPublicSize) || !s.ReadBytes(&o.next, kemPublicSize) ||
+		!s.ReadUint8LengthPrefixed(&label) ||
 		!s.ReadUint64(&at) || at > maxTimeMS || !s.ReadBytes(&sig, 64) || !s.Empty() {
 		return nil, bad
 	}
 	o.Label, o.MadeAt = string(label), int64(at)
-	if _, wrong := primePoint(o.sign[:]); wrong != "" || checkLabel(o.Label) != nil || checkBoxPublic(o.box) != nil || checkBoxPublic(o.next) != nil {
+	if _, wrong := primePoint(o.sign[:]); wrong != "" || checkLabel(o.Label) != nil ||
+		checkBoxPublic(o.box) != nil || checkBoxPublic(o.next) != nil {
 		return nil, bad
 	}
 	if !verify(o.sign, sig, labelLinkOffer, o.raw[:len(o.raw)-64]) {
@@ -154,8 +163,8 @@ func decodeOffer(b []byte) (*Offer, error) {
 	return o, nil
 }
 
-// OpenOffer opens the offer that lies in the rendezvous mailbox. fault.Denied: it is not the one that the invitation
-// names, so somebody put it there instead.
+// OpenOffer opens the offer that lies in the rendezvous mailbox. fault.Denied: it is not the one that the
+// invitation names, so somebody put it there instead.
 func (i Invite) OpenOffer(blob []byte) (*Offer, error) {
 	raw, err := i.unwrap(OfferKey, blob)
 	if err != nil {
@@ -169,15 +178,17 @@ func (i Invite) OpenOffer(blob []byte) (*Offer, error) {
 
 // joining is the offer as a request to be let in to an account.
 func (o *Offer) joining(m ident.MailboxID) *LinkRequest {
-	return &LinkRequest{Mailbox: m, Device: o.Device, Label: o.Label, AskedAt: o.MadeAt, sign: o.sign, box: o.box, next: o.next}
+	return &LinkRequest{Mailbox: m, Device: o.Device, Label: o.Label, AskedAt: o.MadeAt, sign: o.sign,
+		box: o.box, next: o.next}
 }
 
-// SealAnswer tells the new device whose it has become: to be stored once the generation that it is part of is.
-// fault.NotFound: the device is not in the group of s.
+// SealAnswer tells the new device whose it has become: to be stored once the generation that it is part of
+// is. fault.NotFound: the device is not in the group of s.
 func (i Invite) SealAnswer(rng io.Reader, o *Offer, s *State) ([]byte, error) {
 	cert := s.entered(o.Device)
 	if cert == nil {
-		return nil, fault.New(fault.NotFound, "answer invitation", "device %s is not part of the account", o.Device)
+		return nil, fault.New(fault.NotFound, "answer invitation", "device %s is not part of the account",
+			o.Device)
 	}
 	var b cryptobyte.Builder
 	hash := cert.Hash()
@@ -197,8 +208,9 @@ func answerInfo(offer []byte) []byte {
 	return append([]byte(labelLinkAnswer), h[:]...)
 }
 
-// entered returns the certificate of the generation that a device came with, or of one before it; nil if it is not in
-// the group. Another device may have made more generations meanwhile, and the new one has to take part in each.
+// entered returns the certificate of the generation that a device came with, or of one before it; nil if it
+// is not in the group. Another device may have made more generations meanwhile, and the new one has to take
+// part in each.
 func (s *State) entered(id ident.DeviceID) *Cert {
 	if s.gen == nil || !s.has(id) {
 		return nil
@@ -311,7 +323,8 @@ func (j *Joiner) OpenAnswer(blob []byte) (*Answer, error) {
 	s := cryptobyte.String(b)
 	a := new(Answer)
 	var version uint8
-	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(a.Account[:]) || !s.ReadUint32(&a.G) || !s.CopyBytes(a.cert[:]) || !s.Empty() || a.G == 0 {
+	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(a.Account[:]) ||
+		!s.ReadUint32(&a.G) || !s.CopyBytes(a.cert[:]) || !s.Empty() || a.G == 0 {
 		return nil, bad
 	}
 	if err := CheckID(a.Account); err != nil {
@@ -320,16 +333,18 @@ func (j *Joiner) OpenAnswer(blob []byte) (*Answer, error) {
 	return a, nil
 }
 
-// Join makes the new device's state from the answer and the account's certificate log. Adopt takes part in the
-// generation that the answer names. fault.Stale: the log does not reach that certificate yet; fault.Corrupt: it holds
-// another one in its place.
+// Join makes the new device's state from the answer and the account's certificate log. Adopt takes part in
+// the generation that the answer names. fault.Stale: the log does not reach that certificate yet;
+// fault.Corrupt: it holds another one in its place.
 func (j *Joiner) Join(a *Answer, certs []envelope.Envelope) (*State, error) {
 	mailbox, err := MailboxOf(a.Account, j.cluster)
 	if err != nil {
 		return nil, err
 	}
-	s := &State{account: a.Account, cluster: j.cluster, mailbox: mailbox, device: j.device, label: j.label, askedAt: j.madeAt,
-		sign: deviceKey{newSignKey(j.sign.seed())}, box: newBoxKey(j.box.raw.b), after: newBoxKey(j.after.raw.b), seen: a.G - 1}
+	s := &State{account: a.Account, cluster: j.cluster, mailbox: mailbox, device: j.device, label: j.label,
+		askedAt: j.madeAt,
+		sign:    deviceKey{newSignKey(j.sign.seed())}, box: newBoxKey(j.box.raw.b),
+		after: newBoxKey(j.after.raw.b), seen: a.G - 1}
 	copy(s.nonce[:], j.seed[:])
 	s.LearnCerts(certs)
 	for _, l := range s.log {
@@ -339,7 +354,8 @@ func (j *Joiner) Join(a *Answer, certs []envelope.Envelope) (*State, error) {
 		if l.Cert.Hash() == a.cert {
 			return s, nil
 		}
-		return nil, fault.New(fault.Corrupt, "join account", "generation %d has another certificate than the one that let this device in", a.G)
+		return nil, fault.New(fault.Corrupt, "join account",
+			"generation %d has another certificate than the one that let this device in", a.G)
 	}
 	return nil, fault.New(fault.Stale, "join account", "generation %d is not in the certificate log yet", a.G)
 }
@@ -374,8 +390,10 @@ func UnmarshalJoiner(p []byte) (*Joiner, error) {
 	var label cryptobyte.String
 	var at uint64
 	var keys [3][32]byte
-	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(j.cluster[:]) || !s.CopyBytes(j.device[:]) || !s.ReadUint8LengthPrefixed(&label) ||
-		!s.ReadUint64(&at) || at > maxTimeMS || !s.CopyBytes(j.seed[:]) || !s.CopyBytes(keys[0][:]) || !s.CopyBytes(keys[1][:]) ||
+	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(j.cluster[:]) ||
+		!s.CopyBytes(j.device[:]) || !s.ReadUint8LengthPrefixed(&label) ||
+		!s.ReadUint64(&at) || at > maxTimeMS || !s.CopyBytes(j.seed[:]) || !s.CopyBytes(keys[0][:]) ||
+		!s.CopyBytes(keys[1][:]) ||
 		!s.CopyBytes(keys[2][:]) || !s.Empty() || checkLabel(string(label)) != nil {
 		return nil, fault.New(fault.Corrupt, "read new device", "malformed")
 	}

@@ -30,7 +30,8 @@ func newJoiner(t testing.TB, label string) *Joiner {
 	return again
 }
 
-// invited carries the offer of j to a device of the account and returns the invitation and the offer as that reads them.
+// invited carries the offer of j to a device of the account and returns the invitation and the offer as that
+// reads them.
 func invited(t testing.TB, j *Joiner) (Invite, *Offer) {
 	t.Helper()
 	i, err := ParseInvite(j.Invite().String())
@@ -54,9 +55,11 @@ func TestInvitationLinks(t *testing.T) {
 	j := newJoiner(t, "tablet")
 	i, o := invited(t, j)
 	if o.Device != j.Device() || o.Label != "tablet" || !i.For(testCluster) || i.For(ident.ClusterID{9}) {
-		t.Errorf("offer: got %s %q, want %s tablet, for the test's cluster only", o.Device, o.Label, j.Device())
+		t.Errorf("offer: got %s %q, want %s tablet, for the test's cluster only", o.Device,
+			o.Label, j.Device())
 	}
-	if r := i.Rendezvous(); r.Mailbox != j.Invite().Rendezvous().Mailbox || r.Authority.Public() == r.Key.Public() {
+	if r := i.Rendezvous(); r.Mailbox != j.Invite().Rendezvous().Mailbox ||
+		r.Authority.Public() == r.Key.Public() {
 		t.Error("both sides must find the same mailbox, whose authority is another key than its own")
 	}
 	if _, err := i.SealAnswer(rand.Reader, o, live); !errors.Is(err, fault.NotFound) {
@@ -89,7 +92,8 @@ func TestInvitationLinks(t *testing.T) {
 	if k1.sync.b != k2.sync.b {
 		t.Error("the linked device derives other day keys")
 	}
-	if _, err := live.Rotate(rand.Reader, Rotation{Invite: []*Offer{o}}, testStart); !errors.Is(err, fault.Exists) {
+	if _, err := live.Rotate(rand.Reader, Rotation{Invite: []*Offer{o}}, testStart); !errors.Is(err,
+		fault.Exists) {
 		t.Errorf("the same invitation again: got %v, want exists", err)
 	}
 }
@@ -174,13 +178,15 @@ func TestInvitationText(t *testing.T) {
 	if err != nil || len(text) != len(invitePrefix)+68+16 {
 		t.Fatalf("own text of %d characters: %v", len(text), err)
 	}
-	for _, same := range []string{strings.ToLower(text), strings.TrimPrefix(text, invitePrefix), strings.ReplaceAll(text, "-", " "),
+	for _, same := range []string{strings.ToLower(text), strings.TrimPrefix(text, invitePrefix),
+		strings.ReplaceAll(text, "-", " "),
 		"  " + strings.ReplaceAll(text, "-", "") + "\n"} {
 		if got, err := ParseInvite(same); err != nil || got != want {
 			t.Errorf("%q: got %v, want the same invitation", same, err)
 		}
 	}
-	for _, bad := range []string{"", "7K2M-9QXD", text[:len(text)-1], text + "0", strings.Repeat("0", 68), strings.Repeat("A", 2000), strings.Replace(text, "-", "-U", 1)} {
+	for _, bad := range []string{"", "7K2M-9QXD", text[:len(text)-1], text + "0", strings.Repeat("0", 68),
+		strings.Repeat("A", 2000), strings.Replace(text, "-", "-U", 1)} {
 		if _, err := ParseInvite(bad); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%.20q: got %v, want invalid", bad, err)
 		}
@@ -202,13 +208,15 @@ func TestRenameAndLastSeen(t *testing.T) {
 	alice := newPerson(t, 1, testStart)
 	second := alice.link("second", testStart)
 	later := testStart.Add(48 * time.Hour)
-	alice.rotate(second, Rotation{Rename: map[ident.DeviceID]string{alice.devices[0].Device(): "kitchen"}}, later)
+	alice.rotate(second, Rotation{Rename: map[ident.DeviceID]string{alice.devices[0].Device(): "kitchen"}},
+		later)
 	if _, err := alice.catchUp(alice.devices[0], later); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range alice.devices {
 		for _, d := range s.Devices() {
-			if d.ID == alice.devices[0].Device() && d.Label != "kitchen" || d.ID == second.Device() && (d.Label != "second" || d.LastSeen != Day(later)) {
+			if d.ID == alice.devices[0].Device() && d.Label != "kitchen" || d.ID == second.Device() &&
+				(d.Label != "second" || d.LastSeen != Day(later)) {
 				t.Errorf("device %s: got label %q, last seen %d", d.ID, d.Label, d.LastSeen)
 			}
 		}
@@ -216,12 +224,15 @@ func TestRenameAndLastSeen(t *testing.T) {
 	if got := alice.devices[0].Label(); got != "kitchen" {
 		t.Errorf("own label: got %q, want kitchen", got)
 	}
-	for label, id := range map[string]ident.DeviceID{strings.Repeat("x", MaxLabel+1): second.Device(), "\xff": second.Device()} {
-		if _, err := second.Rotate(rand.Reader, Rotation{Rename: map[ident.DeviceID]string{id: label}}, later); !errors.Is(err, fault.Invalid) {
+	for label, id := range map[string]ident.DeviceID{strings.Repeat("x", MaxLabel+1): second.Device(),
+		"\xff": second.Device()} {
+		if _, err := second.Rotate(rand.Reader, Rotation{Rename: map[ident.DeviceID]string{id: label}},
+			later); !errors.Is(err, fault.Invalid) {
 			t.Errorf("label %.8q: got %v, want invalid", label, err)
 		}
 	}
-	if _, err := second.Rotate(rand.Reader, Rotation{Rename: map[ident.DeviceID]string{{9}: "nobody"}}, later); !errors.Is(err, fault.NotFound) {
+	if _, err := second.Rotate(rand.Reader, Rotation{Rename: map[ident.DeviceID]string{{9}: "nobody"}},
+		later); !errors.Is(err, fault.NotFound) {
 		t.Errorf("rename nobody: got %v, want not found", err)
 	}
 }
@@ -235,7 +246,8 @@ func TestPhraseOutranksAThief(t *testing.T) {
 	if _, err := alice.catchUp(live, testStart); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := live.Expel(rand.Reader, newPerson(t, 2, testStart).root(), []ident.DeviceID{thief.Device()}, testStart); !errors.Is(err, fault.Denied) {
+	if _, _, err := live.Expel(rand.Reader, newPerson(t, 2, testStart).root(),
+		[]ident.DeviceID{thief.Device()}, testStart); !errors.Is(err, fault.Denied) {
 		t.Errorf("with another phrase: got %v, want denied", err)
 	}
 	c, key, err := live.Expel(rand.Reader, alice.root(), []ident.DeviceID{thief.Device()}, testStart)
@@ -250,8 +262,10 @@ func TestPhraseOutranksAThief(t *testing.T) {
 	if _, err := alice.catchUp(thief, testStart); !errors.Is(err, fault.Denied) || !thief.Revoked() {
 		t.Errorf("the thief: got %v, want to be left out", err)
 	}
-	if len(third.Devices()) != 2 || third.Tombstones()[0].ID != thief.Device() || third.Tombstones()[0].By != (ident.DeviceID{}) {
-		t.Errorf("devices: got %d, tombstones %+v, want two and the thief's, by the phrase", len(third.Devices()), third.Tombstones())
+	if len(third.Devices()) != 2 || third.Tombstones()[0].ID != thief.Device() ||
+		third.Tombstones()[0].By != (ident.DeviceID{}) {
+		t.Errorf("devices: got %d, tombstones %+v, want two and the thief's, by the phrase",
+			len(third.Devices()), third.Tombstones())
 	}
 	if live.VaultGen() != live.G() {
 		t.Errorf("data key of generation %d, want %d", live.VaultGen(), live.G())
@@ -310,7 +324,8 @@ func FuzzOpenAnswer(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a, err := j.OpenAnswer(blob); err == nil && (len(plain) != 70 || a.G == 0 || CheckID(a.Account) != nil) {
+		if a, err := j.OpenAnswer(blob); err == nil && (len(plain) != 70 || a.G == 0 ||
+			CheckID(a.Account) != nil) {
 			t.Errorf("%x is an answer", plain)
 		}
 	})

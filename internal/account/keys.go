@@ -39,10 +39,12 @@ type Signer interface {
 	Sign(msg []byte) [64]byte
 }
 
-// SignRequest signs an encoded request (envelope.LabelRequest) or subscription (envelope.LabelSubscribe) for one node
-// and circuit.
-func SignRequest(k Signer, label string, node ident.NodeID, tag [32]byte, timeMS int64, b []byte) envelope.Signed {
-	return envelope.Signed{TimeMS: timeMS, Signature: k.Sign(envelope.SignedBytes(label, node, tag, timeMS, b)), Bytes: b}
+// SignRequest signs an encoded request (envelope.LabelRequest) or subscription (envelope.LabelSubscribe) for
+// one node and circuit.
+func SignRequest(k Signer, label string, node ident.NodeID, tag [32]byte, timeMS int64,
+	b []byte) envelope.Signed {
+	return envelope.Signed{TimeMS: timeMS, Signature: k.Sign(envelope.SignedBytes(label, node, tag,
+		timeMS, b)), Bytes: b}
 }
 
 // signKey is an Ed25519 key with a role given by the type around it.
@@ -161,8 +163,8 @@ func checkBoxPublic(public []byte) error {
 	return nil
 }
 
-// Root holds the keys of the recovery phrase. It signs (certificates, link requests) and opens vault wraps; it has no
-// way to open a message.
+// Root holds the keys of the recovery phrase. It signs (certificates, link requests) and opens vault wraps;
+// it has no way to open a message.
 type Root struct {
 	private.Redacted
 	sign  signKey

@@ -5,8 +5,8 @@ import (
 	"crypto/sha256"
 )
 
-// Every label of this package. A label opens what is signed or hashed and ends the derivation of a key, so no two
-// uses may share one; the test of this file checks that against the labels of the other packages too.
+// Every label of this package. A label opens what is signed or hashed and ends the derivation of a key, so no
+// two uses may share one; the test of this file checks that against the labels of the other packages too.
 const (
 	labelRoot         = "starling/v1/root\x00"
 	labelVault        = "starling/v1/vault\x00"
@@ -61,7 +61,8 @@ var labels = []string{
 	labelAsk, labelSx, labelAuth, labelChain, labelEpochSeed, labelNext, labelKem, labelAx, labelSync,
 	labelGenCert, labelEpochRecord, labelRecordWrap, labelGroup, labelGroupSlot, labelVaultWrap,
 	labelMessage, labelMessageExport, labelMessageAuth, labelMessageLink, labelLink, labelLinkCode,
-	labelLinkText, labelLinkOffer, labelLinkMailbox, labelLinkAuthority, labelLinkWrap, labelLinkAnswer, labelContest, labelVouch, labelSafetyHead,
+	labelLinkText, labelLinkOffer, labelLinkMailbox, labelLinkAuthority, labelLinkWrap, labelLinkAnswer,
+	labelContest, labelVouch, labelSafetyHead,
 	labelCopy, labelAnnounce, labelFetched, labelTurn, labelDocument, labelSafety,
 }
 

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestLabelsAreUnique reads every label in the module's sources: two uses of one label would let bytes made for one
-// purpose pass for another.
+// TestLabelsAreUnique reads every label in the module's sources: two uses of one label would let bytes made
+// for one purpose pass for another.
 func TestLabelsAreUnique(t *testing.T) {
 	found := make(map[string][]string)
 	literal := regexp.MustCompile(`"(starling/v1/[^"]*?)\\x00"`)

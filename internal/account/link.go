@@ -45,16 +45,20 @@ func DecodeLinkRequest(id ident.AccountID, b []byte) (*LinkRequest, error) {
 	if !s.ReadUint8(&version) || version != formatVersion {
 		return bad("unknown version")
 	}
-	if !s.CopyBytes(l.Mailbox[:]) || !s.ReadUint32(&l.G) || !s.CopyBytes(l.Device[:]) || !s.CopyBytes(l.sign[:]) ||
-		!s.ReadBytes(&l.box, kemPublicSize) || !s.ReadBytes(&l.next, kemPublicSize) || !s.ReadUint8LengthPrefixed(&label) ||
-		!s.ReadBytes(&nonce, 16) || !s.ReadUint64(&asked) || asked > maxTimeMS || !s.ReadBytes(&sig, 64) || !s.Empty() {
+	if !s.CopyBytes(l.Mailbox[:]) || !s.ReadUint32(&l.G) || !s.CopyBytes(l.Device[:]) ||
+		!s.CopyBytes(l.sign[:]) ||
+		!s.ReadBytes(&l.box, kemPublicSize) || !s.ReadBytes(&l.next, kemPublicSize) ||
+		!s.ReadUint8LengthPrefixed(&label) ||
+		!s.ReadBytes(&nonce, 16) || !s.ReadUint64(&asked) || asked > maxTimeMS || !s.ReadBytes(&sig, 64) ||
+		!s.Empty() {
 		return bad("malformed")
 	}
 	l.Label, l.AskedAt = string(label), int64(asked)
 	if checkLabel(l.Label) != nil || l.G == 0 {
 		return bad("malformed")
 	}
-	if _, wrong := primePoint(l.sign[:]); wrong != "" || checkBoxPublic(l.box) != nil || checkBoxPublic(l.next) != nil {
+	if _, wrong := primePoint(l.sign[:]); wrong != "" || checkBoxPublic(l.box) != nil ||
+		checkBoxPublic(l.next) != nil {
 		return bad("a key is malformed")
 	}
 	if !verify([32]byte(id[1:]), sig, labelLink, l.raw[:len(l.raw)-64]) {
@@ -64,8 +68,9 @@ func DecodeLinkRequest(id ident.AccountID, b []byte) (*LinkRequest, error) {
 	return l, nil
 }
 
-// LinkRequest seals the device's request to the account's own day key, as a blob for its inbox. The same state, phrase and
-// generation give the same request and code, so that an interrupted restore goes on with it; only the seal is fresh. to is the own account.
+// LinkRequest seals the device's request to the account's own day key, as a blob for its inbox. The same
+// state, phrase and generation give the same request and code, so that an interrupted restore goes on with
+// it; only the seal is fresh. to is the own account.
 func (s *State) LinkRequest(root *Root, to Recipient, now time.Time) (*LinkRequest, []byte, error) {
 	if root.ID() != s.account {
 		return nil, nil, fault.New(fault.Denied, "request link", "the phrase is of another account")
@@ -94,7 +99,8 @@ func (s *State) LinkRequest(root *Root, to Recipient, now time.Time) (*LinkReque
 	if err != nil {
 		return nil, nil, err
 	}
-	blob, err := sealPlain(to, plainHeader{sender: s.account, id: ident.MessageID(s.nonce), sentAt: s.askedAt, seenG: to.Record.G}, nil, l.raw, nil)
+	blob, err := sealPlain(to, plainHeader{sender: s.account, id: ident.MessageID(s.nonce), sentAt: s.askedAt,
+		seenG: to.Record.G}, nil, l.raw, nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -17,8 +17,8 @@ const (
 	statePending = 1 << 2
 )
 
-// Marshal returns the whole state: secrets in clear, to be encrypted by the caller under a key that is fresh with each
-// write, so that what was erased is gone. Deterministic.
+// Marshal returns the whole state: secrets in clear, to be encrypted by the caller under a key that is fresh
+// with each write, so that what was erased is gone. Deterministic.
 func (s *State) Marshal() []byte {
 	b := cryptobyte.NewBuilder(nil)
 	var flags uint8
@@ -97,7 +97,8 @@ func UnmarshalState(p []byte) (*State, error) {
 		return nil, bad
 	}
 	if version != formatVersion {
-		return nil, fault.New(fault.Corrupt, "read account state", "version %d, want %d", version, formatVersion)
+		return nil, fault.New(fault.Corrupt, "read account state", "version %d, want %d",
+			version, formatVersion)
 	}
 	if !b.ReadUint8(&flags) || flags > stateMember|stateRevoked|statePending {
 		return nil, bad
@@ -127,9 +128,11 @@ func (s *State) readDevice(b *cryptobyte.String) bool {
 	var label cryptobyte.String
 	var asked uint64
 	var keys [3][32]byte
-	if !b.CopyBytes(s.account[:]) || !b.CopyBytes(s.cluster[:]) || !b.CopyBytes(s.device[:]) || !b.ReadUint8LengthPrefixed(&label) ||
+	if !b.CopyBytes(s.account[:]) || !b.CopyBytes(s.cluster[:]) || !b.CopyBytes(s.device[:]) ||
+		!b.ReadUint8LengthPrefixed(&label) ||
 		!b.ReadUint64(&asked) || asked > maxTimeMS || !b.CopyBytes(s.nonce[:]) ||
-		!b.CopyBytes(keys[0][:]) || !b.CopyBytes(keys[1][:]) || !b.CopyBytes(keys[2][:]) || checkLabel(string(label)) != nil {
+		!b.CopyBytes(keys[0][:]) || !b.CopyBytes(keys[1][:]) || !b.CopyBytes(keys[2][:]) ||
+		checkLabel(string(label)) != nil {
 		return false
 	}
 	s.label, s.askedAt = string(label), int64(asked)
@@ -190,7 +193,8 @@ func (s *State) readMember(b *cryptobyte.String) bool {
 	}
 	g.complete()
 	var ok bool
-	if !b.ReadUint32(&g.ck.day) || g.ck.day == math.MaxUint32 || !b.CopyBytes(g.ck.key.b[:]) || !b.ReadBytes(&s.vaultPK, kemPublicSize) || s.chain == nil {
+	if !b.ReadUint32(&g.ck.day) || g.ck.day == math.MaxUint32 || !b.CopyBytes(g.ck.key.b[:]) ||
+		!b.ReadBytes(&s.vaultPK, kemPublicSize) || s.chain == nil {
 		return false
 	}
 	if s.devices, ok = readDevices(b); !ok {
@@ -218,7 +222,8 @@ func (s *State) readPending(b *cryptobyte.String) bool {
 	var req, group cryptobyte.String
 	var signer []byte
 	c := new(Change)
-	if !b.ReadUint32(&c.G) || !b.ReadUint24LengthPrefixed(&req) || !b.ReadUint24LengthPrefixed(&group) || !b.ReadBytes(&signer, 64) {
+	if !b.ReadUint32(&c.G) || !b.ReadUint24LengthPrefixed(&req) || !b.ReadUint24LengthPrefixed(&group) ||
+		!b.ReadBytes(&signer, 64) {
 		return false
 	}
 	r, err := envelope.DecodeRequest(req)

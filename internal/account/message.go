@@ -30,8 +30,8 @@ type Recipient struct {
 	Floor  DayVersion   // the highest day key ever used towards it; zero at first
 }
 
-// check refuses everything but a record of the newest generation, signed by it, valid now, and not below what was used
-// before. There is nothing to fall back to.
+// check refuses everything but a record of the newest generation, signed by it, valid now, and not below what
+// was used before. There is nothing to fall back to.
 func (r *Recipient) check(id ident.AccountID, now time.Time) error {
 	const op = "choose day key"
 	if r.Chain == nil || r.Record == nil {
@@ -47,17 +47,19 @@ func (r *Recipient) check(id ident.AccountID, now time.Time) error {
 		return fault.New(fault.Stale, op, "the record of day %d is not valid now", r.Record.Day)
 	}
 	if r.Record.Version().Less(r.Floor) {
-		return fault.New(fault.Stale, op, "generation %d day %d is older than what was used before", r.Record.G, r.Record.Day)
+		return fault.New(fault.Stale, op, "generation %d day %d is older than what was used before",
+			r.Record.G, r.Record.Day)
 	}
 	return nil
 }
 
-// PickRecord returns the record with the highest version among those that the chain's head signed and that are valid at now;
-// nil if there is none.
+// PickRecord returns the record with the highest version among those that the chain's head signed and that
+// are valid at now; nil if there is none.
 func PickRecord(c *Chain, records []*EpochRecord, now time.Time) *EpochRecord {
 	var best *EpochRecord
 	for _, r := range records {
-		if r.ValidAt(now.UnixMilli()) && c.CheckRecord(r) == nil && (best == nil || best.Version().Less(r.Version())) {
+		if r.ValidAt(now.UnixMilli()) && c.CheckRecord(r) == nil && (best == nil ||
+			best.Version().Less(r.Version())) {
 			best = r
 		}
 	}
@@ -68,15 +70,16 @@ func PickRecord(c *Chain, records []*EpochRecord, now time.Time) *EpochRecord {
 type Outgoing struct {
 	ID     ident.MessageID
 	SentAt int64 // Unix milliseconds
-	// PeerSeen is the highest generation of the own account that the recipient has shown to know (Incoming.SeenG); 0 is
-	// first contact, where the own certificates and day record go along.
+	// PeerSeen is the highest generation of the own account that the recipient has shown to know
+	// (Incoming.SeenG); 0 is first contact, where the own certificates and day record go along.
 	PeerSeen uint32
 	Body     []byte
 }
 
-// Seal encrypts a message for the recipient's day key. There is no other way to seal: it fails with fault.Stale for a
-// record that is not valid now, below Floor or not of the chain's head (or if this device has to Adopt first), and with fault.NotFound for none; fault.Invalid
-// if the body is too large; fault.Denied if this device is not part of its account.
+// Seal encrypts a message for the recipient's day key. There is no other way to seal: it fails with
+// fault.Stale for a record that is not valid now, below Floor or not of the chain's head (or if this device
+// has to Adopt first), and with fault.NotFound for none; fault.Invalid if the body is too large; fault.Denied
+// if this device is not part of its account.
 func (s *State) Seal(to Recipient, m Outgoing, now time.Time) (blob []byte, err error) {
 	const op = "seal message"
 	if s.gen == nil || s.revoked {
@@ -193,8 +196,8 @@ func sealPlain(to Recipient, h plainHeader, certs, body []byte, sx *dhKey) ([]by
 	return append(blob, ct...), nil
 }
 
-// messageTag authenticates the sender: whoever knows the X25519 secret of sx and ax could have made it, which convinces the
-// recipient and nobody else. A link request has no sx; its body is signed instead.
+// messageTag authenticates the sender: whoever knows the X25519 secret of sx and ax could have made it, which
+// convinces the recipient and nobody else. A link request has no sx; its body is signed instead.
 func messageTag(shared, export, info, enc, plain []byte) []byte {
 	label := labelMessageAuth
 	if shared == nil {

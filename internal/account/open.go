@@ -40,11 +40,12 @@ type opened struct {
 	tag                      []byte
 }
 
-// Open opens an inbox envelope. chainOf returns what is pinned of a sender, or nil. A message whose sender cannot be
-// checked for want of certificates is returned with Verified false: fetch them and Open again, or keep it as a request.
+// Open opens an inbox envelope. chainOf returns what is pinned of a sender, or nil. A message whose sender
+// cannot be checked for want of certificates is returned with Verified false: fetch them and Open again, or
+// keep it as a request.
 //
-// Errors: fault.NotFound no key of this device opens it; fault.Unauthenticated the sender's authentication is wrong:
-// drop it; fault.Corrupt malformed, inside or outside.
+// Errors: fault.NotFound no key of this device opens it; fault.Unauthenticated the sender's authentication is
+// wrong: drop it; fault.Corrupt malformed, inside or outside.
 func (s *State) Open(e envelope.Envelope, chainOf func(ident.AccountID) *Chain) (*Incoming, error) {
 	if len(e.Body) < minBlob || len(e.Body) > MaxBlob || e.Body[0] != blobVersion {
 		return nil, fault.New(fault.Corrupt, "open message", "no blob of this version")
@@ -65,8 +66,8 @@ func (s *State) Open(e envelope.Envelope, chainOf func(ident.AccountID) *Chain) 
 	return nil, fault.New(fault.NotFound, "open message", "no key opens envelope %d", e.Seq)
 }
 
-// candidates lists the day keys that the envelope can be sealed to, the likeliest first: the generation follows from its
-// sequence number, the days from the time of storing, give or take an hour.
+// candidates lists the day keys that the envelope can be sealed to, the likeliest first: the generation
+// follows from its sequence number, the days from the time of storing, give or take an hour.
 func (s *State) candidates(e envelope.Envelope) []DayVersion {
 	g := uint32(0)
 	for _, l := range s.log {
@@ -104,7 +105,8 @@ func (s *State) trialOpen(blob []byte, v DayVersion, keys *dayKeys) (*opened, er
 	return o, o.decode(plain)
 }
 
-// decode reads a plaintext. What is inside a valid AEAD may still come from anybody: it is as foreign as any input.
+// decode reads a plaintext. What is inside a valid AEAD may still come from anybody: it is as foreign as any
+// input.
 func (o *opened) decode(plain []byte) error {
 	bad := fault.New(fault.Corrupt, "open message", "malformed inside")
 	if len(plain) < headerSize+5+tagSize {
@@ -115,7 +117,8 @@ func (o *opened) decode(plain []byte) error {
 	s := cryptobyte.String(o.plain)
 	var sent uint64
 	var certs, body cryptobyte.String
-	if !s.CopyBytes(o.sender[:]) || !s.ReadUint32(&o.senderG) || !s.CopyBytes(o.id[:]) || !s.ReadUint64(&sent) || sent > maxTimeMS ||
+	if !s.CopyBytes(o.sender[:]) || !s.ReadUint32(&o.senderG) || !s.CopyBytes(o.id[:]) ||
+		!s.ReadUint64(&sent) || sent > maxTimeMS ||
 		!s.ReadUint32(&o.seenG) || !s.ReadUint16LengthPrefixed(&certs) || !s.ReadUint24LengthPrefixed(&body) {
 		return bad
 	}
@@ -133,7 +136,8 @@ func (o *opened) decode(plain []byte) error {
 	}
 	var err error
 	var record cryptobyte.String
-	if o.certs, err = readCerts(&certs, MaxLinks); err != nil || !certs.ReadUint16LengthPrefixed(&record) || !certs.Empty() {
+	if o.certs, err = readCerts(&certs, MaxLinks); err != nil || !certs.ReadUint16LengthPrefixed(&record) ||
+		!certs.Empty() {
 		return bad
 	}
 	if !record.Empty() {
@@ -146,7 +150,8 @@ func (o *opened) decode(plain []byte) error {
 
 func (s *State) authenticate(o *opened, chainOf func(ident.AccountID) *Chain) (*Incoming, error) {
 	in := &Incoming{
-		Sender: o.sender, SenderG: o.senderG, ID: o.id, SentAt: o.sentAt, SeenG: o.seenG, Body: o.body, Key: o.version,
+		Sender: o.sender, SenderG: o.senderG, ID: o.id, SentAt: o.sentAt, SeenG: o.seenG,
+		Body: o.body, Key: o.version,
 	}
 	if o.senderG == 0 {
 		return s.authenticateLink(o, in)
@@ -169,14 +174,15 @@ func (s *State) authenticate(o *opened, chainOf func(ident.AccountID) *Chain) (*
 	}
 	shared, err := o.keys.ax.exchange(cert.Sx)
 	if err != nil || !hmac.Equal(o.tag, messageTag(shared, o.export, o.info, o.enc, o.plain)) {
-		return nil, fault.New(fault.Unauthenticated, "open message", "account %s did not write it", o.sender.String()[:10])
+		return nil, fault.New(fault.Unauthenticated, "open message", "account %s did not write it",
+			o.sender.String()[:10])
 	}
 	in.Verified = true
 	return in, nil
 }
 
-// mergeSenderChain adds the certificates that came along. Those that contradict what is pinned change nothing: the
-// message then shows as unverified if it needs them.
+// mergeSenderChain adds the certificates that came along. Those that contradict what is pinned change
+// nothing: the message then shows as unverified if it needs them.
 func (s *State) mergeSenderChain(o *opened, in *Incoming) {
 	if len(o.certs) == 0 || o.sender == s.account {
 		return

@@ -18,7 +18,8 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// world is the one trace generator of the properties: Alice with up to three devices, and Bob who writes to her.
+// world is the one trace generator of the properties: Alice with up to three devices, and Bob who writes to
+// her.
 type world struct {
 	t          testing.TB
 	now        time.Time
@@ -79,8 +80,8 @@ func (w *world) step(t *rapid.T) {
 	}
 }
 
-// thief is somebody with the phrase and every byte that nodes ever held. candidates are all 32-byte secrets that labels
-// lead to from what the phrase gives.
+// thief is somebody with the phrase and every byte that nodes ever held. candidates are all 32-byte secrets
+// that labels lead to from what the phrase gives.
 type thief struct {
 	id         ident.AccountID
 	box        *box
@@ -90,7 +91,8 @@ type thief struct {
 func newThief(entropy [32]byte, b *box) *thief {
 	root := NewRoot(private.KeyOf(entropy))
 	th := &thief{id: root.ID(), box: b}
-	roots := [][32]byte{entropy, root.sign.seed(), root.vault.b, root.MailboxKey(testCluster).prefix.b, [32]byte(th.id[1:])}
+	roots := [][32]byte{entropy, root.sign.seed(), root.vault.b, root.MailboxKey(testCluster).prefix.b,
+		[32]byte(th.id[1:])}
 	s := &State{account: th.id}
 	for _, e := range b.in(envelope.Vault) {
 		_ = s.LearnVault(root, e.Body)
@@ -108,18 +110,21 @@ func newThief(entropy [32]byte, b *box) *thief {
 	return th
 }
 
-// opens counts the messages and device groups that open when every candidate is taken for every kind of secret.
+// opens counts the messages and device groups that open when every candidate is taken for every kind of
+// secret.
 func (th *thief) opens(mail []sentMail) (n int) {
 	s := &State{account: th.id, mailbox: th.box.id}
 	for _, c := range th.candidates {
 		key := newBoxKey(c)
 		for _, e := range th.box.in(envelope.Devices) {
-			if _, _, err := openGroup(th.id, binary.BigEndian.Uint32(e.Key[12:]), e.Body, []*boxKey{&key}); err == nil {
+			if _, _, err := openGroup(th.id, binary.BigEndian.Uint32(e.Key[12:]), e.Body,
+				[]*boxKey{&key}); err == nil {
 				n++
 			}
 		}
 		for _, m := range mail {
-			fromGS := chainKey{key: secret{b: derive(c[:], labelChain, binary.BigEndian.AppendUint32(th.id[:], m.key.G)...)}}
+			fromGS := chainKey{key: secret{b: derive(c[:], labelChain,
+				binary.BigEndian.AppendUint32(th.id[:], m.key.G)...)}}
 			fromChain := chainKey{key: secret{b: c}}
 			kems := []boxKey{key}
 			for _, seed := range []secret{{b: c}, fromGS.seed(), fromChain.seed()} {
@@ -146,7 +151,8 @@ func TestPhraseAndServersOpenNothing(t *testing.T) {
 	if n := th.opens(w.sent); n != 0 {
 		t.Errorf("the phrase opens %d things", n)
 	}
-	// Nor through the front door: a device made from the phrase finds no slot, and what it recovers is new and visible.
+	// Nor through the front door: a device made from the phrase finds no slot, and what it recovers is new
+	// and visible.
 	fresh, err := NewDevice(rand.Reader, w.alice.id, testCluster, "thief", w.now)
 	if err != nil {
 		t.Fatal(err)
@@ -163,13 +169,14 @@ func TestPhraseAndServersOpenNothing(t *testing.T) {
 			t.Errorf("a recovery opens old mail: %v", err)
 		}
 	}
-	if events, _ := w.alice.catchUp(w.alice.devices[0], w.now); len(events) != 1 || events[0].Kind != EventRecovered {
+	if events, _ := w.alice.catchUp(w.alice.devices[0], w.now); len(events) != 1 ||
+		events[0].Kind != EventRecovered {
 		t.Errorf("the owner sees %v, want the recovery", events)
 	}
 }
 
-// TestThiefOracleFindsPhraseDerivedSecrets is the negative control of P1: an account whose generation secret does come
-// from the phrase is opened.
+// TestThiefOracleFindsPhraseDerivedSecrets is the negative control of P1: an account whose generation secret
+// does come from the phrase is opened.
 func TestThiefOracleFindsPhraseDerivedSecrets(t *testing.T) {
 	bad := derive([]byte{31: 0}, labelSync)
 	entropy := [32]byte{}
@@ -177,7 +184,8 @@ func TestThiefOracleFindsPhraseDerivedSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	alice := &person{t: t, entropy: entropy, id: s.Account(), box: &box{t: t, id: s.Mailbox()}, devices: []*State{s}}
+	alice := &person{t: t, entropy: entropy, id: s.Account(), box: &box{t: t, id: s.Mailbox()},
+		devices: []*State{s}}
 	alice.settle(s, testStart)
 	w := &world{t: t, now: testStart, alice: alice, bob: newPerson(t, 2, testStart)}
 	w.send()
@@ -347,7 +355,8 @@ func TestDevicesDeriveEqualKeysOnAnySchedule(t *testing.T) {
 		day := Day(testStart) + rapid.Uint32Range(0, 40).Draw(rt, "day")
 		k, ok1 := first.dayKeys(DayVersion{2, day})
 		l, ok2 := other.dayKeys(DayVersion{2, day})
-		if !ok1 || !ok2 || k.sync.b != l.sync.b || k.ax.public() != l.ax.public() || string(k.kem.public()) != string(l.kem.public()) {
+		if !ok1 || !ok2 || k.sync.b != l.sync.b || k.ax.public() != l.ax.public() ||
+			string(k.kem.public()) != string(l.kem.public()) {
 			rt.Fatalf("day %d differs (%v, %v)", day, ok1, ok2)
 		}
 	})
@@ -387,7 +396,8 @@ func TestTamperedMessagesAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.alice.box.put(envelope.Inbox, [16]byte{}, blob, w.now)
-	if in, err := s.Open(w.alice.box.envs[len(w.alice.box.envs)-1], nobody); !errors.Is(err, fault.Unauthenticated) {
+	if in, err := s.Open(w.alice.box.envs[len(w.alice.box.envs)-1], nobody); !errors.Is(err,
+		fault.Unauthenticated) {
 		t.Errorf("forged sender: got %+v, %v, want Unauthenticated", in, err)
 	}
 	// The same with Bob's key is accepted: the control.
@@ -401,8 +411,8 @@ func TestTamperedMessagesAreRefused(t *testing.T) {
 	}
 }
 
-// P8, as far as it is pure: without a valid record of the newest generation nothing is sealed, and the phrase's keys have no
-// way to open anything.
+// P8, as far as it is pure: without a valid record of the newest generation nothing is sealed, and the
+// phrase's keys have no way to open anything.
 func TestNothingIsSealedWithoutAValidRecord(t *testing.T) {
 	w := newWorld(t)
 	s := w.bob.devices[0]
@@ -417,16 +427,19 @@ func TestNothingIsSealedWithoutAValidRecord(t *testing.T) {
 		at   time.Time
 		kind fault.Kind
 	}{
-		"no record":                {Recipient{Chain: good.Chain}, now, fault.NotFound},
-		"no chain":                 {Recipient{Record: good.Record}, now, fault.NotFound},
-		"expired":                  {good, now.Add(48 * time.Hour), fault.Stale},
-		"not yet valid":            {good, now.Add(-24 * time.Hour), fault.Stale},
-		"superseded generation":    {Recipient{Chain: rotated.Chain, Record: old.Record}, now, fault.Stale},
-		"record of somebody else":  {Recipient{Chain: good.Chain, Record: other.Record}, now, fault.Corrupt},
-		"below what was used":      {Recipient{Chain: good.Chain, Record: good.Record, Floor: DayVersion{1, good.Record.Day + 1}}, now, fault.Stale},
-		"below the generation":     {Recipient{Chain: good.Chain, Record: good.Record, Floor: DayVersion{2, 0}}, now, fault.Stale},
-		"of a generation above":    {Recipient{Chain: good.Chain, Record: rotated.Record}, now, fault.Stale},
-		"signed by another's keys": {Recipient{Chain: good.Chain, Record: forgeRecord(t, good.Record)}, now, fault.Corrupt},
+		"no record":               {Recipient{Chain: good.Chain}, now, fault.NotFound},
+		"no chain":                {Recipient{Record: good.Record}, now, fault.NotFound},
+		"expired":                 {good, now.Add(48 * time.Hour), fault.Stale},
+		"not yet valid":           {good, now.Add(-24 * time.Hour), fault.Stale},
+		"superseded generation":   {Recipient{Chain: rotated.Chain, Record: old.Record}, now, fault.Stale},
+		"record of somebody else": {Recipient{Chain: good.Chain, Record: other.Record}, now, fault.Corrupt},
+		"below what was used": {Recipient{Chain: good.Chain, Record: good.Record,
+			Floor: DayVersion{1, good.Record.Day + 1}}, now, fault.Stale},
+		"below the generation": {Recipient{Chain: good.Chain, Record: good.Record,
+			Floor: DayVersion{2, 0}}, now, fault.Stale},
+		"of a generation above": {Recipient{Chain: good.Chain, Record: rotated.Record}, now, fault.Stale},
+		"signed by another's keys": {Recipient{Chain: good.Chain, Record: forgeRecord(t, good.Record)},
+			now, fault.Corrupt},
 	} {
 		if blob, err := s.Seal(c.to, Outgoing{}, c.at); fault.KindOf(err) != c.kind || blob != nil {
 			t.Errorf("%s: got %d bytes, %v, want %s", name, len(blob), err, c.kind)
@@ -465,7 +478,8 @@ func TestCiphertextLengthIsABucket(t *testing.T) {
 	w := newWorld(t)
 	to := w.alice.box.recipient(w.alice.id, w.now)
 	s := w.bob.devices[0]
-	buckets := []int{1536, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8192, 10240, 12288, 14336, 16384, 20480, 24576, 28672, 32768, 40960, 49152, 57344, 65536, 81920, 98304}
+	buckets := []int{1536, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8192, 10240, 12288, 14336, 16384,
+		20480, 24576, 28672, 32768, 40960, 49152, 57344, 65536, 81920, 98304}
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(0, MaxMessageBody).Draw(rt, "body")
 		blob, err := s.Seal(to, Outgoing{PeerSeen: 1, Body: make([]byte, n)}, w.now)
@@ -480,7 +494,8 @@ func TestCiphertextLengthIsABucket(t *testing.T) {
 			rt.Fatalf("body of %d bytes: bucket %d, %d would do", n, buckets[i], buckets[i-1])
 		}
 	})
-	if _, err := s.Seal(to, Outgoing{PeerSeen: 1, Body: make([]byte, MaxMessageBody+1)}, w.now); !errors.Is(err, fault.Invalid) {
+	if _, err := s.Seal(to, Outgoing{PeerSeen: 1, Body: make([]byte, MaxMessageBody+1)},
+		w.now); !errors.Is(err, fault.Invalid) {
 		t.Errorf("one byte too many: got %v, want Invalid", err)
 	}
 	for _, n := range []int{0, 1, 900, 940, 5000} {

@@ -21,8 +21,8 @@ func (v DayVersion) Less(w DayVersion) bool {
 // Day returns the day number of t: Unix seconds / 86,400.
 func Day(t time.Time) uint32 { return uint32(t.Unix() / 86_400) }
 
-// Life of a day key, in milliseconds. leadMS makes a record valid a little before its day, so that a sender whose clock
-// is behind the publisher's finds a key at once, also on the first day of an account.
+// Life of a day key, in milliseconds. leadMS makes a record valid a little before its day, so that a sender
+// whose clock is behind the publisher's finds a key at once, also on the first day of an account.
 const (
 	leadMS      = 15 * 60_000
 	lifeMS      = 2 * dayMS
@@ -33,8 +33,8 @@ const (
 func validFrom(day uint32) int64 { return int64(day)*dayMS - leadMS }
 func validTo(day uint32) int64   { return validFrom(day) + lifeMS }
 
-// MayErase is the rule of erasure: seed_{g,d} may go at t (Unix milliseconds) once every active device has fetched up to
-// acked past its validity, and goes anyway 15 days after it.
+// MayErase is the rule of erasure: seed_{g,d} may go at t (Unix milliseconds) once every active device has
+// fetched up to acked past its validity, and goes anyway 15 days after it.
 func MayErase(day uint32, t, acked int64) bool {
 	end := validTo(day)
 	return t > end+hardLimitMS || t > end+graceMS && acked > end+graceMS
@@ -139,9 +139,9 @@ func (s *State) advanceTo(day uint32) {
 	}
 }
 
-// Erase drops the seeds that may go at t and returns which they were. The caller has checked t against its own clock and
-// two nodes (t is the least of them) and has fetched everything before. acked is the instant up to which every active device has
-// fetched; zero if that is unknown: only the 15-day limit applies then.
+// Erase drops the seeds that may go at t and returns which they were. The caller has checked t against its
+// own clock and two nodes (t is the least of them) and has fetched everything before. acked is the instant up
+// to which every active device has fetched; zero if that is unknown: only the 15-day limit applies then.
 func (s *State) Erase(t, acked time.Time) (erased []DayVersion) {
 	ackedMS := int64(0)
 	if !acked.IsZero() {

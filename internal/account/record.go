@@ -16,8 +16,8 @@ import (
 // epochRecordSize is the length of an encoded EpochRecord.
 const epochRecordSize = 1402
 
-// EpochRecord publishes the public keys of one day (docs/formats.md, section 5.5). Only Chain.CheckRecord vouches
-// for its signature.
+// EpochRecord publishes the public keys of one day (docs/formats.md, section 5.5). Only Chain.CheckRecord
+// vouches for its signature.
 type EpochRecord struct {
 	Account   ident.AccountID
 	G, Day    uint32
@@ -72,12 +72,14 @@ func DecodeEpochRecord(b []byte) (*EpochRecord, error) {
 	if !s.ReadUint8(&version) || version != formatVersion {
 		return bad("version %d, want %d", version, formatVersion)
 	}
-	if !s.CopyBytes(r.Account[:]) || !s.ReadUint32(&r.G) || !s.ReadUint32(&r.Day) || !s.ReadUint64(&from) || !s.ReadUint64(&to) ||
+	if !s.CopyBytes(r.Account[:]) || !s.ReadUint32(&r.G) || !s.ReadUint32(&r.Day) || !s.ReadUint64(&from) ||
+		!s.ReadUint64(&to) ||
 		!s.ReadBytes(&kem, kemPublicSize) || !s.CopyBytes(r.Ax[:]) || !s.CopyBytes(r.Cert[:]) {
 		return bad("is malformed")
 	}
 	r.ValidFrom, r.ValidTo, r.Kem = int64(from), int64(to), kem
-	if r.Account[0] != ident.AccountType || r.G == 0 || from > maxTimeMS || r.ValidFrom != validFrom(r.Day) || r.ValidTo != validTo(r.Day) {
+	if r.Account[0] != ident.AccountType || r.G == 0 || from > maxTimeMS || r.ValidFrom != validFrom(r.Day) ||
+		r.ValidTo != validTo(r.Day) {
 		return bad("is malformed")
 	}
 	if err := checkBoxPublic(r.Kem); err != nil {
@@ -89,8 +91,8 @@ func DecodeEpochRecord(b []byte) (*EpochRecord, error) {
 	return r, nil
 }
 
-// CheckRecord verifies that r belongs to the chain's head and is signed by it. fault.Stale: it is of an older generation;
-// fault.Corrupt otherwise.
+// CheckRecord verifies that r belongs to the chain's head and is signed by it. fault.Stale: it is of an older
+// generation; fault.Corrupt otherwise.
 func (c *Chain) CheckRecord(r *EpochRecord) error {
 	head := c.Head()
 	const op = "verify day record"
@@ -99,7 +101,8 @@ func (c *Chain) CheckRecord(r *EpochRecord) error {
 		return fault.New(fault.Corrupt, op, "of another account")
 	case r.G != head.G:
 		return fault.New(fault.Stale, op, "generation %d, the account is at %d", r.G, head.G)
-	case r.Cert != head.Hash() || !verify(head.Ask, r.raw[epochRecordSize-64:], labelEpochRecord, r.raw[:epochRecordSize-64]):
+	case r.Cert != head.Hash() || !verify(head.Ask, r.raw[epochRecordSize-64:], labelEpochRecord,
+		r.raw[:epochRecordSize-64]):
 		return fault.New(fault.Corrupt, op, "day %d is not signed by generation %d", r.Day, r.G)
 	}
 	return nil
@@ -134,11 +137,13 @@ func OpenRecord(id ident.AccountID, e envelope.Envelope) (*EpochRecord, error) {
 }
 
 // wrapRecord hides what contacts read from nodes and from strangers who know the MailboxID only.
-func wrapRecord(rng io.Reader, id ident.AccountID, ns envelope.Namespace, key [envelope.KeySize]byte, b []byte) ([]byte, error) {
+func wrapRecord(rng io.Reader, id ident.AccountID, ns envelope.Namespace, key [envelope.KeySize]byte,
+	b []byte) ([]byte, error) {
 	return sealBytes(rng, derive(id[:], labelRecordWrap), wrapContext(ns, key), b)
 }
 
-func unwrapRecord(id ident.AccountID, ns envelope.Namespace, key [envelope.KeySize]byte, b []byte) ([]byte, error) {
+func unwrapRecord(id ident.AccountID, ns envelope.Namespace, key [envelope.KeySize]byte,
+	b []byte) ([]byte, error) {
 	return openBytes("open record", derive(id[:], labelRecordWrap), wrapContext(ns, key), b)
 }
 
@@ -150,7 +155,8 @@ func wrapContext(ns envelope.Namespace, key [envelope.KeySize]byte) []byte {
 // sealBytes returns nonce 24 || XChaCha20-Poly1305.
 func sealBytes(rng io.Reader, key [32]byte, aad, b []byte) ([]byte, error) {
 	a := newAEAD(key)
-	out := make([]byte, chacha20poly1305.NonceSizeX, chacha20poly1305.NonceSizeX+len(b)+chacha20poly1305.Overhead)
+	out := make([]byte, chacha20poly1305.NonceSizeX,
+		chacha20poly1305.NonceSizeX+len(b)+chacha20poly1305.Overhead)
 	if err := readRandom(rng, out); err != nil {
 		return nil, fault.Wrap(fault.Internal, "draw a nonce", err)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// SafetyNumber returns the 60 digits that two people compare, in twelve groups of five. It is the same on both sides and
-// stays over changes of devices.
+// SafetyNumber returns the 60 digits that two people compare, in twelve groups of five. It is the same on
+// both sides and stays over changes of devices.
 func SafetyNumber(a, b ident.AccountID) string {
 	lo, hi := a[1:], b[1:]
 	if bytes.Compare(lo, hi) > 0 {
@@ -21,8 +21,8 @@ func SafetyNumber(a, b ident.AccountID) string {
 	return digits(h[:], 12)
 }
 
-// ChainNumber is what two accounts compare while one of them is contested: it tells which chain of that account is
-// meant. Thirty digits.
+// ChainNumber is what two accounts compare while one of them is contested: it tells which chain of that
+// account is meant. Thirty digits.
 func ChainNumber(a, b ident.AccountID, head *Cert) string {
 	hash := head.Hash()
 	h := sha256.Sum256(append(append([]byte(labelSafetyHead), SafetyNumber(a, b)...), hash[:]...))

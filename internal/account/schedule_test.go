@@ -58,7 +58,8 @@ func TestGenerationsFallDueWithinAWeekOneDeviceAtATime(t *testing.T) {
 			}
 			due, ok := s.RotationDue()
 			if left := due.Sub(now); !ok || left < 6*24*time.Hour || left >= 7*24*time.Hour-time.Hour {
-				t.Fatalf("device %s: due in %s, %v, want between six days and an hour before seven", s.Device(), left, ok)
+				t.Fatalf("device %s: due in %s, %v, want between six days and an hour before seven",
+					s.Device(), left, ok)
 			}
 			if len(at) == 0 || due.Before(slices.MinFunc(at, time.Time.Compare)) {
 				who = s.Device()
@@ -94,7 +95,8 @@ func TestSilentDevicesAreLeftOutAndASoleDeviceNever(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The third says a word on day 10, the second never does; the ratchet only lets day keys of published days be used.
+	// The third says a word on day 10, the second never does; the ratchet only lets day keys of published
+	// days be used.
 	for range 5 {
 		w := &world{t: t, now: now, alice: alice, bob: newPerson(t, 2, now)}
 		w.pass(48 * time.Hour)
@@ -112,9 +114,11 @@ func TestSilentDevicesAreLeftOutAndASoleDeviceNever(t *testing.T) {
 	old := sole.VaultGen()
 	a := alice.rotate(sole, Rotation{Silent: sole.Silent(at)}, at)
 	if !slices.Equal(a.Removed, []ident.DeviceID{second.Device()}) || sole.VaultGen() == old {
-		t.Errorf("got %v removed and data key of generation %d, want the second device and a new key", a.Removed, sole.VaultGen())
+		t.Errorf("got %v removed and data key of generation %d, want the second device and a new key",
+			a.Removed, sole.VaultGen())
 	}
-	if tombs := sole.Tombstones(); len(tombs) != 1 || tombs[0].Reason != TombSilent || tombs[0].By != sole.Device() {
+	if tombs := sole.Tombstones(); len(tombs) != 1 || tombs[0].Reason != TombSilent ||
+		tombs[0].By != sole.Device() {
 		t.Errorf("tombstones: got %+v", tombs)
 	}
 	if _, err := alice.catchUp(second, at); !errors.Is(err, fault.Denied) || !second.Revoked() {
@@ -123,18 +127,20 @@ func TestSilentDevicesAreLeftOutAndASoleDeviceNever(t *testing.T) {
 	if _, err := alice.catchUp(third, at); err != nil || third.Revoked() {
 		t.Errorf("the third device: got %v", err)
 	}
-	if _, err := sole.Rotate(rand.Reader, Rotation{Silent: []ident.DeviceID{sole.Device()}}, at); !errors.Is(err, fault.Invalid) {
+	if _, err := sole.Rotate(rand.Reader, Rotation{Silent: []ident.DeviceID{sole.Device()}},
+		at); !errors.Is(err, fault.Invalid) {
 		t.Errorf("a device leaves itself out: got %v, want Invalid", err)
 	}
 }
 
-// P2 with acknowledgements: on any schedule of fetching, a day key goes exactly when every device has said that it has
-// fetched past the day's end, or after 15 days.
+// P2 with acknowledgements: on any schedule of fetching, a day key goes exactly when every device has said
+// that it has fetched past the day's end, or after 15 days.
 func TestDaysGoWhenAllDevicesHaveAcknowledged(t *testing.T) {
 	base := newPerson(t, 1, testStart)
 	base.link("second", testStart)
 	rapid.Check(t, func(rt *rapid.T) {
-		alice := &person{t: t, entropy: base.entropy, id: base.id, box: &box{t: t, id: base.box.id, authority: base.box.authority, seq: base.box.seq, envs: slices.Clone(base.box.envs)}}
+		alice := &person{t: t, entropy: base.entropy, id: base.id, box: &box{t: t, id: base.box.id,
+			authority: base.box.authority, seq: base.box.seq, envs: slices.Clone(base.box.envs)}}
 		for _, s := range base.devices {
 			alice.devices = append(alice.devices, reload(t, s))
 		}
@@ -159,7 +165,8 @@ func TestDaysGoWhenAllDevicesHaveAcknowledged(t *testing.T) {
 				end := time.UnixMilli(int64(v.Day)*86_400_000 - 900_000 + 48*3_600_000)
 				want := acked.After(end.Add(time.Hour)) || now.After(end.Add(15*24*time.Hour))
 				if got := slices.Contains(erased, v); got != want {
-					rt.Fatalf("%v at %s with all at %s (%d held): erased %v, want %v", v, now, acked, held, got, want)
+					rt.Fatalf("%v at %s with all at %s (%d held): erased %v, want %v", v, now, acked,
+						held, got, want)
 				}
 			}
 		}
@@ -183,8 +190,10 @@ func TestForeignAndForgedAcknowledgementsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A clock that runs ahead acknowledges no more than the node's time.
-	if f, err := first.ApplyFetched(body, now.UnixMilli()); err != nil || f.Device != second.Device() || f.UpTo != now.UnixMilli() {
-		t.Errorf("acknowledgement from the future: got %+v, %v, want it lowered to %d", f, err, now.UnixMilli())
+	if f, err := first.ApplyFetched(body, now.UnixMilli()); err != nil || f.Device != second.Device() ||
+		f.UpTo != now.UnixMilli() {
+		t.Errorf("acknowledgement from the future: got %+v, %v, want it lowered to %d", f, err,
+			now.UnixMilli())
 	}
 	for i := range body {
 		bad := slices.Clone(body)
@@ -202,7 +211,8 @@ func TestForeignAndForgedAcknowledgementsAreRefused(t *testing.T) {
 	if _, err := first.ApplyFetched(body, now.UnixMilli()); !errors.Is(err, fault.Denied) {
 		t.Errorf("from a removed device: got %v, want Denied", err)
 	}
-	if got := first.Acked(now.UnixMilli(), func(ident.DeviceID) int64 { return 0 }); !got.Equal(time.UnixMilli(now.UnixMilli())) {
+	if got := first.Acked(now.UnixMilli(),
+		func(ident.DeviceID) int64 { return 0 }); !got.Equal(time.UnixMilli(now.UnixMilli())) {
 		t.Errorf("a sole device: acknowledged up to %s, want %s", got, now)
 	}
 }
@@ -221,7 +231,8 @@ func FuzzApplyFetched(f *testing.F) {
 	f.Add(body, int64(1))
 	f.Add([]byte{1}, int64(-1))
 	f.Fuzz(func(t *testing.T, b []byte, at int64) {
-		if got, err := s.ApplyFetched(b, at); err == nil && (got.Device != s.Device() || got.UpTo > at || string(b) != string(body)) {
+		if got, err := s.ApplyFetched(b, at); err == nil && (got.Device != s.Device() || got.UpTo > at ||
+			string(b) != string(body)) {
 			t.Errorf("got %+v of %x at %d", got, b, at)
 		}
 	})

@@ -6,8 +6,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The list is right if the exchange refuses all of it, and complete if nothing else that is canonical fails. Nobody
-// finds a sixth point by chance; the neighbours of the five are the likely slips of a list.
+// The list is right if the exchange refuses all of it, and complete if nothing else that is canonical fails.
+// Nobody finds a sixth point by chance; the neighbours of the five are the likely slips of a list.
 func TestSmallOrderKeysAreThoseThatNoExchangeTakes(t *testing.T) {
 	probe := newDHKey([32]byte{1})
 	for _, key := range smallOrderDH {

@@ -50,7 +50,8 @@ type announcement struct {
 }
 
 // NewDevice makes a device that is not yet part of the account.
-func NewDevice(rng io.Reader, id ident.AccountID, cluster ident.ClusterID, label string, now time.Time) (*State, error) {
+func NewDevice(rng io.Reader, id ident.AccountID, cluster ident.ClusterID, label string,
+	now time.Time) (*State, error) {
 	mailbox, err := MailboxOf(id, cluster)
 	if err != nil {
 		return nil, err
@@ -107,12 +108,12 @@ func (s *State) Chain() (*Chain, bool) { return s.chain, s.chain != nil }
 // CertsHead returns the sequence number of the newest entry of the certs namespace that is known.
 func (s *State) CertsHead() uint64 { return s.head }
 
-// FirstSeq returns the sequence number of the first certificate that this device took part in. Mail that came before it
-// is not for this device.
+// FirstSeq returns the sequence number of the first certificate that this device took part in. Mail that came
+// before it is not for this device.
 func (s *State) FirstSeq() uint64 { return s.firstSeq }
 
-// Cert returns the certificate of the generation that the device takes part in; false before the first adoption. A device
-// that was left out keeps the last one.
+// Cert returns the certificate of the generation that the device takes part in; false before the first
+// adoption. A device that was left out keeps the last one.
 func (s *State) Cert() (*Cert, bool) {
 	if s.gen == nil {
 		return nil, false
@@ -136,8 +137,9 @@ func (s *State) Authority() (*AuthorityKey, bool) {
 // Pending returns the batch to store first, if there is one.
 func (s *State) Pending() (*Pending, bool) { return s.pending, s.pending != nil }
 
-// LearnCerts takes envelopes of the own certs namespace in order; known ones are passed over. It returns what happened to
-// the account on the way (nothing is an event for a device that learns the log for the first time).
+// LearnCerts takes envelopes of the own certs namespace in order; known ones are passed over. It returns what
+// happened to the account on the way (nothing is an event for a device that learns the log for the first
+// time).
 func (s *State) LearnCerts(envs []envelope.Envelope) []Event {
 	var events []Event
 	first := s.chain == nil
@@ -160,8 +162,8 @@ func (s *State) LearnCerts(envs []envelope.Envelope) []Event {
 	return events
 }
 
-// Next returns the generation whose DeviceGroup (namespace devices, key GroupKey(g)) the device has to Adopt next;
-// false if it is up to date, or revoked.
+// Next returns the generation whose DeviceGroup (namespace devices, key GroupKey(g)) the device has to Adopt
+// next; false if it is up to date, or revoked.
 func (s *State) Next() (g uint32, ok bool) {
 	l, ok := s.nextCert()
 	if !ok {
@@ -191,12 +193,13 @@ type Adoption struct {
 	Announce bool // other devices are there: store Announcement's blob
 }
 
-// Adopt takes part in generation Next with the body of its DeviceGroup's envelope. In one step it derives the seeds of the
-// generation before through the day after the change, erases that generation's keys and the key that opened the
-// group, and takes up the next ones: write the state to disk before anything else.
+// Adopt takes part in generation Next with the body of its DeviceGroup's envelope. In one step it derives the
+// seeds of the generation before through the day after the change, erases that generation's keys and the key
+// that opened the group, and takes up the next ones: write the state to disk before anything else.
 //
-// Errors: fault.Denied no slot opens: a device of the account is revoked by that, one that waits for approval goes on
-// with the generation after; fault.Corrupt the group does not fit its certificate; fault.NotFound nothing to adopt.
+// Errors: fault.Denied no slot opens: a device of the account is revoked by that, one that waits for approval
+// goes on with the generation after; fault.Corrupt the group does not fit its certificate; fault.NotFound
+// nothing to adopt.
 func (s *State) Adopt(rng io.Reader, body []byte) (*Adoption, error) {
 	l, ok := s.nextCert()
 	if !ok {
@@ -214,7 +217,8 @@ func (s *State) Adopt(rng io.Reader, body []byte) (*Adoption, error) {
 	gen := expand(p.gs.b, s.account, g, l.Cert.Day())
 	p.gs.wipe()
 	if !gen.matches(l.Cert) {
-		return nil, fault.New(fault.Corrupt, "adopt generation", "the keys of device group %d are not those of its certificate", g)
+		return nil, fault.New(fault.Corrupt, "adopt generation",
+			"the keys of device group %d are not those of its certificate", g)
 	}
 	if err := s.takeBoxKeys(rng, p); err != nil {
 		return nil, err
@@ -315,17 +319,19 @@ func mergeVaultKeys(keys, known []vaultKey) []vaultKey {
 	return out[:min(len(out), maxVaultKeys)]
 }
 
-// Commit is LearnCerts and Adopt from the answer to a change that this device made. It does nothing if the device has
-// adopted the generation already.
+// Commit is LearnCerts and Adopt from the answer to a change that this device made. It does nothing if the
+// device has adopted the generation already.
 func (s *State) Commit(rng io.Reader, c *Change, r *envelope.Response) (*Adoption, error) {
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	store, ok := c.Request.Ops[0].(envelope.Store)
 	if !ok || len(r.Results) != len(c.Request.Ops) {
-		return nil, fault.New(fault.Corrupt, "commit generation", "%d results for %d operations", len(r.Results), len(c.Request.Ops))
+		return nil, fault.New(fault.Corrupt, "commit generation", "%d results for %d operations",
+			len(r.Results), len(c.Request.Ops))
 	}
-	s.LearnCerts([]envelope.Envelope{{Seq: r.Results[0].Seq, Namespace: envelope.Certs, Key: store.Key, Body: store.Body}})
+	s.LearnCerts([]envelope.Envelope{{Seq: r.Results[0].Seq, Namespace: envelope.Certs, Key: store.Key,
+		Body: store.Body}})
 	if g, ok := s.Next(); !ok || g > c.G {
 		return &Adoption{G: c.G}, nil
 	}

@@ -29,8 +29,9 @@ type SentCopy struct {
 	To     ident.PeerKey // account or group ID
 	ID     ident.MessageID
 	SentAt int64
-	Certs  *Chain // the recipient's chain; nil for groups, and without effect if it has more than MaxLinks links
-	Body   []byte
+	// the recipient's chain; nil for groups, and without effect if it has more than MaxLinks links
+	Certs *Chain
+	Body  []byte
 }
 
 // Encode returns the bytes of c (docs/formats.md, section 7.1).
@@ -57,7 +58,8 @@ func DecodeSentCopy(p []byte) (*SentCopy, error) {
 	var sent uint64
 	var certs, body cryptobyte.String
 	c := new(SentCopy)
-	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(c.To[:]) || !s.CopyBytes(c.ID[:]) || !s.ReadUint64(&sent) || sent > maxTimeMS ||
+	if !s.ReadUint8(&version) || version != formatVersion || !s.CopyBytes(c.To[:]) || !s.CopyBytes(c.ID[:]) ||
+		!s.ReadUint64(&sent) || sent > maxTimeMS ||
 		!s.ReadUint16LengthPrefixed(&certs) || !s.ReadUint24LengthPrefixed(&body) || !s.Empty() {
 		return nil, bad
 	}
@@ -75,7 +77,8 @@ func DecodeSentCopy(p []byte) (*SentCopy, error) {
 	return c, nil
 }
 
-// padded returns the head u8 (if any) and body[u24] with zeros, so that overhead and plaintext fill a bucket of copies.
+// padded returns the head u8 (if any) and body[u24] with zeros, so that overhead and plaintext fill a bucket
+// of copies.
 func padded(head, body []byte, overhead int) ([]byte, error) {
 	size, err := bucket(overhead+len(head)+3+len(body), minCopy)
 	if err != nil {
@@ -135,17 +138,20 @@ func (s *State) copyContext(v DayVersion) []byte {
 	return binary.BigEndian.AppendUint32(groupContext(labelCopy, s.account, v.G), v.Day)
 }
 
-// OpenCopy opens what SealCopy made on any own device. fault.NotFound: its day key is not (or no longer) held.
+// OpenCopy opens what SealCopy made on any own device. fault.NotFound: its day key is not (or no longer)
+// held.
 func (s *State) OpenCopy(blob []byte) (CopyKind, []byte, error) {
 	p := cryptobyte.String(blob)
 	var version uint8
 	var v DayVersion
-	if len(blob) > MaxBlob || !p.ReadUint8(&version) || version != formatVersion || !p.ReadUint32(&v.G) || !p.ReadUint32(&v.Day) {
+	if len(blob) > MaxBlob || !p.ReadUint8(&version) || version != formatVersion || !p.ReadUint32(&v.G) ||
+		!p.ReadUint32(&v.Day) {
 		return 0, nil, fault.New(fault.Corrupt, "open copy", "no copy of this version")
 	}
 	keys, ok := s.dayKeys(v)
 	if !ok {
-		return 0, nil, fault.New(fault.NotFound, "open copy", "the key of generation %d, day %d is not held", v.G, v.Day)
+		return 0, nil, fault.New(fault.NotFound, "open copy", "the key of generation %d, day %d is not held",
+			v.G, v.Day)
 	}
 	b, err := openBytes("open copy", keys.sync.b, s.copyContext(v), p)
 	if err != nil {
@@ -194,7 +200,8 @@ func (s *State) ApplyAnnouncement(body []byte) error {
 	if i < 0 {
 		return fault.New(fault.Denied, op, "device %s is not in the group", a.device)
 	}
-	if !verify(s.devices[i].sign, sig, labelAnnounce, s.account[:], body[:len(body)-64]) || checkBoxPublic(a.box) != nil {
+	if !verify(s.devices[i].sign, sig, labelAnnounce, s.account[:], body[:len(body)-64]) ||
+		checkBoxPublic(a.box) != nil {
 		return fault.New(fault.Unauthenticated, op, "not signed by device %s", a.device)
 	}
 	if a.device == s.device {
@@ -209,7 +216,8 @@ func (s *State) ApplyAnnouncement(body []byte) error {
 	return nil
 }
 
-// VaultGen is the generation of the newest data key; documents under older ones are due to be rewritten. 0: none.
+// VaultGen is the generation of the newest data key; documents under older ones are due to be rewritten. 0:
+// none.
 func (s *State) VaultGen() uint32 {
 	if len(s.vault) == 0 {
 		return 0
@@ -242,8 +250,8 @@ func DocumentGen(blob []byte) (uint32, error) {
 	return binary.BigEndian.Uint32(blob[1:]), nil
 }
 
-// OpenDocument opens what SealDocument made under any data key that the device knows. fault.NotFound: it knows not
-// this one (see LearnVault).
+// OpenDocument opens what SealDocument made under any data key that the device knows. fault.NotFound: it
+// knows not this one (see LearnVault).
 func (s *State) OpenDocument(blob []byte) ([]byte, error) {
 	gen, err := DocumentGen(blob)
 	if err != nil {
@@ -251,9 +259,11 @@ func (s *State) OpenDocument(blob []byte) ([]byte, error) {
 	}
 	i := slices.IndexFunc(s.vault, func(k vaultKey) bool { return k.gen == gen })
 	if i < 0 {
-		return nil, fault.New(fault.NotFound, "open document", "its data key of generation %d is not held", gen)
+		return nil, fault.New(fault.NotFound, "open document", "its data key of generation %d is not held",
+			gen)
 	}
-	plain, err := openBytes("open document", s.vault[i].key.b, groupContext(labelDocument, s.account, gen), blob[documentHeader:])
+	plain, err := openBytes("open document", s.vault[i].key.b, groupContext(labelDocument, s.account, gen),
+		blob[documentHeader:])
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,9 @@ import (
 // VouchSize is the length of a vouch.
 const VouchSize = 1 + 4 + 64
 
-// Vouch signs a statement for the account, for whoever has its certificates: see Chain.CheckVouch. The statement names its
-// purpose and everything it is bound to. fault.Denied: this device is not part of the account.
+// Vouch signs a statement for the account, for whoever has its certificates: see Chain.CheckVouch. The
+// statement names its purpose and everything it is bound to. fault.Denied: this device is not part of the
+// account.
 func (s *State) Vouch(statement []byte) ([]byte, error) {
 	if s.gen == nil || s.revoked {
 		return nil, fault.New(fault.Denied, "vouch", "this device is not part of the account")
@@ -31,7 +32,8 @@ func (g *generation) vouch(statement []byte) []byte {
 func VouchGeneration(vouch []byte) (g uint32, err error) {
 	s := cryptobyte.String(vouch)
 	var version uint8
-	if len(vouch) != VouchSize || !s.ReadUint8(&version) || version != formatVersion || !s.ReadUint32(&g) || g == 0 {
+	if len(vouch) != VouchSize || !s.ReadUint8(&version) || version != formatVersion || !s.ReadUint32(&g) ||
+		g == 0 {
 		return 0, fault.New(fault.Corrupt, "read vouch", "malformed, or of a later version")
 	}
 	return g, nil
@@ -39,8 +41,9 @@ func VouchGeneration(vouch []byte) (g uint32, err error) {
 
 // CheckVouch says whether a generation of the chain vouched for a statement; nil if so.
 //
-// Errors: Corrupt (malformed), Unauthenticated (its generation did not sign it), NotFound (its generation is newer than the
-// chain: read the certificates again), Stale (its generation ended with a recovery, and nobody answers for it any more).
+// Errors: Corrupt (malformed), Unauthenticated (its generation did not sign it), NotFound (its generation is
+// newer than the chain: read the certificates again), Stale (its generation ended with a recovery, and nobody
+// answers for it any more).
 func (c *Chain) CheckVouch(statement, vouch []byte) error {
 	const op = "check vouch"
 	g, err := VouchGeneration(vouch)

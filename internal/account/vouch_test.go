@@ -45,23 +45,34 @@ func TestOnlyTheAccountVouches(t *testing.T) {
 		vouch     []byte
 		want      fault.Kind
 	}{
-		"its first generation":        {f.chainOf(c1, c2), statement, f.vouch(1, statement), 0},
-		"its newest generation":       {f.chainOf(c1, c2), statement, f.vouch(2, statement), 0},
-		"after a recovery":            {f.chainOf(r3, c4), statement, f.vouch(3, statement), 0},
-		"another statement":           {f.chainOf(c1, c2), other, f.vouch(2, statement), fault.Unauthenticated},
-		"a longer statement":          {f.chainOf(c1, c2), append(bytes.Clone(statement), 0), f.vouch(2, statement), fault.Unauthenticated},
-		"another generation's name":   {f.chainOf(c1, c2), statement, change(f.vouch(1, statement), 4), fault.Corrupt}, // 1 becomes 0
-		"the next generation's name":  {f.chainOf(c1, c2), statement, append([]byte{1, 0, 0, 0, 2}, f.vouch(1, statement)[5:]...), fault.Unauthenticated},
-		"another account":             {f.chainOf(c1, c2), statement, newForge(t, 2).vouchOf(2, statement), fault.Unauthenticated},
-		"a generation to come":        {f.chainOf(c1), statement, f.vouch(2, statement), fault.NotFound},
-		"a generation before":         {f.chainOf(r3, c4), statement, f.vouch(2, statement), fault.Stale},
-		"a changed signature":         {f.chainOf(c1), statement, change(f.vouch(1, statement), VouchSize-1), fault.Unauthenticated},
-		"a later version":             {f.chainOf(c1), statement, change(f.vouch(1, statement), 0), fault.Corrupt},
-		"bytes at the end":            {f.chainOf(c1), statement, append(f.vouch(1, statement), 0), fault.Corrupt},
-		"nothing":                     {f.chainOf(c1), statement, nil, fault.Corrupt},
-		"a certificate as statement":  {f.chainOf(c1, c2), c2.raw[:c2.body], append([]byte{1, 0, 0, 0, 1}, c2.sigPrev...), fault.Unauthenticated},
-		"a signature under no label":  {f.chainOf(c1), statement, f.bare(1, statement), fault.Unauthenticated},
-		"a signature without its top": {f.chainOf(c1), statement, f.topless(1, statement), fault.Unauthenticated},
+		"its first generation":  {f.chainOf(c1, c2), statement, f.vouch(1, statement), 0},
+		"its newest generation": {f.chainOf(c1, c2), statement, f.vouch(2, statement), 0},
+		"after a recovery":      {f.chainOf(r3, c4), statement, f.vouch(3, statement), 0},
+		"another statement":     {f.chainOf(c1, c2), other, f.vouch(2, statement), fault.Unauthenticated},
+		"a longer statement": {f.chainOf(c1, c2), append(bytes.Clone(statement), 0), f.vouch(2, statement),
+			fault.Unauthenticated},
+		// 1 becomes 0
+		"another generation's name": {f.chainOf(c1, c2), statement, change(f.vouch(1, statement), 4),
+			fault.Corrupt},
+		"the next generation's name": {f.chainOf(c1, c2), statement, append([]byte{1, 0, 0, 0, 2},
+			f.vouch(1, statement)[5:]...), fault.Unauthenticated},
+		"another account": {f.chainOf(c1, c2), statement, newForge(t, 2).vouchOf(2, statement),
+			fault.Unauthenticated},
+		"a generation to come": {f.chainOf(c1), statement, f.vouch(2, statement), fault.NotFound},
+		"a generation before":  {f.chainOf(r3, c4), statement, f.vouch(2, statement), fault.Stale},
+		"a changed signature": {f.chainOf(c1), statement, change(f.vouch(1, statement), VouchSize-1),
+			fault.Unauthenticated},
+		"a later version": {f.chainOf(c1), statement, change(f.vouch(1, statement), 0),
+			fault.Corrupt},
+		"bytes at the end": {f.chainOf(c1), statement, append(f.vouch(1, statement), 0),
+			fault.Corrupt},
+		"nothing": {f.chainOf(c1), statement, nil, fault.Corrupt},
+		"a certificate as statement": {f.chainOf(c1, c2), c2.raw[:c2.body], append([]byte{1, 0, 0, 0, 1},
+			c2.sigPrev...), fault.Unauthenticated},
+		"a signature under no label": {f.chainOf(c1), statement, f.bare(1, statement),
+			fault.Unauthenticated},
+		"a signature without its top": {f.chainOf(c1), statement, f.topless(1, statement),
+			fault.Unauthenticated},
 	} {
 		if got := fault.KindOf(c.chain.CheckVouch(c.statement, c.vouch)); got != c.want {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
@@ -134,7 +145,8 @@ func TestFrozenVouch(t *testing.T) {
 	if want := frozenVouch; got != want {
 		t.Errorf("vouch: got %s, want %s", got, want)
 	}
-	c := GroupCopy{Kind: GroupHandover, From: ident.DeviceID{9}, Group: ident.GroupID{ident.GroupType, 8}, Body: []byte("keys")}
+	c := GroupCopy{Kind: GroupHandover, From: ident.DeviceID{9}, Group: ident.GroupID{ident.GroupType, 8},
+		Body: []byte("keys")}
 	if got := hex.EncodeToString(c.Encode()); got != frozenGroupCopy {
 		t.Errorf("group copy: got %s, want %s", got, frozenGroupCopy)
 	}
@@ -164,7 +176,8 @@ func TestMalformedGroupCopiesAreRefused(t *testing.T) {
 		"an account for group": swap(hand, 18, ident.AccountType),
 		"an ask with a body":   swap(hand, 1, byte(GroupAsk)),
 		"a handover of none":   swap(ask, 1, byte(GroupHandover)),
-		"too long":             (&GroupCopy{Kind: GroupHandover, Group: group, Body: make([]byte, MaxGroupCopy+1)}).Encode(),
+		"too long": (&GroupCopy{Kind: GroupHandover, Group: group,
+			Body: make([]byte, MaxGroupCopy+1)}).Encode(),
 	} {
 		if _, err := DecodeGroupCopy(b); fault.KindOf(err) != fault.Corrupt {
 			t.Errorf("%s: got %v, want Corrupt", name, err)

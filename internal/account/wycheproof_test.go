@@ -113,7 +113,8 @@ func TestWycheproofXChaCha20Poly1305(t *testing.T) {
 		if g.IVSize != 192 {
 			return v.Result == "valid"
 		}
-		got, err := openBytes("test", [32]byte(v.Key), v.AAD, append(append(bytes.Clone(v.IV), v.CT...), v.Tag...))
+		got, err := openBytes("test", [32]byte(v.Key), v.AAD, append(append(bytes.Clone(v.IV), v.CT...),
+			v.Tag...))
 		return err == nil && bytes.Equal(got, v.Msg)
 	})
 }

@@ -41,7 +41,9 @@ func load(t *testing.T) []pkg {
 }
 
 var listed = sync.OnceValues(func() ([]pkg, error) {
-	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Dir,GoFiles,TestGoFiles,XTestGoFiles,Imports,Deps,TestImports,XTestImports", module+"/...")
+	cmd := exec.Command("go", "list", "-e",
+		"-json=ImportPath,Dir,GoFiles,TestGoFiles,XTestGoFiles,Imports,Deps,TestImports,XTestImports", module+
+			"/...")
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list: %w", err)
@@ -70,12 +72,14 @@ func under(path string, trees ...string) bool {
 }
 
 var (
-	leaves = []string{"internal/fault", "internal/ident", "internal/envelope", "internal/directory", "internal/private"}
-	pure   = []string{
+	leaves = []string{"internal/fault", "internal/ident", "internal/envelope", "internal/directory",
+		"internal/private"}
+	pure = []string{
 		"internal/account", "cluster/internal/statemachine", "cluster/internal/dirstate", "onionrouter/onion",
 		"onionrouter/paths", "devicesync", "groups", "client/internal/content",
 	}
-	clocks = []string{"time.Now", "time.Sleep", "time.After", "time.NewTimer", "time.NewTicker", "time.Tick", "time.Since", "time.Until"}
+	clocks = []string{"time.Now", "time.Sleep", "time.After", "time.NewTimer", "time.NewTicker", "time.Tick",
+		"time.Since", "time.Until"}
 )
 
 func TestLeavesImportOnlyTheStandardLibrary(t *testing.T) {
@@ -85,7 +89,8 @@ func TestLeavesImportOnlyTheStandardLibrary(t *testing.T) {
 		}
 		for _, imp := range p.Imports {
 			std := !strings.Contains(strings.SplitN(imp, "/", 2)[0], ".")
-			ok := std || strings.HasPrefix(imp, "golang.org/x/crypto/") || strings.HasPrefix(imp, "filippo.io/edwards25519") ||
+			ok := std || strings.HasPrefix(imp, "golang.org/x/crypto/") ||
+				strings.HasPrefix(imp, "filippo.io/edwards25519") ||
 				slices.Contains(leaves, strings.TrimPrefix(imp, module+"/"))
 			if !ok {
 				t.Errorf("%s imports %s: leaves are the vocabulary that everything shares, so they depend on nothing but the standard library, x/crypto and each other", p.rel(), imp)
@@ -96,8 +101,9 @@ func TestLeavesImportOnlyTheStandardLibrary(t *testing.T) {
 
 func TestPurePackagesHaveNoSideEffects(t *testing.T) {
 	banned := map[string]string{
-		"net": "does I/O", "net/http": "does I/O", "os": "does I/O", "os/exec": "does I/O", "log": "logs", "log/slog": "logs",
-		"syscall": "does I/O", "math/rand": "hides its randomness", "math/rand/v2": "hides its randomness",
+		"net": "does I/O", "net/http": "does I/O", "os": "does I/O", "os/exec": "does I/O", "log": "logs",
+		"log/slog": "logs",
+		"syscall":  "does I/O", "math/rand": "hides its randomness", "math/rand/v2": "hides its randomness",
 		"crypto/rand": "hides its randomness", "sync": "suggests goroutines: pure code has one caller",
 	}
 	for _, p := range load(t) {
@@ -108,7 +114,8 @@ func TestPurePackagesHaveNoSideEffects(t *testing.T) {
 			if why, bad := banned[imp]; bad {
 				t.Errorf("%s imports %s, which %s: a pure package takes time and randomness as arguments so that every replica and every test computes the same", p.rel(), imp, why)
 			}
-			if rest, ours := strings.CutPrefix(imp, module+"/"); ours && !slices.Contains(leaves, rest) && !under(rest, pure...) && !under(rest, "proto") {
+			if rest, ours := strings.CutPrefix(imp, module+"/"); ours && !slices.Contains(leaves, rest) &&
+				!under(rest, pure...) && !under(rest, "proto") {
 				t.Errorf("%s imports %s: pure packages import leaves and pure packages only", p.rel(), rest)
 			}
 		}
@@ -116,10 +123,12 @@ func TestPurePackagesHaveNoSideEffects(t *testing.T) {
 			ast.Inspect(f, func(n ast.Node) bool {
 				switch n := n.(type) {
 				case *ast.GoStmt:
-					t.Errorf("%s starts a goroutine: pure packages have one caller and no hidden concurrency", fset.Position(n.Pos()))
+					t.Errorf("%s starts a goroutine: pure packages have one caller and no hidden concurrency",
+						fset.Position(n.Pos()))
 				case *ast.SelectorExpr:
 					if id, ok := n.X.(*ast.Ident); ok && slices.Contains(clocks, id.Name+"."+n.Sel.Name) {
-						t.Errorf("%s reads the clock: pure packages take the time as an argument", fset.Position(n.Pos()))
+						t.Errorf("%s reads the clock: pure packages take the time as an argument",
+							fset.Position(n.Pos()))
 					}
 				}
 				return true
@@ -133,10 +142,14 @@ func TestImportsPointDown(t *testing.T) {
 		from, notTo []string
 		why         string
 	}{
-		{[]string{"cluster"}, []string{"onionrouter", "client", "cmd", "internal/node"}, "cluster, onionrouter and client meet only at interfaces that the consumer declares, joined in internal/node"},
-		{[]string{"onionrouter"}, []string{"cluster", "client", "cmd", "internal/node"}, "cluster, onionrouter and client meet only at interfaces that the consumer declares, joined in internal/node"},
-		{[]string{"client"}, []string{"cluster", "cmd", "internal/node"}, "a client knows nodes by the wire only"},
-		{[]string{"devicesync", "groups", "internal/account"}, []string{"client", "cluster", "cmd", "internal/node"}, "pure packages lie below everything that does I/O"},
+		{[]string{"cluster"}, []string{"onionrouter", "client", "cmd", "internal/node"},
+			"cluster, onionrouter and client meet only at interfaces that the consumer declares, joined in internal/node"},
+		{[]string{"onionrouter"}, []string{"cluster", "client", "cmd", "internal/node"},
+			"cluster, onionrouter and client meet only at interfaces that the consumer declares, joined in internal/node"},
+		{[]string{"client"}, []string{"cluster", "cmd", "internal/node"},
+			"a client knows nodes by the wire only"},
+		{[]string{"devicesync", "groups", "internal/account"}, []string{"client", "cluster", "cmd",
+			"internal/node"}, "pure packages lie below everything that does I/O"},
 		{[]string{"internal/node", "internal/rpc", "internal/wire"}, []string{"cmd"}, "commands are the top"},
 	}
 	for _, p := range load(t) {
@@ -163,10 +176,12 @@ func TestImportsPointDown(t *testing.T) {
 func TestClientReachesNoConsensus(t *testing.T) {
 	for _, p := range load(t) {
 		if under(p.rel(), "client") {
-			deny(t, p, "an embedded client must stay small: Raft, gossip and bbolt belong to nodes", "github.com/hashicorp/", "go.etcd.io/bbolt")
+			deny(t, p, "an embedded client must stay small: Raft, gossip and bbolt belong to nodes",
+				"github.com/hashicorp/", "go.etcd.io/bbolt")
 		}
 		if p.rel() == "onionrouter/onion" {
-			deny(t, p, "cells are bytes: the formats must be testable and reusable without a transport", "google.golang.org/grpc")
+			deny(t, p, "cells are bytes: the formats must be testable and reusable without a transport",
+				"google.golang.org/grpc")
 		}
 	}
 }
@@ -195,7 +210,8 @@ func TestForeignTypesStayBehindTheirAdapters(t *testing.T) {
 			}
 			for _, imp := range f.Imports {
 				path := strings.Trim(imp.Path.Value, `"`)
-				if rest, ours := strings.CutPrefix(path, module+"/proto/"); ours && !strings.HasPrefix(rest, "starling/body/") {
+				if rest, ours := strings.CutPrefix(path, module+"/proto/"); ours && !strings.HasPrefix(rest,
+					"starling/body/") {
 					t.Errorf("%s imports %s: generated types stay in internal/wire, internal/rpc and files named grpc.go; everything else speaks the vocabulary", fset.Position(imp.Pos()), path)
 				}
 			}
@@ -236,7 +252,8 @@ func TestTestingStaysInTests(t *testing.T) {
 			continue
 		}
 		if slices.Contains(p.Imports, "testing") {
-			t.Errorf("%s imports testing: test code in a production binary changes its flags and its size", p.rel())
+			t.Errorf("%s imports testing: test code in a production binary changes its flags and its size",
+				p.rel())
 		}
 	}
 }

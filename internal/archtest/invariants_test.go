@@ -27,8 +27,8 @@ var (
 	namedTest = regexp.MustCompile("`([^`]+)`|\\b((?:Test|Fuzz)\\w+)(?:/([\\w-]+))?")
 )
 
-// TestEveryPromiseNamesTestsThatExist reads the table of ARCHITECTURE.md. A test that is renamed or dropped must not
-// leave a promise behind that seems to be held.
+// TestEveryPromiseNamesTestsThatExist reads the table of ARCHITECTURE.md. A test that is renamed or dropped
+// must not leave a promise behind that seems to be held.
 func TestEveryPromiseNamesTestsThatExist(t *testing.T) {
 	promises := numbered.FindAllString(section(t, promisesTitle), -1)
 	if len(promises) == 0 {
@@ -57,8 +57,8 @@ func TestEveryPromiseNamesTestsThatExist(t *testing.T) {
 	}
 }
 
-// checkTests checks the last cell of a row: "no test", or directories in backquotes, each before the names of its
-// tests.
+// checkTests checks the last cell of a row: "no test", or directories in backquotes, each before the names of
+// its tests.
 func checkTests(t *testing.T, claim, cell string, tests map[string][]string, strs map[string]bool) {
 	t.Helper()
 	if cell == "no test" {
@@ -114,8 +114,8 @@ func table(text string) (rows [][]string) {
 	return rows[min(2, len(rows)):]
 }
 
-// declared returns the directories that declare each test of the module, and all string literals of its Go files,
-// among which are the names of the cases.
+// declared returns the directories that declare each test of the module, and all string literals of its Go
+// files, among which are the names of the cases.
 func declared(t *testing.T) (tests map[string][]string, strs map[string]bool) {
 	t.Helper()
 	tests, strs = make(map[string][]string), make(map[string]bool)

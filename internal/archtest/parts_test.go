@@ -15,8 +15,8 @@ type part struct {
 	why  string
 }
 
-// pointDown wants every package below a directory to be in a list that goes from the bottom up, and to import no other of them
-// than its entry says.
+// pointDown wants every package below a directory to be in a list that goes from the bottom up, and to import
+// no other of them than its entry says.
 func pointDown(t *testing.T, dir string, list []part, imports func(pkg) []string) {
 	t.Helper()
 	may := map[string][]string{}
@@ -39,7 +39,8 @@ func pointDown(t *testing.T, dir string, list []part, imports func(pkg) []string
 			continue
 		}
 		for _, imp := range imports(p) {
-			if other, ours := strings.CutPrefix(imp, module+"/"+dir+"/"); ours && other != name && !slices.Contains(may[name], other) {
+			if other, ours := strings.CutPrefix(imp, module+"/"+dir+"/"); ours && other != name &&
+				!slices.Contains(may[name], other) {
 				t.Errorf("%s imports %s: %s", p.rel(), other, why[name])
 			}
 		}
@@ -55,7 +56,8 @@ func TestFilesStaySmall(t *testing.T) {
 		}
 		eachFile(t, p, p.GoFiles, func(_ string, f *ast.File, fset *token.FileSet) {
 			if n := fset.File(f.Pos()).LineCount(); n > most {
-				t.Errorf("%s has %d lines, want %d at most: split it by what it is about", fset.Position(f.Pos()).Filename, n, most)
+				t.Errorf("%s has %d lines, want %d at most: split it by what it is about",
+					fset.Position(f.Pos()).Filename, n, most)
 			}
 		})
 	}

@@ -23,7 +23,8 @@ var sessionctlParts = []part{
 	{"junit", nil, "a report is made of documents alone"},
 	{"testuser", nil, "a client in this process has nobody to talk to"},
 	{"refs", []string{"render"}, "names are found without knowing how a profile was opened or who asks"},
-	{"view", []string{"render", "refs"}, "a terminal messenger draws with it, so it neither asks nor connects"},
+	{"view", []string{"render", "refs"},
+		"a terminal messenger draws with it, so it neither asks nor connects"},
 	{"terminal", []string{"render"}, "prompts and progress serve any command, whatever it is about"},
 	{"session", []string{"refs"}, "a daemon opens profiles with it, so it neither prints nor asks"},
 	{"bench", []string{"testuser"}, "figures are measured without knowing how they are printed"},
@@ -32,7 +33,10 @@ var sessionctlParts = []part{
 }
 
 func TestSessionctlPartsPointDown(t *testing.T) {
-	pointDown(t, parts, sessionctlParts, func(p pkg) []string { return slices.Concat(p.Imports, p.TestImports, p.XTestImports) })
+	pointDown(t, parts, sessionctlParts, func(p pkg) []string {
+		return slices.Concat(p.Imports, p.TestImports,
+			p.XTestImports)
+	})
 	for _, p := range load(t) {
 		if !under(p.rel(), parts) {
 			continue
@@ -53,7 +57,8 @@ func TestRenderKnowsNothingOfStarling(t *testing.T) {
 		}
 		for _, imp := range p.Imports {
 			if rest, ours := strings.CutPrefix(imp, module+"/"); ours {
-				t.Errorf("%s imports %s: it makes text safe and aligned, whatever the text is about", p.rel(), rest)
+				t.Errorf("%s imports %s: it makes text safe and aligned, whatever the text is about", p.rel(),
+					rest)
 			}
 		}
 	}
@@ -62,8 +67,10 @@ func TestRenderKnowsNothingOfStarling(t *testing.T) {
 func TestNobodyImportsVerbs(t *testing.T) {
 	for _, p := range load(t) {
 		for _, imp := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
-			if rest, ours := strings.CutPrefix(imp, module+"/"); ours && (rest == verbs || rest == "cmd/swarmd") {
-				t.Errorf("%s imports %s: verbs are the top; what others need of them has a package below", p.rel(), rest)
+			if rest, ours := strings.CutPrefix(imp, module+"/"); ours && (rest == verbs ||
+				rest == "cmd/swarmd") {
+				t.Errorf("%s imports %s: verbs are the top; what others need of them has a package below",
+					p.rel(), rest)
 			}
 		}
 	}
@@ -74,7 +81,8 @@ func TestShapesKnowNoCommand(t *testing.T) {
 		if p.rel() != shapes {
 			continue
 		}
-		deny(t, p, "documents are shared by commands, daemon and schema, so they know none of them", module+"/cmd/",
+		deny(t, p, "documents are shared by commands, daemon and schema, so they know none of them",
+			module+"/cmd/",
 			"github.com/spf13/")
 	}
 }

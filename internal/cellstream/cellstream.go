@@ -1,8 +1,9 @@
-// Package cellstream carries the frames of a circuit over gRPC: one bidirectional stream per circuit and link, method
-// /starling.v1.Onion/Circuit, whose messages are raw bytes without any encoding around them.
+// Package cellstream carries the frames of a circuit over gRPC: one bidirectional stream per circuit and
+// link, method /starling.v1.Onion/Circuit, whose messages are raw bytes without any encoding around them.
 //
-// Frames live in pooled buffers of the sizes that circuits use. Recv hands a buffer to its caller; Send takes one
-// over, also when it fails. One goroutine may send while another receives. A blocking Send is the only back-pressure.
+// Frames live in pooled buffers of the sizes that circuits use. Recv hands a buffer to its caller; Send takes
+// one over, also when it fails. One goroutine may send while another receives. A blocking Send is the only
+// back-pressure.
 package cellstream
 
 import (
@@ -80,8 +81,8 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// gRPC looks a server's codec up by the content subtype of the call; registering is the only way to serve two codecs
-// on one server.
+// gRPC looks a server's codec up by the content subtype of the call; registering is the only way to serve two
+// codecs on one server.
 func init() { encoding.RegisterCodecV2(codec{}) }
 
 // rpcStream is what client and server streams of gRPC have in common.
@@ -117,7 +118,8 @@ func (s *stream) Recv() (Frame, error) {
 // Open starts a circuit's stream to the node behind cc. Cancelling ctx ends it.
 func Open(ctx context.Context, cc grpc.ClientConnInterface) (Stream, error) {
 	desc := &grpc.StreamDesc{StreamName: "Circuit", ServerStreams: true, ClientStreams: true}
-	cs, err := cc.NewStream(ctx, desc, method, grpc.CallContentSubtype(codecName), grpc.MaxCallRecvMsgSize(MaxFrame))
+	cs, err := cc.NewStream(ctx, desc, method, grpc.CallContentSubtype(codecName),
+		grpc.MaxCallRecvMsgSize(MaxFrame))
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,8 @@ func TestExitCodesFollowKinds(t *testing.T) {
 		{"not-found", Fail("find peer", fault.NotFound), 8, "REF-100"},
 		{"limited", fault.Limited, 5, "QTA-100"},
 		{"unavailable", fault.Unavailable, 3, "NET-100"},
-		{"unavailable-in-time", fault.Wrap(fault.Unavailable, "dial", context.DeadlineExceeded), 6, "NET-102"},
+		{"unavailable-in-time", fault.Wrap(fault.Unavailable, "dial", context.DeadlineExceeded), 6,
+			"NET-102"},
 		{"stale", fault.Stale, 1, "REF-102"},
 		{"exists", fault.Exists, 1, "REF-101"},
 		{"corrupt", fault.Corrupt, 70, "STO-100"},
@@ -60,10 +61,12 @@ func TestEveryKindHasACode(t *testing.T) {
 }
 
 func TestErrorsHaveOneForm(t *testing.T) {
-	err := Fail("swarm 4 has no leader", fault.New(fault.Unavailable, "", "1 of 3 replicas answers"), "swarmd status")
+	err := Fail("swarm 4 has no leader", fault.New(fault.Unavailable, "", "1 of 3 replicas answers"),
+		"swarmd status")
 	var text, doc bytes.Buffer
 	Report(&text, false, err)
-	if got, want := text.String(), "error: swarm 4 has no leader: 1 of 3 replicas answers [NET-100]\ntry: swarmd status\n"; got != want {
+	if got, want := text.String(),
+		"error: swarm 4 has no leader: 1 of 3 replicas answers [NET-100]\ntry: swarmd status\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	Report(&doc, true, err)
@@ -71,7 +74,8 @@ func TestErrorsHaveOneForm(t *testing.T) {
 	if err := json.Unmarshal(doc.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	for field, want := range map[string]any{"v": 1.0, "kind": "error", "code": "NET-100", "what": "swarm 4 has no leader", "cause": "1 of 3 replicas answers", "exit": 3.0} {
+	for field, want := range map[string]any{"v": 1.0, "kind": "error", "code": "NET-100",
+		"what": "swarm 4 has no leader", "cause": "1 of 3 replicas answers", "exit": 3.0} {
 		if got[field] != want {
 			t.Errorf("%s: got %v, want %v", field, got[field], want)
 		}
@@ -80,7 +84,8 @@ func TestErrorsHaveOneForm(t *testing.T) {
 
 func TestWriteJSONWantsAnObject(t *testing.T) {
 	var b bytes.Buffer
-	if err := WriteJSON(&b, "empty", struct{}{}); err != nil || b.String() != "{\"v\":1,\"kind\":\"empty\"}\n" {
+	if err := WriteJSON(&b, "empty", struct{}{}); err != nil ||
+		b.String() != "{\"v\":1,\"kind\":\"empty\"}\n" {
 		t.Errorf("got %q, %v", b.String(), err)
 	}
 	if err := WriteJSON(&b, "list", []int{1}); err == nil {
@@ -92,7 +97,8 @@ func testTree(fail error) *cobra.Command {
 	root := &cobra.Command{Use: "bird", Short: "A bird"}
 	root.PersistentFlags().Bool("json", false, "")
 	noun := &cobra.Command{Use: "nest", Short: "Nests"}
-	build := &cobra.Command{Use: "build NAME", Short: "Build one", Example: "  bird nest build oak", Args: cobra.ExactArgs(1), RunE: func(*cobra.Command, []string) error { return fail }}
+	build := &cobra.Command{Use: "build NAME", Short: "Build one", Example: "  bird nest build oak",
+		Args: cobra.ExactArgs(1), RunE: func(*cobra.Command, []string) error { return fail }}
 	build.Flags().String("of", "", "")
 	_ = build.MarkFlagRequired("of")
 	noun.AddCommand(build)
@@ -115,8 +121,10 @@ func TestMainTellsUsageFromFailure(t *testing.T) {
 		{"missing-argument", []string{"nest", "build", "--of=twigs"}, nil, 2, "accepts 1 arg"},
 		{"missing-flag", []string{"nest", "build", "oak"}, nil, 2, `required flag(s) "of"`},
 		{"unknown-flag", []string{"nest", "build", "oak", "--fo=x"}, nil, 2, "unknown flag: --fo"},
-		{"failure", []string{"nest", "build", "oak", "--of=twigs"}, errors.New("no tree"), 1, "error: no tree [SYS-100]"},
-		{"failure-json", []string{"nest", "build", "oak", "--of=twigs", "--json"}, errors.New("no tree"), 1, `"what":"no tree"`},
+		{"failure", []string{"nest", "build", "oak", "--of=twigs"}, errors.New("no tree"), 1,
+			"error: no tree [SYS-100]"},
+		{"failure-json", []string{"nest", "build", "oak", "--of=twigs", "--json"}, errors.New("no tree"), 1,
+			`"what":"no tree"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, errs bytes.Buffer
@@ -132,10 +140,12 @@ func TestMainTellsUsageFromFailure(t *testing.T) {
 
 func TestHelpShowsExamplesFirst(t *testing.T) {
 	var out, errs bytes.Buffer
-	if code := Main(t.Context(), testTree(nil), []string{"nest", "build", "--help"}, nil, &out, &errs); code != 0 {
+	if code := Main(t.Context(), testTree(nil), []string{"nest", "build", "--help"}, nil, &out,
+		&errs); code != 0 {
 		t.Fatalf("exit %d: %s", code, errs.String())
 	}
-	example, usage := strings.Index(out.String(), "bird nest build oak"), strings.Index(out.String(), "Usage:")
+	example, usage := strings.Index(out.String(), "bird nest build oak"), strings.Index(out.String(),
+		"Usage:")
 	if example < 0 || usage < example {
 		t.Errorf("example at %d, usage at %d in\n%s", example, usage, out.String())
 	}

@@ -31,8 +31,8 @@ const (
 	ExitClock     = 5 // swarmd: the clock is too far off
 )
 
-// Error is an error as a person or a script sees it. The zero values of Code and Exit are filled in by Describe from
-// the kind of the cause.
+// Error is an error as a person or a script sees it. The zero values of Code and Exit are filled in by
+// Describe from the kind of the cause.
 type Error struct {
 	What  string   // what did not work, lower case: "swarm 4 has no leader"
 	Cause error    // why; may be nil
@@ -83,9 +83,9 @@ var classes = map[fault.Kind]struct {
 	fault.Internal:        {"BUG-100", ExitBug},
 }
 
-// Describe returns err as an Error with a code and an exit code; nil for nil. An Error in err's chain keeps what it
-// says; a fault gives its kind's class; a deadline exits 6 and a cancelled context 11. Anything else is a failure
-// of the machine that the user can see to (a file, a port): exit 1.
+// Describe returns err as an Error with a code and an exit code; nil for nil. An Error in err's chain keeps
+// what it says; a fault gives its kind's class; a deadline exits 6 and a cancelled context 11. Anything else
+// is a failure of the machine that the user can see to (a file, a port): exit 1.
 func Describe(err error) *Error {
 	if err == nil {
 		return nil
@@ -111,8 +111,8 @@ func Describe(err error) *Error {
 }
 
 func class(err error) (code string, exit int) {
-	// The clock and the user come first: an RPC that ran out of time is Unavailable as well, and the user asked
-	// for the deadline.
+	// The clock and the user come first: an RPC that ran out of time is Unavailable as well, and the user
+	// asked for the deadline.
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "NET-102", ExitTimeout
@@ -138,7 +138,8 @@ type document struct {
 	List  []string `json:"list,omitempty"`
 }
 
-// Report prints err on w, as text or as one JSON document, and returns the exit code. It prints nothing for nil.
+// Report prints err on w, as text or as one JSON document, and returns the exit code. It prints nothing for
+// nil.
 func Report(w io.Writer, asJSON bool, err error) int {
 	e := Describe(err)
 	if e == nil {
@@ -173,7 +174,8 @@ func Report(w io.Writer, asJSON bool, err error) int {
 	return e.Exit
 }
 
-// WriteJSON writes v, which must marshal to a JSON object, as one line with "v":1 and "kind" in front of its fields.
+// WriteJSON writes v, which must marshal to a JSON object, as one line with "v":1 and "kind" in front of its
+// fields.
 func WriteJSON(w io.Writer, kind string, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {

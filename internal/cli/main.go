@@ -42,9 +42,10 @@ Global flags:
 Run "{{.CommandPath}} COMMAND --help" for more about a command.
 {{end}}`
 
-// Main runs the tree with args (without the program's name), reports what failed on stderr and returns the exit
-// code. Whatever fails before a command's own RunE (flags, arguments, unknown verbs) is a usage error.
-func Main(ctx context.Context, root *cobra.Command, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// Main runs the tree with args (without the program's name), reports what failed on stderr and returns the
+// exit code. Whatever fails before a command's own RunE (flags, arguments, unknown verbs) is a usage error.
+func Main(ctx context.Context, root *cobra.Command, args []string, stdin io.Reader, stdout,
+	stderr io.Writer) int {
 	ran := false
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetHelpTemplate(help)
@@ -75,7 +76,8 @@ func usageOf(root *cobra.Command, args []string, err error) *Error {
 	return e
 }
 
-// prepare makes bare nouns print help, mistyped verbs get suggestions, and marks when a command's own code began.
+// prepare makes bare nouns print help, mistyped verbs get suggestions, and marks when a command's own code
+// began.
 func prepare(c *cobra.Command, ran *bool) {
 	if c.HasSubCommands() && c.Run == nil && c.RunE == nil {
 		c.Args = cobra.ArbitraryArgs

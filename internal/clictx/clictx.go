@@ -1,14 +1,15 @@
-// Package clictx keeps the contexts of the command line: names for clusters, each with the cluster file to use, and
-// which of them is current. swarmd dev makes the context "dev"; sessionctl reads, adds and switches them.
+// Package clictx keeps the contexts of the command line: names for clusters, each with the cluster file to
+// use, and which of them is current. swarmd dev makes the context "dev"; sessionctl reads, adds and switches
+// them.
 //
 // Everything lies in sessionctl's home directory:
 //
 //	contexts.json          {"v":1, "current":"dev", "contexts":{"dev":"clusters/dev.json"}}
 //	clusters/dev.json      a copy of the cluster file
 //
-// Paths in contexts.json are relative to the home directory unless they are absolute. Changes are made under a file
-// lock and by renaming, so that two commands at a time never leave half a file. The package parses no cluster
-// file and reads no environment except through the XDG defaults of DefaultHome.
+// Paths in contexts.json are relative to the home directory unless they are absolute. Changes are made under
+// a file lock and by renaming, so that two commands at a time never leave half a file. The package parses no
+// cluster file and reads no environment except through the XDG defaults of DefaultHome.
 package clictx
 
 import (
@@ -49,8 +50,8 @@ type Contexts struct {
 // "sessionctl" under the XDG data home.
 func DefaultHome() string { return filepath.Join(xdg.DataHome, "sessionctl") }
 
-// Load reads the contexts of home; without a file there are none. Errors: Invalid for a file that is no contexts
-// file of this version.
+// Load reads the contexts of home; without a file there are none. Errors: Invalid for a file that is no
+// contexts file of this version.
 func Load(home string) (*Contexts, error) {
 	path := filepath.Join(home, fileName)
 	c := &Contexts{V: Version, Contexts: map[string]string{}}
@@ -97,7 +98,8 @@ func (c *Contexts) Names() []string {
 func (c *Contexts) Path(home, name string) (string, error) {
 	p, ok := c.Contexts[name]
 	if !ok {
-		return "", fault.New(fault.NotFound, "context "+name, "not known; have %s", strings.Join(c.Names(), ", "))
+		return "", fault.New(fault.NotFound, "context "+name, "not known; have %s",
+			strings.Join(c.Names(), ", "))
 	}
 	if !filepath.IsAbs(p) {
 		p = filepath.Join(home, p)
@@ -105,11 +107,13 @@ func (c *Contexts) Path(home, name string) (string, error) {
 	return p, nil
 }
 
-// Add copies a cluster file into home under a name, replacing what that name had. The current context stays, unless
-// there was none. Errors: Invalid for a name that is not 1 to 64 letters, digits, dots, hyphens and underscores.
+// Add copies a cluster file into home under a name, replacing what that name had. The current context stays,
+// unless there was none. Errors: Invalid for a name that is not 1 to 64 letters, digits, dots, hyphens and
+// underscores.
 func Add(home, name string, clusterFile []byte) error {
 	if !validName.MatchString(name) {
-		return fault.New(fault.Invalid, "add context", "%q is not 1 to 64 letters, digits, dots, hyphens and underscores", name)
+		return fault.New(fault.Invalid, "add context",
+			"%q is not 1 to 64 letters, digits, dots, hyphens and underscores", name)
 	}
 	return update(home, func(c *Contexts) error {
 		rel := filepath.Join(clusterDir, name+".json")
@@ -136,8 +140,8 @@ func Use(home, name string) (previous string, err error) {
 	return previous, err
 }
 
-// Remove forgets a context and its copy of the cluster file. If it was current, fallback becomes current where that
-// name is known, else none. Errors: NotFound.
+// Remove forgets a context and its copy of the cluster file. If it was current, fallback becomes current
+// where that name is known, else none. Errors: NotFound.
 func Remove(home, name, fallback string) error {
 	return update(home, func(c *Contexts) error {
 		p, err := c.Path(home, name)
@@ -160,8 +164,8 @@ func Remove(home, name, fallback string) error {
 	})
 }
 
-// Resolve returns the path of the cluster file that arg means: "" is the current context, else the name of a context,
-// else a path. Errors: NotFound when there is no current context, or arg is neither.
+// Resolve returns the path of the cluster file that arg means: "" is the current context, else the name of a
+// context, else a path. Errors: NotFound when there is no current context, or arg is neither.
 func Resolve(home, arg string) (string, error) {
 	c, err := Load(home)
 	if err != nil {

@@ -91,7 +91,8 @@ func TestAddRefusesNamesThatArePaths(t *testing.T) {
 }
 
 func TestLoadRefusesForeignFiles(t *testing.T) {
-	for name, body := range map[string]string{"version": `{"v":2}`, "text": `hello`, "type": `{"v":1,"contexts":5}`} {
+	for name, body := range map[string]string{"version": `{"v":2}`, "text": `hello`,
+		"type": `{"v":1,"contexts":5}`} {
 		home := t.TempDir()
 		must(t, os.WriteFile(filepath.Join(home, "contexts.json"), []byte(body), 0o600))
 		if _, err := Load(home); !errors.Is(err, fault.Invalid) {

@@ -30,18 +30,19 @@ const (
 	linkFormatVersion = 1
 )
 
-// ClusterFile is what a client is given of a cluster and pins for ever: who may sign its directory, and where to
-// start. ID = SHA-256(label | name | admin key | signers | t | salt).
+// ClusterFile is what a client is given of a cluster and pins for ever: who may sign its directory, and where
+// to start. ID = SHA-256(label | name | admin key | signers | t | salt).
 type ClusterFile struct {
-	V         int             `json:"v"`
-	Name      string          `json:"name"`
-	ID        ident.ClusterID `json:"id"`
-	AdminKey  HexKey          `json:"admin_key"`
-	Signers   []HexKey        `json:"signers"` // raw Ed25519 keys of the directory nodes, in signer-index order
-	T         int             `json:"t"`
-	Salt      HexKey          `json:"salt"`
-	Bootstrap []Bootstrap     `json:"bootstrap"`
-	Digest    *HexKey         `json:"directory_digest,omitempty"`
+	V        int             `json:"v"`
+	Name     string          `json:"name"`
+	ID       ident.ClusterID `json:"id"`
+	AdminKey HexKey          `json:"admin_key"`
+	// raw Ed25519 keys of the directory nodes, in signer-index order
+	Signers   []HexKey    `json:"signers"`
+	T         int         `json:"t"`
+	Salt      HexKey      `json:"salt"`
+	Bootstrap []Bootstrap `json:"bootstrap"`
+	Digest    *HexKey     `json:"directory_digest,omitempty"`
 }
 
 // Bootstrap is a node to ask first.
@@ -67,17 +68,18 @@ func (k *HexKey) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// Threshold returns how many of n signers must sign a directory: the least t > (n+f)/2 with f = (n-1)/3 liars, so
-// that two different documents of one version cannot both reach it. Up to three signers this guards against crashes
-// and a lying follower, not against a lying leader.
+// Threshold returns how many of n signers must sign a directory: the least t > (n+f)/2 with f = (n-1)/3
+// liars, so that two different documents of one version cannot both reach it. Up to three signers this guards
+// against crashes and a lying follower, not against a lying leader.
 func Threshold(n int) int {
 	f := (n - 1) / 3
 	return (n+f)/2 + 1
 }
 
-// NewClusterFile returns a cluster file with its ID. A t of 0 means Threshold(len(signers)). salt must be random: it
-// makes the ID of a cluster unlike that of any other with the same name and keys.
-func NewClusterFile(name string, adminKey [32]byte, signers [][32]byte, t int, salt [32]byte, bootstrap []Bootstrap) (*ClusterFile, error) {
+// NewClusterFile returns a cluster file with its ID. A t of 0 means Threshold(len(signers)). salt must be
+// random: it makes the ID of a cluster unlike that of any other with the same name and keys.
+func NewClusterFile(name string, adminKey [32]byte, signers [][32]byte, t int, salt [32]byte,
+	bootstrap []Bootstrap) (*ClusterFile, error) {
 	f := &ClusterFile{V: FileVersion, Name: name, AdminKey: adminKey, T: t, Salt: salt, Bootstrap: bootstrap}
 	for _, s := range signers {
 		f.Signers = append(f.Signers, s)
@@ -92,7 +94,10 @@ func NewClusterFile(name string, adminKey [32]byte, signers [][32]byte, t int, s
 func (f *ClusterFile) computeID() ident.ClusterID {
 	var b cryptobyte.Builder
 	b.AddBytes([]byte(labelClusterID))
-	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(f.Name)[:min(len(f.Name), 255)]) })
+	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) {
+		b.AddBytes([]byte(f.Name)[:min(len(f.Name),
+			255)])
+	})
 	b.AddBytes(f.AdminKey[:])
 	b.AddUint8(uint8(len(f.Signers)))
 	for i := range f.Signers {
@@ -114,9 +119,11 @@ func (f *ClusterFile) Check() error {
 	case n == 0 || n > MaxSigners:
 		return fault.New(fault.Invalid, op, "%d signers, want 1 to %d", n, MaxSigners)
 	case f.T < (n+2)/2 || f.T > n:
-		return fault.New(fault.Invalid, op, "threshold %d of %d signers, want more than half and at most all", f.T, n)
+		return fault.New(fault.Invalid, op, "threshold %d of %d signers, want more than half and at most all",
+			f.T, n)
 	case len(f.Bootstrap) > MaxBootstrap:
-		return fault.New(fault.Invalid, op, "%d bootstrap nodes, want at most %d", len(f.Bootstrap), MaxBootstrap)
+		return fault.New(fault.Invalid, op, "%d bootstrap nodes, want at most %d",
+			len(f.Bootstrap), MaxBootstrap)
 	}
 	for i := range f.Signers {
 		for j := range i {
@@ -127,11 +134,14 @@ func (f *ClusterFile) Check() error {
 	}
 	for _, b := range f.Bootstrap {
 		if len(b.ClientAddrs) == 0 || len(b.ClientAddrs) > MaxClientAddrs {
-			return fault.New(fault.Invalid, op, "bootstrap node %s has %d addresses, want 1 to %d", b.NodeID.Short(), len(b.ClientAddrs), MaxClientAddrs)
+			return fault.New(fault.Invalid, op, "bootstrap node %s has %d addresses, want 1 to %d",
+				b.NodeID.Short(), len(b.ClientAddrs), MaxClientAddrs)
 		}
 		for _, a := range b.ClientAddrs {
 			if a == "" || len(a) > MaxAddr {
-				return fault.New(fault.Invalid, op, "bootstrap node %s has an address of %d bytes, want 1 to %d", b.NodeID.Short(), len(a), MaxAddr)
+				return fault.New(fault.Invalid, op,
+					"bootstrap node %s has an address of %d bytes, want 1 to %d", b.NodeID.Short(),
+					len(a), MaxAddr)
 			}
 		}
 	}
@@ -199,8 +209,8 @@ func (f *ClusterFile) Link() Link {
 	return Link{ID: f.ID, AdminKey: f.AdminKey, Bootstrap: f.Bootstrap[:min(len(f.Bootstrap), linkBootstrap)]}
 }
 
-// String returns "starling:cluster/" and base64url of version u8 | id 32 | admin key 32 | count u8 | for each node:
-// id 32 | addresses u8 | for each: bytes[u8].
+// String returns "starling:cluster/" and base64url of version u8 | id 32 | admin key 32 | count u8 | for each
+// node: id 32 | addresses u8 | for each: bytes[u8].
 func (l Link) String() string {
 	var b cryptobyte.Builder
 	b.AddUint8(linkFormatVersion)
@@ -236,7 +246,8 @@ func ParseLink(s string) (l Link, err error) {
 		return bad("is not base64url, or is cut off")
 	}
 	body := raw[:len(raw)-4]
-	if sum := sha256.Sum256(body); binary.BigEndian.Uint32(sum[:]) != binary.BigEndian.Uint32(raw[len(body):]) {
+	if sum := sha256.Sum256(body); binary.BigEndian.Uint32(sum[:]) != binary.BigEndian.Uint32(
+		raw[len(body):]) {
 		return bad("is cut off or mistyped: its checksum does not match")
 	}
 	p := cryptobyte.String(body)
@@ -244,12 +255,14 @@ func ParseLink(s string) (l Link, err error) {
 	if !p.ReadUint8(&version) || version != linkFormatVersion {
 		return bad("has an unknown version")
 	}
-	if !p.CopyBytes(l.ID[:]) || !p.CopyBytes(l.AdminKey[:]) || !p.ReadUint8(&n) || n == 0 || n > linkBootstrap {
+	if !p.CopyBytes(l.ID[:]) || !p.CopyBytes(l.AdminKey[:]) || !p.ReadUint8(&n) || n == 0 ||
+		n > linkBootstrap {
 		return bad("is malformed")
 	}
 	for range n {
 		var node Bootstrap
-		if !p.CopyBytes(node.NodeID[:]) || !readStrings(&p, &node.ClientAddrs, MaxClientAddrs, MaxAddr) || len(node.ClientAddrs) == 0 {
+		if !p.CopyBytes(node.NodeID[:]) || !readStrings(&p, &node.ClientAddrs, MaxClientAddrs, MaxAddr) ||
+			len(node.ClientAddrs) == 0 {
 			return bad("is malformed")
 		}
 		l.Bootstrap = append(l.Bootstrap, node)
@@ -266,7 +279,8 @@ func (l Link) Accept(f *ClusterFile) error {
 		return err
 	}
 	if f.ID != l.ID || f.AdminKey != l.AdminKey {
-		return fault.New(fault.Denied, "follow cluster link", "node returned the file of cluster %s, want %s", f.ID, l.ID)
+		return fault.New(fault.Denied, "follow cluster link", "node returned the file of cluster %s, want %s",
+			f.ID, l.ID)
 	}
 	return nil
 }

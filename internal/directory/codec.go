@@ -70,7 +70,8 @@ func (d *Directory) Encode() ([]byte, error) {
 		return nil, fault.Wrap(fault.Invalid, "encode directory", err)
 	}
 	if len(out) > MaxSize {
-		return nil, fault.New(fault.Invalid, "encode directory", "has %d bytes, want at most %d", len(out), MaxSize)
+		return nil, fault.New(fault.Invalid, "encode directory", "has %d bytes, want at most %d",
+			len(out), MaxSize)
 	}
 	return out, nil
 }
@@ -85,7 +86,8 @@ func (p *Params) Append(b *cryptobyte.Builder) {
 
 // Read reads what Append wrote.
 func (p *Params) Read(s *cryptobyte.String) bool {
-	return s.ReadUint8(&p.StampDifficulty) && s.ReadUint64(&p.QuotaBytes) && s.ReadUint16(&p.CircuitsPerConn) && s.ReadUint64(&p.MaxFileBytes)
+	return s.ReadUint8(&p.StampDifficulty) && s.ReadUint64(&p.QuotaBytes) &&
+		s.ReadUint16(&p.CircuitsPerConn) && s.ReadUint64(&p.MaxFileBytes)
 }
 
 // Append writes n's layout to b.
@@ -112,9 +114,11 @@ func (n *Node) Append(b *cryptobyte.Builder) {
 // Read reads what Append wrote, within the limits of Check. The ID follows from the key.
 func (n *Node) Read(s *cryptobyte.String) bool {
 	var roles, state, keys uint8
-	if !s.CopyBytes(n.Key[:]) || !s.ReadUint8(&roles) || !s.ReadUint8(&state) || !s.ReadUint32(&n.Incarnation) || !s.ReadUint16(&n.Weight) ||
+	if !s.CopyBytes(n.Key[:]) || !s.ReadUint8(&roles) || !s.ReadUint8(&state) ||
+		!s.ReadUint32(&n.Incarnation) || !s.ReadUint16(&n.Weight) ||
 		!readString(s, &n.PeerAddr, MaxAddr) || !readStrings(s, &n.ClientAddrs, MaxClientAddrs, MaxAddr) ||
-		!readString(s, &n.Zone, MaxLabel) || !readString(s, &n.Operator, MaxLabel) || !s.ReadUint8(&keys) || keys > MaxOnionKeys ||
+		!readString(s, &n.Zone, MaxLabel) || !readString(s, &n.Operator, MaxLabel) || !s.ReadUint8(&keys) ||
+		keys > MaxOnionKeys ||
 		len(*s) < int(keys)*(4+OnionKeySize) {
 		return false
 	}
@@ -161,7 +165,8 @@ func (n *Node) Check() error {
 	return nil
 }
 
-// Decode reads an encoded directory. It checks the format and its limits, not the signatures: see ClusterFile.Verify.
+// Decode reads an encoded directory. It checks the format and its limits, not the signatures: see
+// ClusterFile.Verify.
 func Decode(body []byte) (*Directory, error) {
 	bad := func(what string) (*Directory, error) {
 		return nil, fault.New(fault.Invalid, "decode directory", "%s", what)
@@ -177,8 +182,10 @@ func Decode(body []byte) (*Directory, error) {
 	if !s.ReadUint8(&version) || version != FormatVersion {
 		return bad("has an unknown version")
 	}
-	if !s.CopyBytes(d.Cluster[:]) || !s.ReadUint64(&d.Version) || !s.CopyBytes(d.Previous[:]) || !s.ReadUint64(&issued) ||
-		!s.ReadUint64(&until) || issued > 1<<62 || until > 1<<62 || !d.Params.Read(&s) || !s.ReadUint16(&nodes) || nodes > MaxNodes {
+	if !s.CopyBytes(d.Cluster[:]) || !s.ReadUint64(&d.Version) || !s.CopyBytes(d.Previous[:]) ||
+		!s.ReadUint64(&issued) ||
+		!s.ReadUint64(&until) || issued > 1<<62 || until > 1<<62 || !d.Params.Read(&s) ||
+		!s.ReadUint16(&nodes) || nodes > MaxNodes {
 		return bad("ends in its header, or has a time out of range")
 	}
 	d.IssuedAt, d.ValidUntil = int64(issued), int64(until)
@@ -196,7 +203,8 @@ func Decode(body []byte) (*Directory, error) {
 		var w Swarm
 		var id uint32
 		var n uint8
-		if !s.ReadUint32(&id) || !s.ReadUint64(&w.Config) || !s.ReadUint8(&n) || n > MaxReplicas || len(s) < 32*int(n) {
+		if !s.ReadUint32(&id) || !s.ReadUint64(&w.Config) || !s.ReadUint8(&n) || n > MaxReplicas ||
+			len(s) < 32*int(n) {
 			return bad("has a malformed swarm")
 		}
 		w.ID, w.Replicas = ident.SwarmID(id), make([]ident.NodeID, n)
@@ -210,7 +218,8 @@ func Decode(body []byte) (*Directory, error) {
 	}
 	for range slots {
 		var r SlotRange
-		if !s.ReadUint16((*uint16)(&r.First)) || !s.ReadUint16((*uint16)(&r.Last)) || !s.ReadUint32((*uint32)(&r.Swarm)) || !s.ReadUint64(&r.Config) {
+		if !s.ReadUint16((*uint16)(&r.First)) || !s.ReadUint16((*uint16)(&r.Last)) ||
+			!s.ReadUint32((*uint32)(&r.Swarm)) || !s.ReadUint64(&r.Config) {
 			return bad("has a malformed slot range")
 		}
 		d.Slots = append(d.Slots, r)

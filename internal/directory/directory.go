@@ -1,9 +1,9 @@
-// Package directory is the signed view of a cluster that clients and nodes trust: which nodes there are, with which
-// keys and addresses, which swarms they form, and which swarm stores a mailbox.
+// Package directory is the signed view of a cluster that clients and nodes trust: which nodes there are, with
+// which keys and addresses, which swarms they form, and which swarm stores a mailbox.
 //
 // A Directory is computed by every directory node from the committed log and signed by each of them; a client
-// accepts it with t of n signatures of the signers that its cluster file pins. The encoding is a fixed big-endian
-// layout (docs/formats.md, section 4); the digest and the signatures cover the bytes as received.
+// accepts it with t of n signatures of the signers that its cluster file pins. The encoding is a fixed
+// big-endian layout (docs/formats.md, section 4); the digest and the signatures cover the bytes as received.
 package directory
 
 import (
@@ -78,8 +78,8 @@ type Params struct {
 	MaxFileBytes    uint64
 }
 
-// Directory is one version of the view. Nodes are sorted by ID, swarms by ID, slot ranges by First; the ranges of a
-// complete directory cover all slots (none at all before the first swarms exist).
+// Directory is one version of the view. Nodes are sorted by ID, swarms by ID, slot ranges by First; the
+// ranges of a complete directory cover all slots (none at all before the first swarms exist).
 type Directory struct {
 	Cluster    ident.ClusterID
 	Version    uint64

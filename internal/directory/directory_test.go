@@ -29,9 +29,10 @@ func testFile(t testing.TB, signers int) *ClusterFile {
 	for i := range signers {
 		keys = append(keys, publicOf(keyOf(fmt.Sprint("signer", i))))
 	}
-	f, err := NewClusterFile("test", publicOf(keyOf("admin")), keys, 0, sha256.Sum256([]byte("salt")), []Bootstrap{
-		{NodeID: ident.NodeIDOf(keys[0][:]), ClientAddrs: []string{"127.0.0.1:7700", "node-1:7700"}},
-	})
+	f, err := NewClusterFile("test", publicOf(keyOf("admin")), keys, 0, sha256.Sum256([]byte("salt")),
+		[]Bootstrap{
+			{NodeID: ident.NodeIDOf(keys[0][:]), ClientAddrs: []string{"127.0.0.1:7700", "node-1:7700"}},
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,16 +46,20 @@ func testDirectory(f *ClusterFile, version uint64) *Directory {
 	}
 	for i := range 3 {
 		n := Node{
-			Key: publicOf(keyOf(fmt.Sprint("signer", i))), Roles: RoleStorage | RoleRelay, State: Alive, Incarnation: 1, Weight: 100,
-			PeerAddr: fmt.Sprintf("node-%d:7701", i), ClientAddrs: []string{fmt.Sprintf("node-%d:7700", i)}, Zone: "z", Operator: "o",
+			Key: publicOf(keyOf(fmt.Sprint("signer", i))), Roles: RoleStorage | RoleRelay, State: Alive,
+			Incarnation: 1, Weight: 100,
+			PeerAddr: fmt.Sprintf("node-%d:7701", i), ClientAddrs: []string{fmt.Sprintf("node-%d:7700",
+				i)}, Zone: "z", Operator: "o",
 			OnionKeys: []OnionKey{{Period: 4, Key: [OnionKeySize]byte{1}}, {Period: 5}},
 		}
 		n.ID = ident.NodeIDOf(n.Key[:])
 		d.Nodes = append(d.Nodes, n)
 	}
 	slices.SortFunc(d.Nodes, func(a, b Node) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	d.Swarms = []Swarm{{ID: 1, Config: 1, Replicas: []ident.NodeID{d.Nodes[0].ID, d.Nodes[1].ID}}, {ID: 4, Config: 2, Replicas: []ident.NodeID{d.Nodes[2].ID}}}
-	d.Slots = []SlotRange{{First: 0, Last: 99, Swarm: 4, Config: 1}, {First: 100, Last: 4095, Swarm: 1, Config: 3}}
+	d.Swarms = []Swarm{{ID: 1, Config: 1, Replicas: []ident.NodeID{d.Nodes[0].ID, d.Nodes[1].ID}},
+		{ID: 4, Config: 2, Replicas: []ident.NodeID{d.Nodes[2].ID}}}
+	d.Slots = []SlotRange{{First: 0, Last: 99, Swarm: 4, Config: 1}, {First: 100, Last: 4095,
+		Swarm: 1, Config: 3}}
 	return d
 }
 
@@ -66,7 +71,8 @@ func signedBy(t testing.TB, d *Directory, signers ...int) *Signed {
 	}
 	s := &Signed{Body: body}
 	for _, i := range signers {
-		s.Signatures = append(s.Signatures, Signature{Signer: uint8(i), Sig: Sign(keyOf(fmt.Sprint("signer", i)), body)})
+		s.Signatures = append(s.Signatures, Signature{Signer: uint8(i),
+			Sig: Sign(keyOf(fmt.Sprint("signer", i)), body)})
 	}
 	return s
 }
@@ -84,7 +90,8 @@ func TestDirectoryRoundTrip(t *testing.T) {
 	}
 	again, err := got.Encode()
 	if err != nil || !bytes.Equal(again, body) {
-		t.Errorf("encoding a decoded directory: got %d bytes (%v), want the %d it came from", len(again), err, len(body))
+		t.Errorf("encoding a decoded directory: got %d bytes (%v), want the %d it came from",
+			len(again), err, len(body))
 	}
 	if w, ok := got.SwarmOf(ident.MailboxID{}); !ok || w.ID != 1 {
 		t.Errorf("swarm of the zero mailbox: got %v, want 1", w)
@@ -100,10 +107,12 @@ func TestDirectoryIsFrozen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]string{"cluster id": f.ID.String(), "digest": hex.EncodeToString(digestOf(body)), "link": f.Link().String()[:40]}
+	got := map[string]string{"cluster id": f.ID.String(), "digest": hex.EncodeToString(digestOf(body)),
+		"link": f.Link().String()[:40]}
 	for name, want := range frozen {
 		if got[name] != want {
-			t.Errorf("%s: got %s, want %s: the format changed, which needs a new version", name, got[name], want)
+			t.Errorf("%s: got %s, want %s: the format changed, which needs a new version", name,
+				got[name], want)
 		}
 	}
 }
@@ -169,7 +178,8 @@ func TestVerifyWantsEnoughSignaturesOfPinnedSigners(t *testing.T) {
 		"changed afterward": signedBy(t, d, 0, 1, 2, 3),
 	}
 	forged := cases["of a stranger"]
-	forged.Signatures = append(forged.Signatures, Signature{Signer: 4, Sig: Sign(keyOf("stranger"), forged.Body)})
+	forged.Signatures = append(forged.Signatures,
+		Signature{Signer: 4, Sig: Sign(keyOf("stranger"), forged.Body)})
 	changed := cases["changed afterward"]
 	changed.Body[60]++
 	for name, s := range cases {
@@ -243,15 +253,18 @@ func TestClusterFileIsNamedByItsContents(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := ParseClusterFile(b)
-	if err != nil || got.ID != f.ID || len(got.Signers) != 3 || got.Bootstrap[0].ClientAddrs[1] != "node-1:7700" {
+	if err != nil || got.ID != f.ID || len(got.Signers) != 3 ||
+		got.Bootstrap[0].ClientAddrs[1] != "node-1:7700" {
 		t.Fatalf("round trip: got %+v, %v", got, err)
 	}
 	if strings.Contains(string(b), "directory_digest") {
 		t.Errorf("an absent digest is written: %s", b)
 	}
 	for name, change := range map[string]func(*ClusterFile){
-		"name": func(f *ClusterFile) { f.Name = "other" }, "signers": func(f *ClusterFile) { f.Signers[0][0]++ },
-		"admin key": func(f *ClusterFile) { f.AdminKey[0]++ }, "t": func(f *ClusterFile) { f.T = 3 }, "salt": func(f *ClusterFile) { f.Salt[0]++ },
+		"name":      func(f *ClusterFile) { f.Name = "other" },
+		"signers":   func(f *ClusterFile) { f.Signers[0][0]++ },
+		"admin key": func(f *ClusterFile) { f.AdminKey[0]++ }, "t": func(f *ClusterFile) { f.T = 3 },
+		"salt": func(f *ClusterFile) { f.Salt[0]++ },
 	} {
 		f := testFile(t, 3)
 		change(f)
@@ -260,15 +273,18 @@ func TestClusterFileIsNamedByItsContents(t *testing.T) {
 		}
 	}
 	for name, text := range map[string]string{
-		"empty": "", "version 2": `{"v":2}`, "not JSON": "{", "unknown field": strings.Replace(string(b), `"v"`, `"more": 1, "v"`, 1),
-		"two documents": string(b) + string(b), "short key": strings.Replace(string(b), f.ID.String(), f.ID.String()[2:], 1),
+		"empty": "", "version 2": `{"v":2}`, "not JSON": "{", "unknown field": strings.Replace(string(b),
+			`"v"`, `"more": 1, "v"`, 1),
+		"two documents": string(b) + string(b), "short key": strings.Replace(string(b), f.ID.String(),
+			f.ID.String()[2:], 1),
 	} {
 		if _, err := ParseClusterFile([]byte(text)); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: got %v, want invalid", name, err)
 		}
 	}
 	for _, low := range []int{-1, 1} {
-		if _, err := NewClusterFile("x", [32]byte{}, [][32]byte{{1}, {2}, {3}}, low, [32]byte{}, nil); !errors.Is(err, fault.Invalid) {
+		if _, err := NewClusterFile("x", [32]byte{}, [][32]byte{{1}, {2}, {3}}, low, [32]byte{},
+			nil); !errors.Is(err, fault.Invalid) {
 			t.Errorf("threshold %d of 3: got %v, want invalid", low, err)
 		}
 	}

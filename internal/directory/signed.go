@@ -12,8 +12,8 @@ import (
 
 const labelSign = "starling/v1/directory\x00"
 
-// Validity is how long a directory holds after it was issued; Grace is how long beyond that a client goes on with it
-// and a warning, if it finds no newer one.
+// Validity is how long a directory holds after it was issued; Grace is how long beyond that a client goes on
+// with it and a warning, if it finds no newer one.
 const (
 	Validity = 24 * time.Hour
 	Grace    = 24 * time.Hour
@@ -73,22 +73,25 @@ func DecodeSigned(b []byte) (*Signed, error) {
 	return s, nil
 }
 
-// Verify returns the directory inside s if it is of this cluster and at least t of the pinned signers signed exactly
-// these bytes. It looks neither at the clock (see CheckTime) nor at versions seen before (see CheckNewer).
+// Verify returns the directory inside s if it is of this cluster and at least t of the pinned signers signed
+// exactly these bytes. It looks neither at the clock (see CheckTime) nor at versions seen before (see
+// CheckNewer).
 //
 // Errors: Denied (too few valid signatures, another cluster), Invalid (format).
 func (f *ClusterFile) Verify(s *Signed) (*Directory, error) {
 	valid := 0
 	for i, g := range s.Signatures {
 		if i > 0 && s.Signatures[i-1].Signer >= g.Signer {
-			return nil, fault.New(fault.Invalid, "verify directory", "signatures are not in order of their signers")
+			return nil, fault.New(fault.Invalid, "verify directory",
+				"signatures are not in order of their signers")
 		}
 		if int(g.Signer) < len(f.Signers) && VerifySignature(f.Signers[g.Signer], s.Body, g.Sig) {
 			valid++
 		}
 	}
 	if valid < f.T {
-		return nil, fault.New(fault.Denied, "verify directory", "%d valid signatures of the cluster's signers, want %d", valid, f.T)
+		return nil, fault.New(fault.Denied, "verify directory",
+			"%d valid signatures of the cluster's signers, want %d", valid, f.T)
 	}
 	d, err := Decode(s.Body)
 	if err != nil {
@@ -100,16 +103,18 @@ func (f *ClusterFile) Verify(s *Signed) (*Directory, error) {
 	return d, nil
 }
 
-// CheckTime says whether d may be used at the instant now: stale is true, without an error, in the grace time after
-// the end of its validity.
+// CheckTime says whether d may be used at the instant now: stale is true, without an error, in the grace time
+// after the end of its validity.
 func (d *Directory) CheckTime(now time.Time) (stale bool, err error) {
 	until := time.UnixMilli(d.ValidUntil)
 	switch {
 	case now.After(until.Add(Grace)):
-		return true, fault.New(fault.Unavailable, "check directory", "version %d was valid until %s, and it is %s: the clock is wrong or the cluster has stopped signing",
+		return true, fault.New(fault.Unavailable, "check directory",
+			"version %d was valid until %s, and it is %s: the clock is wrong or the cluster has stopped signing",
 			d.Version, until.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case now.Before(time.UnixMilli(d.IssuedAt).Add(-Grace)):
-		return false, fault.New(fault.Unavailable, "check directory", "version %d was issued at %s, and it is %s: the clock is wrong",
+		return false, fault.New(fault.Unavailable, "check directory",
+			"version %d was issued at %s, and it is %s: the clock is wrong",
 			d.Version, time.UnixMilli(d.IssuedAt).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return now.After(until), nil
@@ -118,7 +123,8 @@ func (d *Directory) CheckTime(now time.Time) (stale bool, err error) {
 // CheckNewer refuses a directory below the version that the caller has seen.
 func (d *Directory) CheckNewer(seen uint64) error {
 	if d.Version < seen {
-		return fault.New(fault.Stale, "check directory", "version %d, have seen %d: it was rolled back", d.Version, seen)
+		return fault.New(fault.Stale, "check directory", "version %d, have seen %d: it was rolled back",
+			d.Version, seen)
 	}
 	return nil
 }

@@ -22,8 +22,9 @@ const stampSize = 12
 
 const hourMS = 3_600_000
 
-// SolveStamp returns an admission for the envelope with hash h in mailbox m: a proof of about 2^difficulty hashes of
-// work that is valid around the hour of nowMS (Unix milliseconds). At difficulty 0 it costs nothing.
+// SolveStamp returns an admission for the envelope with hash h in mailbox m: a proof of about 2^difficulty
+// hashes of work that is valid around the hour of nowMS (Unix milliseconds). At difficulty 0 it costs
+// nothing.
 func SolveStamp(m ident.MailboxID, h Hash, nowMS int64, difficulty uint8) []byte {
 	hour := uint32(nowMS / hourMS)
 	in := stampInput(m, h, hour)
@@ -40,9 +41,9 @@ func SolveStamp(m ident.MailboxID, h Hash, nowMS int64, difficulty uint8) []byte
 	}
 }
 
-// CheckStamp verifies an admission for the envelope with hash h in mailbox m at nowMS. A stamp of the hour before or
-// after is good too, so that neither a clock nor a slow path makes the work void. At difficulty 0 every admission
-// passes. Errors: Denied.
+// CheckStamp verifies an admission for the envelope with hash h in mailbox m at nowMS. A stamp of the hour
+// before or after is good too, so that neither a clock nor a slow path makes the work void. At difficulty 0
+// every admission passes. Errors: Denied.
 func CheckStamp(admission []byte, m ident.MailboxID, h Hash, nowMS int64, difficulty uint8) *fault.Error {
 	if difficulty == 0 {
 		return nil

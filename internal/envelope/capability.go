@@ -18,8 +18,8 @@ const (
 	allRights = MayRead | MayWrite | MayDelete
 )
 
-// Delegate gives a key rights in some namespaces of a group's mailbox. Serials rise with each delegation and are never
-// used twice, so that a capability that was revoked never comes back by a repeated request.
+// Delegate gives a key rights in some namespaces of a group's mailbox. Serials rise with each delegation and
+// are never used twice, so that a capability that was revoked never comes back by a repeated request.
 type Delegate struct {
 	Serial     uint64 // Serial of the newest commit; above all before it
 	Key        [32]byte
@@ -29,8 +29,8 @@ type Delegate struct {
 	Generation uint32
 }
 
-// Revoke ends the capability with a serial, or, with ByGeneration, all whose generation is at most Generation, those
-// delegated later included. Generation lies before the group's own.
+// Revoke ends the capability with a serial, or, with ByGeneration, all whose generation is at most
+// Generation, those delegated later included. Generation lies before the group's own.
 type Revoke struct {
 	ByGeneration bool
 	Serial       uint64
@@ -42,7 +42,8 @@ type RevokeKeys struct {
 	Keys [][32]byte // 1 to MaxRevokeKeys
 }
 
-// Serial returns the serial of a delegation that follows the commit with an index, the place-th of them from 0.
+// Serial returns the serial of a delegation that follows the commit with an index, the place-th of them from
+// 0.
 func Serial(index uint64, place uint8) uint64 { return index<<8 | uint64(place) }
 
 func (Delegate) kind() opKind   { return opCapability }
@@ -95,7 +96,8 @@ func decodeCapability(p *cryptobyte.String) (Op, bool) {
 		var op Delegate
 		var rights uint8
 		var notAfter uint64
-		if !p.ReadUint64(&op.Serial) || !p.CopyBytes(op.Key[:]) || !p.ReadUint8(&rights) || !p.ReadUint64(&notAfter) || notAfter > 1<<63-1 || !p.ReadUint32(&op.Generation) {
+		if !p.ReadUint64(&op.Serial) || !p.CopyBytes(op.Key[:]) || !p.ReadUint8(&rights) ||
+			!p.ReadUint64(&notAfter) || notAfter > 1<<63-1 || !p.ReadUint32(&op.Generation) {
 			return nil, false
 		}
 		var ok bool

@@ -6,8 +6,8 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 )
 
-// Check reports why a replica would refuse r whatever the mailbox holds: limits, and the fixed rules of namespaces.
-// A request that passes can be encoded. The error's kind is Invalid.
+// Check reports why a replica would refuse r whatever the mailbox holds: limits, and the fixed rules of
+// namespaces. A request that passes can be encoded. The error's kind is Invalid.
 func (r *Request) Check() error {
 	refuse := func(format string, args ...any) error {
 		return fault.New(fault.Invalid, "check request", format, args...)
@@ -37,8 +37,8 @@ func (r *Request) Check() error {
 	return err
 }
 
-// AuthorityChange returns the request's SetAuthority, nil if it has none. Such a request has Mode All and one of
-// them at most; rotate and recover come with a store to the certificate log. Errors: Invalid.
+// AuthorityChange returns the request's SetAuthority, nil if it has none. Such a request has Mode All and one
+// of them at most; rotate and recover come with a store to the certificate log. Errors: Invalid.
 func (r *Request) AuthorityChange() (*SetAuthority, error) {
 	var change *SetAuthority
 	certs, commits := false, 0
@@ -68,7 +68,8 @@ func (r *Request) AuthorityChange() (*SetAuthority, error) {
 		return nil, fault.New(fault.Invalid, "check request", "an authority change without its certificate")
 	}
 	if change.Flags&NoRecover != 0 && commits == 0 {
-		return nil, fault.New(fault.Invalid, "check request", "the genesis of a group without its first commit")
+		return nil, fault.New(fault.Invalid, "check request",
+			"the genesis of a group without its first commit")
 	}
 	return change, nil
 }
@@ -123,11 +124,12 @@ func CheckOp(op Op) *fault.Error {
 	return nil
 }
 
-// CheckNamespaces reports why the namespaces of a retrieve or a subscription are refused: none, too many, unknown or
-// named twice. The error's kind is Invalid.
+// CheckNamespaces reports why the namespaces of a retrieve or a subscription are refused: none, too many,
+// unknown or named twice. The error's kind is Invalid.
 func CheckNamespaces(ns []Namespace) *fault.Error {
 	if len(ns) == 0 || len(ns) > MaxNamespaces {
-		return fault.New(fault.Invalid, "check namespaces", "%d namespaces, want 1 to %d", len(ns), MaxNamespaces)
+		return fault.New(fault.Invalid, "check namespaces", "%d namespaces, want 1 to %d",
+			len(ns), MaxNamespaces)
 	}
 	for i, n := range ns {
 		if _, ok := RulesOf(n); !ok {

@@ -103,8 +103,8 @@ func boolByte(v bool) uint8 {
 	return 0
 }
 
-// DecodeRequest reads an encoded request. Bodies alias b. It checks the format and the limits of this package, not
-// the rules of namespaces.
+// DecodeRequest reads an encoded request. Bodies alias b. It checks the format and the limits of this
+// package, not the rules of namespaces.
 func DecodeRequest(b []byte) (*Request, error) {
 	bad := func(format string, args ...any) (*Request, error) {
 		return nil, fault.New(fault.Invalid, "decode request", format, args...)
@@ -121,7 +121,8 @@ func DecodeRequest(b []byte) (*Request, error) {
 	if version != Version {
 		return bad("version %d, want %d", version, Version)
 	}
-	if !s.CopyBytes(r.Mailbox[:]) || !s.CopyBytes(r.Authority[:]) || !s.ReadUint64(&r.MinSeq) || !s.ReadUint8(&mode) || !s.ReadUint8(&count) {
+	if !s.CopyBytes(r.Mailbox[:]) || !s.CopyBytes(r.Authority[:]) || !s.ReadUint64(&r.MinSeq) ||
+		!s.ReadUint8(&mode) || !s.ReadUint8(&count) {
 		return bad("ends in its header")
 	}
 	if r.Mode = Mode(mode); r.Mode > Each {
@@ -162,7 +163,8 @@ func decodeOp(k opKind, p *cryptobyte.String) (Op, bool) {
 		var op Store
 		var flags uint8
 		var adm, body cryptobyte.String
-		if !p.ReadUint16(&ns) || !p.CopyBytes(op.Key[:]) || !p.ReadUint32(&op.TTL) || !p.ReadUint8(&flags) || flags > storeIfHead|storeIfCerts|storeIfGeneration {
+		if !p.ReadUint16(&ns) || !p.CopyBytes(op.Key[:]) || !p.ReadUint32(&op.TTL) || !p.ReadUint8(&flags) ||
+			flags > storeIfHead|storeIfCerts|storeIfGeneration {
 			return nil, false
 		}
 		op.Namespace = Namespace(ns)
@@ -184,7 +186,8 @@ func decodeOp(k opKind, p *cryptobyte.String) (Op, bool) {
 				return nil, false
 			}
 		}
-		if !p.ReadUint16LengthPrefixed(&adm) || len(adm) > MaxAdmission || !p.ReadUint24LengthPrefixed(&body) || len(body) > MaxBody {
+		if !p.ReadUint16LengthPrefixed(&adm) || len(adm) > MaxAdmission ||
+			!p.ReadUint24LengthPrefixed(&body) || len(body) > MaxBody {
 			return nil, false
 		}
 		op.Admission, op.Body = adm, body
@@ -192,7 +195,8 @@ func decodeOp(k opKind, p *cryptobyte.String) (Op, bool) {
 	case opRetrieve:
 		var op Retrieve
 		var ok bool
-		if op.Namespaces, ok = readNamespaces(p); !ok || !p.ReadUint64(&op.After) || !p.ReadUint16(&op.MaxCount) || !p.ReadUint32(&op.MaxBytes) {
+		if op.Namespaces, ok = readNamespaces(p); !ok || !p.ReadUint64(&op.After) ||
+			!p.ReadUint16(&op.MaxCount) || !p.ReadUint32(&op.MaxBytes) {
 			return nil, false
 		}
 		return op, true
@@ -207,7 +211,8 @@ func decodeOp(k opKind, p *cryptobyte.String) (Op, bool) {
 		var op Delete
 		var required uint8
 		var n uint16
-		if !p.ReadUint16(&ns) || !p.ReadUint8(&required) || required > 1 || !p.ReadUint16(&n) || n == 0 || n > MaxDeleteHashes || len(*p) != 32*int(n) {
+		if !p.ReadUint16(&ns) || !p.ReadUint8(&required) || required > 1 || !p.ReadUint16(&n) || n == 0 ||
+			n > MaxDeleteHashes || len(*p) != 32*int(n) {
 			return nil, false
 		}
 		op.Namespace, op.Required, op.Hashes = Namespace(ns), required == 1, make([]Hash, n)
@@ -226,7 +231,8 @@ func decodeOp(k opKind, p *cryptobyte.String) (Op, bool) {
 	case opSetAuthority:
 		var op SetAuthority
 		var change uint8
-		if !p.ReadUint8(&change) || change < 1 || change > 3 || !p.CopyBytes(op.Key[:]) || !p.ReadUint8(&op.Flags) || !knownFlags(AuthorityChange(change), op.Flags) {
+		if !p.ReadUint8(&change) || change < 1 || change > 3 || !p.CopyBytes(op.Key[:]) ||
+			!p.ReadUint8(&op.Flags) || !knownFlags(AuthorityChange(change), op.Flags) {
 			return nil, false
 		}
 		op.Change = AuthorityChange(change)

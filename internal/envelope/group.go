@@ -20,7 +20,8 @@ const (
 	LabelRunning    = "starling/v1/group-running-hash\x00"
 )
 
-// CommitKind says what a commit changes. A node acts on create, disband and join only; the rest is for members.
+// CommitKind says what a commit changes. A node acts on create, disband and join only; the rest is for
+// members.
 type CommitKind uint8
 
 // The kinds of commits.
@@ -34,7 +35,8 @@ const (
 	CommitInvite       CommitKind = 7
 	CommitRevokeInvite CommitKind = 8
 	CommitDisband      CommitKind = 9
-	CommitJoin         CommitKind = 10 // somebody lets itself in, signed by the write key; in public groups only
+	// somebody lets itself in, signed by the write key; in public groups only
+	CommitJoin CommitKind = 10
 )
 
 // GroupForm says whose keys members store with, and how one comes in. It never changes.
@@ -108,8 +110,8 @@ func (c *Commit) SignedBytes(m ident.MailboxID) []byte {
 	return append(out, c.unsigned()...)
 }
 
-// Verify checks the commit's signature under key: the admin key in force before it, for create the mailbox key, for join
-// the write key in force.
+// Verify checks the commit's signature under key: the admin key in force before it, for create the mailbox
+// key, for join the write key in force.
 func (c *Commit) Verify(m ident.MailboxID, key [32]byte) bool {
 	return ed25519.Verify(key[:], c.SignedBytes(m), c.Signature[:])
 }
@@ -123,8 +125,10 @@ func DecodeCommit(p []byte) (*Commit, error) {
 	c := new(Commit)
 	var kind, form uint8
 	var body cryptobyte.String
-	if !s.ReadUint64(&c.Index) || !s.ReadUint32(&c.Generation) || !s.CopyBytes(c.PrevHash[:]) || !s.ReadUint8(&kind) || !s.ReadUint8(&form) ||
-		!s.CopyBytes(c.SlotsRoot[:]) || !s.CopyBytes(c.Read[:]) || !s.CopyBytes(c.Write[:]) || !s.CopyBytes(c.Mod[:]) || !s.CopyBytes(c.Admin[:]) {
+	if !s.ReadUint64(&c.Index) || !s.ReadUint32(&c.Generation) || !s.CopyBytes(c.PrevHash[:]) ||
+		!s.ReadUint8(&kind) || !s.ReadUint8(&form) ||
+		!s.CopyBytes(c.SlotsRoot[:]) || !s.CopyBytes(c.Read[:]) || !s.CopyBytes(c.Write[:]) ||
+		!s.CopyBytes(c.Mod[:]) || !s.CopyBytes(c.Admin[:]) {
 		return bad("ends in its header")
 	}
 	if c.Kind = CommitKind(kind); c.Kind < CommitCreate || c.Kind > CommitJoin {
@@ -136,10 +140,12 @@ func DecodeCommit(p []byte) (*Commit, error) {
 	if c.Kind == CommitJoin && (c.Form != FormPublic || c.SlotsRoot != [32]byte{} || len(p) > MaxJoin) {
 		return bad("a join is of a public group, brings no slots and has at most %d bytes", MaxJoin)
 	}
-	if (c.Kind == CommitCreate) != (c.Index == 1) || c.Index == 0 || c.Index == 1 && (c.PrevHash != [32]byte{} || c.Generation != 1) {
+	if (c.Kind == CommitCreate) != (c.Index == 1) || c.Index == 0 ||
+		c.Index == 1 && (c.PrevHash != [32]byte{} || c.Generation != 1) {
 		return bad("create, and only create, has index 1, generation 1 and no predecessor")
 	}
-	if !s.ReadUint24LengthPrefixed(&body) || len(body) > MaxCommitBody || !s.CopyBytes(c.Signature[:]) || !s.Empty() {
+	if !s.ReadUint24LengthPrefixed(&body) || len(body) > MaxCommitBody || !s.CopyBytes(c.Signature[:]) ||
+		!s.Empty() {
 		return bad("body or signature is malformed")
 	}
 	c.Body = body
@@ -157,8 +163,8 @@ type Slot struct {
 	Sealed  []byte
 }
 
-// SlotsRoot names a set of slots, which come in the order of their locators: SHA-256(label | one hash for each), where
-// that hash is SHA-256(label | locator 16 | sealed). Zero for no slots.
+// SlotsRoot names a set of slots, which come in the order of their locators: SHA-256(label | one hash for
+// each), where that hash is SHA-256(label | locator 16 | sealed). Zero for no slots.
 func SlotsRoot(slots []Slot) (root [32]byte) {
 	if len(slots) == 0 {
 		return root

@@ -1,10 +1,10 @@
-// Package envelope is the vocabulary of what a mailbox holds and of what can be asked of it: namespaces and their
-// rules, envelopes, operations, and the exact bytes that requests are signed over.
+// Package envelope is the vocabulary of what a mailbox holds and of what can be asked of it: namespaces and
+// their rules, envelopes, operations, and the exact bytes that requests are signed over.
 //
 // The package knows formats and limits only. Who may do what at a given moment is decided by
-// cluster/internal/statemachine, which replays these bytes on every replica. All layouts are big-endian and are
-// written down in docs/formats.md, section 3; every decoder checks sizes before it allocates and rejects what it does
-// not know.
+// cluster/internal/statemachine, which replays these bytes on every replica. All layouts are big-endian and
+// are written down in docs/formats.md, section 3; every decoder checks sizes before it allocates and rejects
+// what it does not know.
 package envelope
 
 import "time"
@@ -52,14 +52,15 @@ const (
 type Who uint16
 
 const (
-	Anyone     Who = 1 << iota // anyone who knows the MailboxID (stores need admission)
-	Authority                  // the mailbox's current authority
-	MailboxKey                 // the blinded root key, in a request that holds an authority genesis or recover
-	Replaced                   // the authority that the last recover replaced, once
-	ReadKey                    // a group's read key of any generation
-	NewestRead                 // a group's current read key
-	WriteKey                   // a group's current write key, where members share it
-	AdminKey                   // a group's current admin key
+	Anyone    Who = 1 << iota // anyone who knows the MailboxID (stores need admission)
+	Authority                 // the mailbox's current authority
+	// the blinded root key, in a request that holds an authority genesis or recover
+	MailboxKey
+	Replaced   // the authority that the last recover replaced, once
+	ReadKey    // a group's read key of any generation
+	NewestRead // a group's current read key
+	WriteKey   // a group's current write key, where members share it
+	AdminKey   // a group's current admin key
 )
 
 // Rules are a namespace's fixed properties (docs/formats.md, section 3.1).
@@ -83,24 +84,39 @@ const (
 )
 
 var rules = map[Namespace]Rules{
-	Inbox:   {Name: "inbox", Store: Anyone, Read: Authority, MinTTL: 10 * second, MaxTTL: 14 * day, MaxBody: MaxBody},
-	Certs:   {Name: "certs", Store: Authority | MailboxKey, Read: Anyone, Conditional: true, Permanent: true, TTLOnly0: true, MaxBody: 1 << 10, MaxEntries: 4096},
-	Days:    {Name: "days", Store: Authority | MailboxKey, Read: Anyone, Keyed: true, MinTTL: 10 * second, MaxTTL: 30 * day, MaxBody: 2 << 10},
-	Devices: {Name: "devices", Store: Authority | MailboxKey, Read: Anyone, Keyed: true, Permanent: true, MinTTL: 10 * second, MaxTTL: 60 * day, MaxBody: 64 << 10},
-	Vault:   {Name: "vault", Store: Authority | MailboxKey, Read: Authority, Keyed: true, Permanent: true, TTLOnly0: true, MaxBody: 96 << 10, MaxBytes: 8 << 20},
-	Sync:    {Name: "sync", Store: Authority, Read: Authority, Permanent: true, MinTTL: 1 * second, MaxTTL: 30 * day, MaxBody: 96 << 10},
-	Contest: {Name: "contest", Store: Replaced, Read: Anyone, Keyed: true, MinTTL: 90 * day, MaxTTL: 90 * day, MaxBody: 1 << 10},
-	Blobs:   {Name: "blobs", Store: Authority, Read: Anyone, Keyed: true, MinTTL: 10 * second, MaxTTL: 30 * day, MaxBody: MaxBody},
+	Inbox: {Name: "inbox", Store: Anyone, Read: Authority, MinTTL: 10 * second, MaxTTL: 14 * day,
+		MaxBody: MaxBody},
+	Certs: {Name: "certs", Store: Authority | MailboxKey, Read: Anyone, Conditional: true, Permanent: true,
+		TTLOnly0: true, MaxBody: 1 << 10, MaxEntries: 4096},
+	Days: {Name: "days", Store: Authority | MailboxKey, Read: Anyone, Keyed: true, MinTTL: 10 * second,
+		MaxTTL: 30 * day, MaxBody: 2 << 10},
+	Devices: {Name: "devices", Store: Authority | MailboxKey, Read: Anyone, Keyed: true, Permanent: true,
+		MinTTL: 10 * second, MaxTTL: 60 * day, MaxBody: 64 << 10},
+	Vault: {Name: "vault", Store: Authority | MailboxKey, Read: Authority, Keyed: true, Permanent: true,
+		TTLOnly0: true, MaxBody: 96 << 10, MaxBytes: 8 << 20},
+	Sync: {Name: "sync", Store: Authority, Read: Authority, Permanent: true, MinTTL: 1 * second,
+		MaxTTL: 30 * day, MaxBody: 96 << 10},
+	Contest: {Name: "contest", Store: Replaced, Read: Anyone, Keyed: true, MinTTL: 90 * day, MaxTTL: 90 * day,
+		MaxBody: 1 << 10},
+	Blobs: {Name: "blobs", Store: Authority, Read: Anyone, Keyed: true, MinTTL: 10 * second,
+		MaxTTL: 30 * day, MaxBody: MaxBody},
 
-	GroupLog:    {Name: "group log", Store: AdminKey | MailboxKey, Read: ReadKey | AdminKey, Conditional: true, Permanent: true, TTLOnly0: true, MaxBody: 96 << 10},
-	GroupSlots:  {Name: "group slots", Store: AdminKey | MailboxKey, Read: ReadKey | AdminKey, Keyed: true, MinTTL: 10 * second, MaxTTL: day, MaxBody: 2 << 10, MaxEntries: 16_384},
-	GroupMail:   {Name: "group messages", Store: WriteKey, Read: NewestRead, MinTTL: 10 * second, MaxTTL: 30 * day, MaxBody: MaxBody},
-	GroupLeaves: {Name: "group leaves", Store: WriteKey, Read: AdminKey, MinTTL: 10 * second, MaxTTL: 30 * day, MaxBody: 2 << 10},
-	GroupNotice: {Name: "group notices", Store: AdminKey, Read: ReadKey | AdminKey, MinTTL: 10 * second, MaxTTL: 30 * day, MaxBody: 2 << 10},
-	GroupAsk:    {Name: "group requests", Read: AdminKey, MinTTL: 10 * second, MaxTTL: 14 * day, MaxBody: 4 << 10, MaxEntries: 1024},
+	GroupLog: {Name: "group log", Store: AdminKey | MailboxKey, Read: ReadKey | AdminKey,
+		Conditional: true, Permanent: true, TTLOnly0: true, MaxBody: 96 << 10},
+	GroupSlots: {Name: "group slots", Store: AdminKey | MailboxKey, Read: ReadKey | AdminKey, Keyed: true,
+		MinTTL: 10 * second, MaxTTL: day, MaxBody: 2 << 10, MaxEntries: 16_384},
+	GroupMail: {Name: "group messages", Store: WriteKey, Read: NewestRead, MinTTL: 10 * second,
+		MaxTTL: 30 * day, MaxBody: MaxBody},
+	GroupLeaves: {Name: "group leaves", Store: WriteKey, Read: AdminKey, MinTTL: 10 * second,
+		MaxTTL: 30 * day, MaxBody: 2 << 10},
+	GroupNotice: {Name: "group notices", Store: AdminKey, Read: ReadKey | AdminKey, MinTTL: 10 * second,
+		MaxTTL: 30 * day, MaxBody: 2 << 10},
+	GroupAsk: {Name: "group requests", Read: AdminKey, MinTTL: 10 * second, MaxTTL: 14 * day,
+		MaxBody: 4 << 10, MaxEntries: 1024},
 }
 
-var application = Rules{Name: "application", Store: Authority, Read: Authority, MinTTL: 10 * second, MaxTTL: 30 * day, MaxBody: MaxBody}
+var application = Rules{Name: "application", Store: Authority, Read: Authority, MinTTL: 10 * second,
+	MaxTTL: 30 * day, MaxBody: MaxBody}
 
 // RulesOf returns the rules of ns, and false for a namespace that this version does not serve.
 func RulesOf(ns Namespace) (Rules, bool) {

@@ -53,14 +53,17 @@ const (
 
 // Store puts one envelope into the mailbox.
 type Store struct {
-	Namespace    Namespace
-	Key          [KeySize]byte // zero in namespaces that are not keyed
-	TTL          uint32        // seconds; 0: permanent, where the namespace allows it
-	IfHead       *uint64       // compare-and-set: the namespace's head (0: empty); in keyed namespaces the key's
-	IfCerts      *uint64       // the head of the mailbox's certificate log
-	IfGeneration *uint32       // the generation of the group's log; a delegate's store to GroupMail or GroupLeaves must carry it
-	Admission    []byte        // kind u8 | length u16 | bytes, for stores that carry no authority; may be empty
-	Body         []byte
+	Namespace Namespace
+	Key       [KeySize]byte // zero in namespaces that are not keyed
+	TTL       uint32        // seconds; 0: permanent, where the namespace allows it
+	// compare-and-set: the namespace's head (0: empty); in keyed namespaces the key's
+	IfHead  *uint64
+	IfCerts *uint64 // the head of the mailbox's certificate log
+	// the generation of the group's log; a delegate's store to GroupMail or GroupLeaves must carry it
+	IfGeneration *uint32
+	// kind u8 | length u16 | bytes, for stores that carry no authority; may be empty
+	Admission []byte
+	Body      []byte
 }
 
 // Retrieve reads envelopes with a sequence number above After, in order, from the named namespaces.
@@ -99,8 +102,8 @@ const (
 	Recover AuthorityChange = 3 // signed by the mailbox key
 )
 
-// NoRecover makes the mailbox a group's: the mailbox key signs nothing after the genesis, which holds the group's first
-// commit, and commits change the authority, which is the admin key. Bit 0 is reserved.
+// NoRecover makes the mailbox a group's: the mailbox key signs nothing after the genesis, which holds the
+// group's first commit, and commits change the authority, which is the admin key. Bit 0 is reserved.
 const NoRecover uint8 = 1 << 1
 
 // SetAuthority makes Key the authority of the mailbox.

@@ -21,9 +21,12 @@ func every() *envelope.Request {
 	return &envelope.Request{
 		Mailbox: ident.MailboxID{1}, Authority: [32]byte{2}, MinSeq: 3, Mode: envelope.All,
 		Ops: []envelope.Op{
-			envelope.Store{Namespace: envelope.Certs, IfHead: new(uint64(4)), IfCerts: new(uint64(5)), Admission: []byte{6}, Body: []byte("body")},
-			envelope.Store{Namespace: envelope.Days, Key: [16]byte{7}, TTL: 3600, IfGeneration: new(uint32(16)), Body: []byte{}},
-			envelope.Retrieve{Namespaces: []envelope.Namespace{1, 0x8001}, After: 8, MaxCount: 9, MaxBytes: 10},
+			envelope.Store{Namespace: envelope.Certs, IfHead: new(uint64(4)), IfCerts: new(uint64(5)),
+				Admission: []byte{6}, Body: []byte("body")},
+			envelope.Store{Namespace: envelope.Days, Key: [16]byte{7}, TTL: 3600,
+				IfGeneration: new(uint32(16)), Body: []byte{}},
+			envelope.Retrieve{Namespaces: []envelope.Namespace{1, 0x8001}, After: 8,
+				MaxCount: 9, MaxBytes: 10},
 			envelope.RetrieveKey{Namespace: envelope.Devices, Key: [16]byte{11}},
 			envelope.Delete{Namespace: envelope.Sync, Required: true, Hashes: []envelope.Hash{{12}, {13}}},
 			envelope.DeleteBefore{Namespace: envelope.Inbox, Before: 14},
@@ -35,7 +38,8 @@ func every() *envelope.Request {
 
 func TestRequestRoundTrip(t *testing.T) {
 	r := every()
-	r.Ops[0] = envelope.Store{Namespace: envelope.Certs, IfHead: new(uint64(4)), IfCerts: new(uint64(5)), Admission: []byte{6}, Body: []byte("body")}
+	r.Ops[0] = envelope.Store{Namespace: envelope.Certs, IfHead: new(uint64(4)), IfCerts: new(uint64(5)),
+		Admission: []byte{6}, Body: []byte("body")}
 	got, err := envelope.DecodeRequest(r.Encode())
 	if err != nil {
 		t.Fatalf("decode: %v", err)
@@ -57,7 +61,8 @@ func TestRequestRoundTrip(t *testing.T) {
 func TestRequestVector(t *testing.T) {
 	zeros := func(n int) string { return strings.Repeat("00", n) }
 	want := "01" + "01" + zeros(31) + "02" + zeros(31) + "0000000000000003" + "00" + "08" +
-		"01" + "000031" + "0002" + zeros(16) + "00000000" + "03" + "0000000000000004" + "0000000000000005" + "0001" + "06" + "000004" + "626f6479" +
+		"01" + "000031" + "0002" + zeros(16) + "00000000" + "03" + "0000000000000004" + "0000000000000005" +
+		"0001" + "06" + "000004" + "626f6479" +
 		"01" + "000020" + "0003" + "07" + zeros(15) + "00000e10" + "04" + "00000010" + "0000" + "000000" +
 		"02" + "000013" + "02" + "0001" + "8001" + "0000000000000008" + "0009" + "0000000a" +
 		"03" + "000012" + "0004" + "0b" + zeros(15) +
@@ -83,7 +88,8 @@ func TestMalformedRequestsAreInvalid(t *testing.T) {
 	}
 	fat := &envelope.Request{}
 	for range 5 {
-		fat.Ops = append(fat.Ops, envelope.Store{Namespace: envelope.Inbox, TTL: 60, Body: make([]byte, 80_000)})
+		fat.Ops = append(fat.Ops, envelope.Store{Namespace: envelope.Inbox, TTL: 60,
+			Body: make([]byte, 80_000)})
 	}
 	for name, p := range map[string][]byte{
 		"empty":               nil,
@@ -97,17 +103,23 @@ func TestMalformedRequestsAreInvalid(t *testing.T) {
 		"bytes after the end": append(bytes.Clone(good), 0),
 		"bodies too large":    fat.Encode(),
 		"oversized":           make([]byte, envelope.MaxRequest+1),
-		"body too large":      (&envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: 1, Body: make([]byte, envelope.MaxBody+1)}}}).Encode(),
-		"admission too large": (&envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: 1, Admission: make([]byte, envelope.MaxAdmission+1)}}}).Encode(),
-		"no namespaces":       (&envelope.Request{Ops: []envelope.Op{envelope.Retrieve{}}}).Encode(),
-		"too many namespaces": (&envelope.Request{Ops: []envelope.Op{envelope.Retrieve{Namespaces: make([]envelope.Namespace, envelope.MaxNamespaces+1)}}}).Encode(),
-		"no keys":             (&envelope.Request{Ops: []envelope.Op{envelope.RevokeKeys{}}}).Encode(),
-		"too many keys":       (&envelope.Request{Ops: []envelope.Op{envelope.RevokeKeys{Keys: make([][32]byte, envelope.MaxRevokeKeys+1)}}}).Encode(),
-		"no hashes":           (&envelope.Request{Ops: []envelope.Op{envelope.Delete{}}}).Encode(),
-		"too many hashes":     (&envelope.Request{Ops: []envelope.Op{envelope.Delete{Hashes: make([]envelope.Hash, envelope.MaxDeleteHashes+1)}}}).Encode(),
+		"body too large": (&envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: 1,
+			Body: make([]byte, envelope.MaxBody+1)}}}).Encode(),
+		"admission too large": (&envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: 1,
+			Admission: make([]byte, envelope.MaxAdmission+1)}}}).Encode(),
+		"no namespaces": (&envelope.Request{Ops: []envelope.Op{envelope.Retrieve{}}}).Encode(),
+		"too many namespaces": (&envelope.Request{Ops: []envelope.Op{envelope.Retrieve{Namespaces: make(
+			[]envelope.Namespace, envelope.MaxNamespaces+1)}}}).Encode(),
+		"no keys": (&envelope.Request{Ops: []envelope.Op{envelope.RevokeKeys{}}}).Encode(),
+		"too many keys": (&envelope.Request{Ops: []envelope.Op{envelope.RevokeKeys{Keys: make(
+			[][32]byte, envelope.MaxRevokeKeys+1)}}}).Encode(),
+		"no hashes": (&envelope.Request{Ops: []envelope.Op{envelope.Delete{}}}).Encode(),
+		"too many hashes": (&envelope.Request{Ops: []envelope.Op{envelope.Delete{Hashes: make(
+			[]envelope.Hash, envelope.MaxDeleteHashes+1)}}}).Encode(),
 		"instant before 1970": (&envelope.Request{Ops: []envelope.Op{envelope.DeleteBefore{Before: -1}}}).Encode(),
 		"unknown change":      (&envelope.Request{Ops: []envelope.Op{envelope.SetAuthority{Change: 4}}}).Encode(),
-		"unknown flags":       (&envelope.Request{Ops: []envelope.Op{envelope.SetAuthority{Change: 1, Flags: 1}}}).Encode(),
+		"unknown flags": (&envelope.Request{Ops: []envelope.Op{envelope.SetAuthority{Change: 1,
+			Flags: 1}}}).Encode(),
 	} {
 		if _, err := envelope.DecodeRequest(p); !errors.Is(err, fault.Invalid) {
 			t.Errorf("%s: got %v, want invalid", name, err)
@@ -120,17 +132,21 @@ func TestMalformedRequestsAreInvalid(t *testing.T) {
 	}
 }
 
-// TestEveryFlippedBitBreaksTheSignature: nothing of a request, its time, its node or its circuit can be changed.
+// TestEveryFlippedBitBreaksTheSignature: nothing of a request, its time, its node or its circuit can be
+// changed.
 func TestEveryFlippedBitBreaksTheSignature(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(make([]byte, 32))
 	pub := [32]byte(key.Public().(ed25519.PublicKey))
 	node, tag := ident.NodeID{1}, [32]byte{2}
 	s := envelope.Signed{TimeMS: 1_800_000_000_000, Bytes: every().Encode()}
-	copy(s.Signature[:], ed25519.Sign(key, envelope.SignedBytes(envelope.LabelRequest, node, tag, s.TimeMS, s.Bytes)))
+	copy(s.Signature[:], ed25519.Sign(key, envelope.SignedBytes(envelope.LabelRequest, node, tag,
+		s.TimeMS, s.Bytes)))
 	if !s.Verify(envelope.LabelRequest, pub, node, tag) {
 		t.Fatal("a good signature does not verify")
 	}
-	if s.Verify(envelope.LabelSubscribe, pub, node, tag) || s.Verify(envelope.LabelRequest, pub, ident.NodeID{}, tag) || s.Verify(envelope.LabelRequest, pub, node, [32]byte{}) {
+	if s.Verify(envelope.LabelSubscribe, pub, node, tag) ||
+		s.Verify(envelope.LabelRequest, pub, ident.NodeID{}, tag) ||
+		s.Verify(envelope.LabelRequest, pub, node, [32]byte{}) {
 		t.Error("a signature verifies for another label, node or circuit")
 	}
 	raw := s.Encode()
@@ -161,7 +177,8 @@ func TestHashDependsOnEveryField(t *testing.T) {
 			t.Errorf("another %s gives the same hash", name)
 		}
 	}
-	if got, want := hex.EncodeToString(base[:]), "e2ca02b71351a8634532ca15995f77aa8319d521ea5a7a4626f36395d2d92454"; got != want {
+	if got, want := hex.EncodeToString(base[:]),
+		"e2ca02b71351a8634532ca15995f77aa8319d521ea5a7a4626f36395d2d92454"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -190,10 +207,16 @@ func TestCheckRefusesWhatReplicasRefuse(t *testing.T) {
 		{"ttl over 14 d", false, 0, []envelope.Op{store(func(s *envelope.Store) { s.TTL = 14*86400 + 1 })}},
 		{"ttl 14 d", true, 0, []envelope.Op{store(func(s *envelope.Store) { s.TTL = 14 * 86400 })}},
 		{"key in a log", false, 0, []envelope.Op{store(func(s *envelope.Store) { s.Key[0] = 1 })}},
-		{"largest body", true, 0, []envelope.Op{store(func(s *envelope.Store) { s.Body = make([]byte, envelope.MaxBody) })}},
-		{"body too large", false, 0, []envelope.Op{store(func(s *envelope.Store) { s.Body = make([]byte, envelope.MaxBody+1) })}},
-		{"copy of one second", true, 0, []envelope.Op{store(func(s *envelope.Store) { s.Namespace, s.TTL = envelope.Sync, 1 })}},
-		{"delta", true, 0, []envelope.Op{store(func(s *envelope.Store) { s.Namespace, s.TTL = envelope.Sync, 0 })}},
+		{"largest body", true, 0,
+			[]envelope.Op{store(func(s *envelope.Store) { s.Body = make([]byte, envelope.MaxBody) })}},
+		{"body too large", false, 0,
+			[]envelope.Op{store(func(s *envelope.Store) { s.Body = make([]byte, envelope.MaxBody+1) })}},
+		{"copy of one second", true, 0,
+			[]envelope.Op{store(func(s *envelope.Store) { s.Namespace, s.TTL = envelope.Sync, 1 })}},
+		{"delta", true, 0, []envelope.Op{store(func(s *envelope.Store) {
+			s.Namespace, s.TTL = envelope.Sync,
+				0
+		})}},
 		{"certificate", true, 0, []envelope.Op{cert}},
 		{"unconditional certificate", false, 0, []envelope.Op{envelope.Store{Namespace: envelope.Certs}}},
 		{"rotation", true, 0, []envelope.Op{cert, rotate}},
@@ -201,7 +224,8 @@ func TestCheckRefusesWhatReplicasRefuse(t *testing.T) {
 		{"rotation in mode each", false, envelope.Each, []envelope.Op{cert, rotate}},
 		{"two rotations", false, 0, []envelope.Op{cert, rotate, rotate}},
 		{"genesis of a one-time mailbox", true, 0, []envelope.Op{genesis}},
-		{"namespace twice", false, 0, []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{1, 2, 1}}}},
+		{"namespace twice", false, 0,
+			[]envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{1, 2, 1}}}},
 		{"key of a log", false, 0, []envelope.Op{envelope.RetrieveKey{Namespace: envelope.Inbox}}},
 		{"delete all", true, 0, []envelope.Op{envelope.DeleteBefore{Before: 1<<63 - 1}}},
 		{"delete in an unknown namespace", false, 0, []envelope.Op{envelope.DeleteBefore{Namespace: 99}}},
@@ -214,10 +238,12 @@ func TestCheckRefusesWhatReplicasRefuse(t *testing.T) {
 }
 
 func TestPublicNamespacesNeedNoSignature(t *testing.T) {
-	if !envelope.Public([]envelope.Namespace{envelope.Certs, envelope.Days, envelope.Devices, envelope.Contest}) {
+	if !envelope.Public([]envelope.Namespace{envelope.Certs, envelope.Days, envelope.Devices,
+		envelope.Contest}) {
 		t.Error("certificates, days, devices and contest are not public")
 	}
-	for _, ns := range []envelope.Namespace{envelope.Inbox, envelope.Vault, envelope.Sync, envelope.Application, 99} {
+	for _, ns := range []envelope.Namespace{envelope.Inbox, envelope.Vault, envelope.Sync,
+		envelope.Application, 99} {
 		if envelope.Public([]envelope.Namespace{envelope.Certs, ns}) {
 			t.Errorf("namespace %d is public", ns)
 		}
@@ -253,7 +279,8 @@ func TestMalformedStampsAreDenied(t *testing.T) {
 	const now = 1_800_000_000_000
 	good := envelope.SolveStamp(m, h, now, 8)
 	for name, p := range map[string][]byte{
-		"none": nil, "cut": good[:len(good)-1], "long": append(bytes.Clone(good), 0), "kind 2": append([]byte{2}, good[1:]...),
+		"none": nil, "cut": good[:len(good)-1], "long": append(bytes.Clone(good),
+			0), "kind 2": append([]byte{2}, good[1:]...),
 		"wrong length": append([]byte{1, 0, 13}, good[3:]...),
 	} {
 		if err := envelope.CheckStamp(p, m, h, now, 8); !errors.Is(err, fault.Denied) {
@@ -291,7 +318,8 @@ func FuzzDecodeRequest(f *testing.F) {
 }
 
 func FuzzDecodeSubscribe(f *testing.F) {
-	f.Add((&envelope.Subscribe{Mailbox: ident.MailboxID{1}, Authority: [32]byte{2}, Namespaces: []envelope.Namespace{1, 6}, Cursor: 7}).Encode())
+	f.Add((&envelope.Subscribe{Mailbox: ident.MailboxID{1}, Authority: [32]byte{2},
+		Namespaces: []envelope.Namespace{1, 6}, Cursor: 7}).Encode())
 	f.Fuzz(func(t *testing.T, p []byte) {
 		s, err := envelope.DecodeSubscribe(p)
 		if err == nil && !bytes.Equal(s.Encode(), p) {
@@ -301,7 +329,8 @@ func FuzzDecodeSubscribe(f *testing.F) {
 }
 
 func TestSubscribeRoundTrip(t *testing.T) {
-	s := &envelope.Subscribe{Mailbox: ident.MailboxID{1}, Authority: [32]byte{2}, Namespaces: []envelope.Namespace{1, 6}, Cursor: 7}
+	s := &envelope.Subscribe{Mailbox: ident.MailboxID{1}, Authority: [32]byte{2},
+		Namespaces: []envelope.Namespace{1, 6}, Cursor: 7}
 	p := s.Encode()
 	got, err := envelope.DecodeSubscribe(p)
 	if err != nil || !reflect.DeepEqual(got, s) {

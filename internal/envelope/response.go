@@ -18,8 +18,8 @@ type Envelope struct {
 	Body      []byte
 }
 
-// Response answers a Request: one Result for each operation, in order. With Mode All a failure leaves one Result
-// with its Err, that of the operation that failed, and Failed is that operation's index.
+// Response answers a Request: one Result for each operation, in order. With Mode All a failure leaves one
+// Result with its Err, that of the operation that failed, and Failed is that operation's index.
 type Response struct {
 	Clock     int64  // the state machine's clock, Unix milliseconds
 	CertsHead uint64 // sequence number of the newest certificate, of a group the newest commit; 0: none
@@ -37,7 +37,8 @@ type Result struct {
 	More      bool         // retrieve: there is more after Seq
 	Envelopes []Envelope   // retrieve, retrieve by key
 	Info      *MailboxInfo // info
-	Running   [32]byte     // info, and a retrieve that reached the mailbox's head: a group's running hash there
+	// info, and a retrieve that reached the mailbox's head: a group's running hash there
+	Running [32]byte
 }
 
 // MailboxInfo answers Info.
@@ -77,7 +78,8 @@ func (r *Result) encode(b *cryptobyte.Builder) {
 	if r.Err != nil {
 		return
 	}
-	flags := boolByte(r.Existed)*resultExisted | boolByte(r.More)*resultMore | boolByte(r.Info != nil)*resultInfo | boolByte(r.Running != [32]byte{})*resultRunning
+	flags := boolByte(r.Existed)*resultExisted | boolByte(r.More)*resultMore | boolByte(
+		r.Info != nil)*resultInfo | boolByte(r.Running != [32]byte{})*resultRunning
 	b.AddUint8(flags)
 	b.AddUint64(r.Seq)
 	b.AddUint64(uint64(r.Expiry))
@@ -101,8 +103,8 @@ func (r *Result) encode(b *cryptobyte.Builder) {
 	}
 }
 
-// addFault writes kind u8 and, for an error, retry-after ms u32 | head u64 | version u64 | text. Only the Detail of
-// a classified error leaves the node.
+// addFault writes kind u8 and, for an error, retry-after ms u32 | head u64 | version u64 | text. Only the
+// Detail of a classified error leaves the node.
 func addFault(b *cryptobyte.Builder, e *fault.Error) {
 	if e == nil {
 		b.AddUint8(0)
@@ -130,14 +132,16 @@ func readFault(s *cryptobyte.String) (*fault.Error, bool) {
 	var ms uint32
 	var text cryptobyte.String
 	e := &fault.Error{Kind: fault.Kind(kind)}
-	if !e.Kind.Valid() || !s.ReadUint32(&ms) || !s.ReadUint64(&e.Head) || !s.ReadUint64(&e.Version) || !s.ReadUint8LengthPrefixed(&text) {
+	if !e.Kind.Valid() || !s.ReadUint32(&ms) || !s.ReadUint64(&e.Head) || !s.ReadUint64(&e.Version) ||
+		!s.ReadUint8LengthPrefixed(&text) {
 		return nil, false
 	}
 	e.RetryAfter, e.Detail = time.Duration(ms)*time.Millisecond, string(text)
 	return e, true
 }
 
-// EncodeFault returns the bytes of an error that stands in place of a whole response (an END, a refused request).
+// EncodeFault returns the bytes of an error that stands in place of a whole response (an END, a refused
+// request).
 func EncodeFault(e *fault.Error) []byte {
 	var b cryptobyte.Builder
 	addFault(&b, e)
@@ -226,8 +230,10 @@ func (r *Result) decode(s *cryptobyte.String) (ok bool) {
 	var flags uint8
 	var expiry uint64
 	var n uint16
-	if !s.ReadUint8(&flags) || flags > resultExisted|resultMore|resultInfo|resultRunning || !s.ReadUint64(&r.Seq) ||
-		!s.ReadUint64(&expiry) || !s.ReadUint32(&r.Deleted) || !s.ReadUint16(&n) || n > MaxPageCount || int(n)*envelopeHeader > len(*s) {
+	if !s.ReadUint8(&flags) || flags > resultExisted|resultMore|resultInfo|resultRunning ||
+		!s.ReadUint64(&r.Seq) ||
+		!s.ReadUint64(&expiry) || !s.ReadUint32(&r.Deleted) || !s.ReadUint16(&n) || n > MaxPageCount ||
+		int(n)*envelopeHeader > len(*s) {
 		return false
 	}
 	r.Existed, r.More, r.Expiry = flags&resultExisted != 0, flags&resultMore != 0, int64(expiry)
@@ -247,8 +253,10 @@ func (r *Result) decode(s *cryptobyte.String) (ok bool) {
 	}
 	r.Info = new(MailboxInfo)
 	var exists uint8
-	ok = s.ReadUint8(&exists) && exists <= 1 && s.ReadUint64(&r.Info.NextSeq) && s.ReadUint64(&r.Info.Bytes) &&
-		s.ReadUint64(&r.Info.Count) && s.ReadUint64(&r.Info.QuotaBytes) && s.ReadUint8(&r.Info.StampDifficulty) &&
+	ok = s.ReadUint8(&exists) && exists <= 1 && s.ReadUint64(&r.Info.NextSeq) &&
+		s.ReadUint64(&r.Info.Bytes) &&
+		s.ReadUint64(&r.Info.Count) && s.ReadUint64(&r.Info.QuotaBytes) &&
+		s.ReadUint8(&r.Info.StampDifficulty) &&
 		s.ReadUint8(&r.Info.Replicas) && s.ReadUint64(&r.Info.DirectoryVersion)
 	r.Info.Exists = exists == 1
 	return ok

@@ -8,8 +8,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Signed is a request or a subscription as it travels: the exact bytes, and a signature over them that is bound to
-// the node and to the circuit they came through. TimeMS is Unix milliseconds.
+// Signed is a request or a subscription as it travels: the exact bytes, and a signature over them that is
+// bound to the node and to the circuit they came through. TimeMS is Unix milliseconds.
 type Signed struct {
 	TimeMS    int64
 	Signature [64]byte // zero: unsigned
@@ -41,7 +41,8 @@ func (s *Signed) Encode() []byte {
 // DecodeSigned reads what Encode wrote. Bytes aliases b.
 func DecodeSigned(b []byte) (s Signed, err error) {
 	if len(b) < 72 || len(b) > 72+MaxRequest {
-		return s, fault.New(fault.Invalid, "decode signed request", "has %d bytes, want 72 to %d", len(b), 72+MaxRequest)
+		return s, fault.New(fault.Invalid, "decode signed request", "has %d bytes, want 72 to %d",
+			len(b), 72+MaxRequest)
 	}
 	s.TimeMS = int64(binary.BigEndian.Uint64(b))
 	copy(s.Signature[:], b[8:72])

@@ -7,8 +7,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Subscribe asks for what came after Cursor in the namespaces, and then for pushes. It is unsigned (Authority zero)
-// if anyone may read all of them.
+// Subscribe asks for what came after Cursor in the namespaces, and then for pushes. It is unsigned (Authority
+// zero) if anyone may read all of them.
 type Subscribe struct {
 	Mailbox    ident.MailboxID
 	Authority  [32]byte

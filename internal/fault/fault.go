@@ -1,7 +1,8 @@
 // Package fault holds the one error type that crosses package and node boundaries in Starling.
 //
-// A Kind says what a caller can do about an error; everything else is text for people. Kinds are errors themselves,
-// so callers test them with errors.Is(err, fault.Stale). Their numbers travel on the wire and are append-only.
+// A Kind says what a caller can do about an error; everything else is text for people. Kinds are errors
+// themselves, so callers test them with errors.Is(err, fault.Stale). Their numbers travel on the wire and are
+// append-only.
 package fault
 
 import (
@@ -10,7 +11,8 @@ import (
 	"time"
 )
 
-// Kind classifies an error by what the caller should do next. The numbers are part of the wire format: append only.
+// Kind classifies an error by what the caller should do next. The numbers are part of the wire format: append
+// only.
 type Kind uint8
 
 // The kinds. Zero is no kind: an unclassified error is Internal.

@@ -1,9 +1,9 @@
-// Package ident names the parties and places of Starling: accounts, groups, devices, messages, nodes, clusters,
-// mailboxes, slots and swarms.
+// Package ident names the parties and places of Starling: accounts, groups, devices, messages, nodes,
+// clusters, mailboxes, slots and swarms.
 //
-// Every identifier is an array with one strict text form: lower-case hex of its full length for IDs, decimal for
-// numbers. Values are comparable and safe as map keys; none of them is secret, though AccountID and GroupID are
-// never shown to nodes.
+// Every identifier is an array with one strict text form: lower-case hex of its full length for IDs, decimal
+// for numbers. Values are comparable and safe as map keys; none of them is secret, though AccountID and
+// GroupID are never shown to nodes.
 package ident
 
 import (
@@ -29,7 +29,8 @@ type GroupID [33]byte
 // DeviceID names a device within its account; drawn at random. 32 hex digits as text.
 type DeviceID [16]byte
 
-// MessageID names a message for its sender and recipient; drawn at random, never shown to nodes. 32 hex digits.
+// MessageID names a message for its sender and recipient; drawn at random, never shown to nodes. 32 hex
+// digits.
 type MessageID [16]byte
 
 // NodeID is SHA-256 of a node's raw Ed25519 public key. 64 hex digits as text.
@@ -41,7 +42,8 @@ type Path [3]NodeID
 // ClusterID names a cluster (see directory.ClusterFile). 64 hex digits as text.
 type ClusterID [32]byte
 
-// MailboxID is the blinded public key that owns a mailbox; all that a node learns of an account. 64 hex digits.
+// MailboxID is the blinded public key that owns a mailbox; all that a node learns of an account. 64 hex
+// digits.
 type MailboxID [32]byte
 
 // SwarmID numbers a swarm from 1 and is never reused; 0 is the directory's own Raft group.
@@ -93,8 +95,8 @@ func (m MessageID) Short() string { return m.String()[:8] }
 // IsZero reports whether the ID is all zero, which names nothing.
 func (n NodeID) IsZero() bool { return n == NodeID{} }
 
-// ParseAccountID reads 66 hex digits that begin with 05. It does not check that the key is a point of the curve;
-// account.CheckID does.
+// ParseAccountID reads 66 hex digits that begin with 05. It does not check that the key is a point of the
+// curve; account.CheckID does.
 func ParseAccountID(s string) (id AccountID, err error) {
 	err = parseTyped("account ID", s, id[:], AccountType)
 	return id, err

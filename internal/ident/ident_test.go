@@ -35,10 +35,14 @@ func TestParsingIsStrict(t *testing.T) {
 		err  func() error
 		want string
 	}{
-		{"short", func() error { _, err := ident.ParseAccountID("05ab"); return err }, "has 4 characters, want 66"},
-		{"wrong type", func() error { _, err := ident.ParseAccountID("03" + hex64); return err }, "begins with 03, want 05"},
-		{"group for account", func() error { _, err := ident.ParseGroupID("05" + hex64); return err }, "begins with 05, want 03"},
-		{"not hex", func() error { _, err := ident.ParseNodeID(strings.Repeat("zz", 32)); return err }, "is not hexadecimal"},
+		{"short", func() error { _, err := ident.ParseAccountID("05ab"); return err },
+			"has 4 characters, want 66"},
+		{"wrong type", func() error { _, err := ident.ParseAccountID("03" + hex64); return err },
+			"begins with 03, want 05"},
+		{"group for account", func() error { _, err := ident.ParseGroupID("05" + hex64); return err },
+			"begins with 05, want 03"},
+		{"not hex", func() error { _, err := ident.ParseNodeID(strings.Repeat("zz", 32)); return err },
+			"is not hexadecimal"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := c.err()

@@ -12,8 +12,8 @@ type Peer interface {
 	Short() string
 }
 
-// PeerKey is the ID of an account or a group where either may stand, as a map's key or a row's: the first byte tells
-// which (PeerOf).
+// PeerKey is the ID of an account or a group where either may stand, as a map's key or a row's: the first
+// byte tells which (PeerOf).
 type PeerKey [33]byte
 
 // Key returns the bytes of the ID.
@@ -47,7 +47,8 @@ func ParsePeer(s string) (Peer, error) {
 	}
 	p, ok := PeerOf(key)
 	if !ok {
-		return nil, fault.New(fault.Invalid, "parse account or group ID", "begins with %02x, want 05 or 03", key[0])
+		return nil, fault.New(fault.Invalid, "parse account or group ID", "begins with %02x, want 05 or 03",
+			key[0])
 	}
 	return p, nil
 }

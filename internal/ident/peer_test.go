@@ -11,7 +11,8 @@ import (
 
 func TestPeersRoundTrip(t *testing.T) {
 	rest := strings.Repeat("ab", 32)
-	for _, want := range []ident.Peer{ident.AccountID{0: ident.AccountType, 32: 7}, ident.GroupID{0: ident.GroupType, 1: 9}} {
+	for _, want := range []ident.Peer{ident.AccountID{0: ident.AccountType, 32: 7},
+		ident.GroupID{0: ident.GroupType, 1: 9}} {
 		got, err := ident.ParsePeer(want.String())
 		if err != nil || got != want {
 			t.Errorf("got %v, %v, want %v", got, err, want)

@@ -70,7 +70,8 @@ type Network struct {
 func New(seed uint64) *Network {
 	return &Network{
 		seed: seed, hosts: make(map[string]*Host), links: make(map[[2]*Host]*link),
-		special: make(map[*Host]Quality), oneWay: make(map[[2]*Host]bool), streams: make(map[*conn]struct{}), changed: make(chan struct{}),
+		special: make(map[*Host]Quality), oneWay: make(map[[2]*Host]bool), streams: make(map[*conn]struct{}),
+		changed: make(chan struct{}),
 	}
 }
 

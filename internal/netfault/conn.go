@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// maxQueued bounds the bytes that wait for their delay; a writer beyond it blocks, as with a full send buffer.
+// maxQueued bounds the bytes that wait for their delay; a writer beyond it blocks, as with a full send
+// buffer.
 const maxQueued = 1 << 20
 
-// conn is a connection under a Switch. It is a plain pass-through until it meets a delay; from then on its writes
-// go through a queue with a goroutine of its own, so that a delay costs latency and not throughput.
+// conn is a connection under a Switch. It is a plain pass-through until it meets a delay; from then on its
+// writes go through a queue with a goroutine of its own, so that a delay costs latency and not throughput.
 type conn struct {
 	net.Conn
 	sw   *Switch
@@ -50,7 +51,8 @@ func (c *conn) abort() error {
 	return c.Close()
 }
 
-// Read passes on what the peer sent; on a cut connection it discards it, and so blocks until a deadline or Close.
+// Read passes on what the peer sent; on a cut connection it discards it, and so blocks until a deadline or
+// Close.
 func (c *conn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(p)

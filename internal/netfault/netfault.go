@@ -1,14 +1,14 @@
-// Package netfault is the one place where a node's network can be made to fail on purpose: every dial, accept and
-// gossip packet between nodes passes a Switch.
+// Package netfault is the one place where a node's network can be made to fail on purpose: every dial, accept
+// and gossip packet between nodes passes a Switch.
 //
-// Production passes a nil *Switch, which costs nothing: Dial is net.Dialer, Listen returns its argument. Tests and
-// the embedded cluster keep one Switch per node and call Cut to isolate that node from its peers, or SetDelay to
-// make its links slow and lossy. A cut node behaves as if its cable were pulled: what it writes goes nowhere, what
-// was on the way to it is never seen, and soon its connections are closed. Client connections do not pass the
-// Switch, so a cut node still hears its clients.
+// Production passes a nil *Switch, which costs nothing: Dial is net.Dialer, Listen returns its argument.
+// Tests and the embedded cluster keep one Switch per node and call Cut to isolate that node from its peers,
+// or SetDelay to make its links slow and lossy. A cut node behaves as if its cable were pulled: what it
+// writes goes nowhere, what was on the way to it is never seen, and soon its connections are closed. Client
+// connections do not pass the Switch, so a cut node still hears its clients.
 //
-// Under the Switch lies the machine's network, or another Network that it was made Over: a node has no other way to
-// listen or dial, so that a whole cluster can run on a network in memory.
+// Under the Switch lies the machine's network, or another Network that it was made Over: a node has no other
+// way to listen or dial, so that a whole cluster can run on a network in memory.
 //
 // The package is impure: it dials, and it starts a goroutine for each connection that has a delay.
 package netfault
@@ -25,11 +25,12 @@ import (
 // ErrCut is what a dial returns while the node is cut off.
 var ErrCut = errors.New("network is cut off by a test switch")
 
-// closeAfter is how long connections stay black holes before they are closed: long enough that a peer sees silence
-// first, as with a pulled cable, short enough that a test need not wait for keepalives.
+// closeAfter is how long connections stay black holes before they are closed: long enough that a peer sees
+// silence first, as with a pulled cable, short enough that a test need not wait for keepalives.
 const closeAfter = 100 * time.Millisecond
 
-// retransmit is what a lost segment costs a stream, which cannot lose bytes: the time until TCP sends it again.
+// retransmit is what a lost segment costs a stream, which cannot lose bytes: the time until TCP sends it
+// again.
 const retransmit = 200 * time.Millisecond
 
 // Network is what a node listens and dials on. Names of networks and addresses are those of package net.
@@ -47,8 +48,8 @@ func (*machine) ListenPacket(network, addr string) (net.PacketConn, error) {
 	return net.ListenPacket(network, addr)
 }
 
-// Switch breaks and heals the network of one node. Its zero value passes everything, and so does a nil Switch. All
-// methods may be called at any time from any goroutine.
+// Switch breaks and heals the network of one node. Its zero value passes everything, and so does a nil
+// Switch. All methods may be called at any time from any goroutine.
 type Switch struct {
 	under Network // nil: the machine's; never changed
 
@@ -102,8 +103,8 @@ func (s *Switch) IsCut() bool {
 	return s.cut
 }
 
-// SetDelay makes every write and packet take d longer, and loses the fraction loss (0 to 1) of packets; a stream
-// loses nothing but waits for a retransmission instead. Zero values heal.
+// SetDelay makes every write and packet take d longer, and loses the fraction loss (0 to 1) of packets; a
+// stream loses nothing but waits for a retransmission instead. Zero values heal.
 func (s *Switch) SetDelay(d time.Duration, loss float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,8 +142,8 @@ func (s *Switch) Wrap(c net.Conn) (net.Conn, error) {
 	return w, nil
 }
 
-// Listen puts every connection that l accepts under the switch. While the node is cut off, connections are closed
-// as they come and Accept keeps waiting.
+// Listen puts every connection that l accepts under the switch. While the node is cut off, connections are
+// closed as they come and Accept keeps waiting.
 func (s *Switch) Listen(l net.Listener) net.Listener {
 	if s == nil {
 		return l

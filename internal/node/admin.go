@@ -22,8 +22,8 @@ type Fault struct {
 	Loss    float64 `json:"loss"`     // share of packets lost, 0 to 1
 }
 
-// serveAdmin answers swarmd's own verbs on the Unix socket, HTTP with JSON, until ctx ends. Who can open the socket
-// is the operator: its mode is 0600.
+// serveAdmin answers swarmd's own verbs on the Unix socket, HTTP with JSON, until ctx ends. Who can open the
+// socket is the operator: its mode is 0600.
 func (p *parts) serveAdmin(ctx context.Context) error {
 	if p.admin == nil {
 		<-ctx.Done()
@@ -66,12 +66,14 @@ func DialAdmin(path string) *Admin {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
-	return &Admin{base: "http://admin/v1/", http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Admin{base: "http://admin/v1/", http: &http.Client{Transport: &http.Transport{DialContext: dial,
+		DisableKeepAlives: true}}}
 }
 
 // DialOps returns a client of the ops listener at addr, which knows Status and Health only.
 func DialOps(addr string) *Admin {
-	return &Admin{base: "http://" + addr + "/", http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	return &Admin{base: "http://" + addr + "/",
+		http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 }
 
 // Status returns what the node knows of its cluster. Errors: Unavailable when no node answers there.

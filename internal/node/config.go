@@ -101,7 +101,8 @@ func Keys() []Key {
 				walk(name+".", at, v.Field(i))
 				continue
 			}
-			keys = append(keys, Key{Name: name, Env: envName(name), Doc: f.Tag.Get("doc"), Default: v.Field(i).Interface(), index: at})
+			keys = append(keys, Key{Name: name, Env: envName(name), Doc: f.Tag.Get("doc"),
+				Default: v.Field(i).Interface(), index: at})
 		}
 	}
 	walk("", nil, reflect.ValueOf(d))

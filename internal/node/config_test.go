@@ -86,7 +86,8 @@ log: {level: loud}
 		t.Fatalf("got %v, want Problems of kind Invalid", err)
 	}
 	for _, want := range []string{
-		"bootstrap_expect: is 2", "listen.client: ", "did you mean listen.peer?", "weight: heavy is no whole number", `roles: has "king"`,
+		"bootstrap_expect: is 2", "listen.client: ", "did you mean listen.peer?",
+		"weight: heavy is no whole number", `roles: has "king"`,
 		`advertise.peer: "0.0.0.0:7701" cannot be reached`, "log.level", "SWARMD_TYPO: unknown",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -18,23 +18,25 @@ import (
 	"github.com/starling-swarm/starling/internal/netfault"
 )
 
-// embeddedWAL is the size of a log segment in a cluster that exists to be tried out: many logs on one disk, little
-// in each.
+// embeddedWAL is the size of a log segment in a cluster that exists to be tried out: many logs on one disk,
+// little in each.
 const embeddedWAL = 4 << 20
 
 // EmbeddedConfig describes a whole cluster in one process: on loopback, with ports picked free, or on Hosts.
 type EmbeddedConfig struct {
-	Name        string        // cluster name; "" is "dev"
-	Nodes       int           // 0 is 5; at least 3
-	Swarms      int           // 0 is the cluster's own choice, max(3, nodes)
-	Replication int           // replicas of a swarm; 0 is 3
-	Dir         string        // where the nodes' state lies; reopened if it holds a cluster; "" is a temporary directory, removed by Close
-	QuotaBytes  uint64        // of one mailbox; 0 is the cluster's default
-	Latency     time.Duration // added to what a node sends to other nodes
-	Loss        float64       // share of node-to-node packets lost, 0 to 1
-	NoOps       bool          // leave out the ops listeners (tests)
-	Hosts       []Host        // one per node: networks other than loopback; sets the number of nodes
-	Logger      *slog.Logger  // nil discards
+	Name        string // cluster name; "" is "dev"
+	Nodes       int    // 0 is 5; at least 3
+	Swarms      int    // 0 is the cluster's own choice, max(3, nodes)
+	Replication int    // replicas of a swarm; 0 is 3
+	// where the nodes' state lies; reopened if it holds a cluster; "" is a temporary directory, removed by
+	// Close
+	Dir        string
+	QuotaBytes uint64        // of one mailbox; 0 is the cluster's default
+	Latency    time.Duration // added to what a node sends to other nodes
+	Loss       float64       // share of node-to-node packets lost, 0 to 1
+	NoOps      bool          // leave out the ops listeners (tests)
+	Hosts      []Host        // one per node: networks other than loopback; sets the number of nodes
+	Logger     *slog.Logger  // nil discards
 }
 
 // Host is the network of one node of an embedded cluster.
@@ -52,7 +54,8 @@ type EmbeddedNode struct {
 	Running    bool
 }
 
-// Embedded is a running cluster in this process. Its methods may be called concurrently; nodes are numbered from 0.
+// Embedded is a running cluster in this process. Its methods may be called concurrently; nodes are numbered
+// from 0.
 type Embedded struct {
 	dir     string
 	temp    bool
@@ -62,8 +65,8 @@ type Embedded struct {
 	members []*member
 }
 
-// StartEmbedded starts a cluster and returns once every node is ready to serve clients. ctx bounds the start only;
-// the cluster runs until Close.
+// StartEmbedded starts a cluster and returns once every node is ready to serve clients. ctx bounds the start
+// only; the cluster runs until Close.
 func StartEmbedded(ctx context.Context, cfg EmbeddedConfig) (_ *Embedded, err error) {
 	if len(cfg.Hosts) > 0 {
 		cfg.Nodes = len(cfg.Hosts)
@@ -134,7 +137,8 @@ func (e *Embedded) Nodes() []EmbeddedNode {
 	var out []EmbeddedNode
 	for _, m := range e.members {
 		out = append(out, EmbeddedNode{
-			ID: m.id, ClientAddr: m.cfg.Advertise.Client[0], PeerAddr: m.cfg.Advertise.Peer, OpsAddr: m.cfg.Listen.Ops,
+			ID: m.id, ClientAddr: m.cfg.Advertise.Client[0], PeerAddr: m.cfg.Advertise.Peer,
+			OpsAddr: m.cfg.Listen.Ops,
 			Running: m.run() != nil,
 		})
 	}
@@ -151,16 +155,16 @@ func (e *Embedded) Index(id ident.NodeID) (int, bool) {
 	return 0, false
 }
 
-// Crash stops node i as kill -9 would: no flush, no hand-over, no leave. It returns when the node is gone. Errors:
-// NotFound when it does not run.
+// Crash stops node i as kill -9 would: no flush, no hand-over, no leave. It returns when the node is gone.
+// Errors: NotFound when it does not run.
 func (e *Embedded) Crash(i int) error { return e.members[i].stop((*Node).Crash) }
 
-// Stop stops node i as SIGTERM would, and returns when it has ended. Errors: NotFound when it does not run, and what
-// its Run said.
+// Stop stops node i as SIGTERM would, and returns when it has ended. Errors: NotFound when it does not run,
+// and what its Run said.
 func (e *Embedded) Stop(i int) error { return e.members[i].stop(nil) }
 
-// Restart starts node i again from its disk, on its old addresses, and returns when it is ready. Errors: Exists when
-// it runs.
+// Restart starts node i again from its disk, on its old addresses, and returns when it is ready. Errors:
+// Exists when it runs.
 func (e *Embedded) Restart(ctx context.Context, i int) error {
 	if err := e.members[i].start(); err != nil {
 		return err
@@ -183,8 +187,8 @@ func (e *Embedded) Status(ctx context.Context, i int) (Status, error) {
 	return r.node.Status(ctx), nil
 }
 
-// LeaderOf returns the node that leads the swarm of a mailbox, as node i learns from the others. Errors: NotFound when
-// node i does not run, Unavailable when it knows of no leader.
+// LeaderOf returns the node that leads the swarm of a mailbox, as node i learns from the others. Errors:
+// NotFound when node i does not run, Unavailable when it knows of no leader.
 func (e *Embedded) LeaderOf(ctx context.Context, i int, mailbox ident.MailboxID) (int, error) {
 	r := e.members[i].run()
 	if r == nil {
@@ -197,7 +201,8 @@ func (e *Embedded) LeaderOf(ctx context.Context, i int, mailbox ident.MailboxID)
 	if d, _ := c.Directory(); d != nil {
 		swarm, ok := d.SwarmOf(mailbox)
 		for _, s := range c.Status(ctx).Swarms {
-			if leader, found := e.Index(s.Leader); ok && found && s.ID == swarm.ID && e.members[leader].run() != nil {
+			if leader, found := e.Index(s.Leader); ok && found && s.ID == swarm.ID &&
+				e.members[leader].run() != nil {
 				return leader, nil
 			}
 		}

@@ -75,7 +75,8 @@ func TestClusterGoesOnFromItsDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again.DirectoryVersion < s.DirectoryVersion || len(again.Swarms) != len(s.Swarms) {
-		t.Errorf("got directory version %d with %d swarms, want at least %d with %d", again.DirectoryVersion, len(again.Swarms), s.DirectoryVersion, len(s.Swarms))
+		t.Errorf("got directory version %d with %d swarms, want at least %d with %d", again.DirectoryVersion,
+			len(again.Swarms), s.DirectoryVersion, len(s.Swarms))
 	}
 }
 
@@ -119,8 +120,10 @@ func TestOpsListenerTellsTheStateOfTheNode(t *testing.T) {
 		{"/livez", []string{"ok"}},
 		{"/readyz", []string{"ok"}},
 		{"/readyz?verbose", []string{"[+] running ok", "[+] directory ok", "[+] cluster ok"}},
-		{"/metrics", []string{"swarmd_ready 1", `swarmd_nodes{reachable="yes",state="alive"} 3`, `swarmd_swarm_has_leader{swarm="0"} 1`, "swarmd_build_info{", "go_goroutines"}},
-		{"/", []string{"ops &lt;test&gt;", "✓ ready", self.ID.Short(), self.ClientAddr, "directory", "swarm 1", `http-equiv="refresh"`}},
+		{"/metrics", []string{"swarmd_ready 1", `swarmd_nodes{reachable="yes",state="alive"} 3`,
+			`swarmd_swarm_has_leader{swarm="0"} 1`, "swarmd_build_info{", "go_goroutines"}},
+		{"/", []string{"ops &lt;test&gt;", "✓ ready", self.ID.Short(), self.ClientAddr, "directory",
+			"swarm 1", `http-equiv="refresh"`}},
 	} {
 		code, body := get(t, self.OpsAddr, tt.path)
 		if code != http.StatusOK {
@@ -226,7 +229,8 @@ func TestAdminSocketCutsAndHealsOnlyWhereTestsMay(t *testing.T) {
 		c.AdminSocket = filepath.Join(sockets, fmt.Sprintf("%d.sock", next))
 	})
 	defer stop()
-	may, mayNot := node.DialAdmin(nodes[0].Config().AdminSocket), node.DialAdmin(nodes[1].Config().AdminSocket)
+	may, mayNot := node.DialAdmin(nodes[0].Config().AdminSocket),
+		node.DialAdmin(nodes[1].Config().AdminSocket)
 	if err := mayNot.SetFault(t.Context(), node.Fault{Cut: true}); !errors.Is(err, fault.Denied) {
 		t.Errorf("without test_faults: got %v, want Denied", err)
 	}
@@ -265,7 +269,8 @@ func TestStoppedNodeIsNotReady(t *testing.T) {
 	if err := nodes[0].Ready(); !errors.Is(err, fault.Unavailable) {
 		t.Errorf("got %v, want Unavailable", err)
 	}
-	if _, err := node.DialAdmin("/nonexistent/admin.sock").Status(t.Context()); !errors.Is(err, fault.Unavailable) {
+	if _, err := node.DialAdmin("/nonexistent/admin.sock").Status(t.Context()); !errors.Is(err,
+		fault.Unavailable) {
 		t.Errorf("no socket: got %v, want Unavailable", err)
 	}
 }

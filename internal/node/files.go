@@ -31,7 +31,8 @@ const DataVersion = 1
 // ErrNewerData is in the chain of the error for a data directory that a newer swarmd has written.
 var ErrNewerData = errors.New("data directory is of a newer version")
 
-// ReadIdentity reads a node's private key: PKCS #8 in PEM, as openssl and age tools know it. Errors: NotFound, Invalid.
+// ReadIdentity reads a node's private key: PKCS #8 in PEM, as openssl and age tools know it. Errors:
+// NotFound, Invalid.
 func ReadIdentity(path string) (key private.SigningKey, err error) {
 	body, err := os.ReadFile(path)
 	if err != nil {
@@ -52,7 +53,8 @@ func ReadIdentity(path string) (key private.SigningKey, err error) {
 	return private.SigningKeyOf(ed)
 }
 
-// NewIdentity makes a private key and writes it to path, which must not exist. Errors: Exists, Internal, or the disk's.
+// NewIdentity makes a private key and writes it to path, which must not exist. Errors: Exists, Internal, or
+// the disk's.
 func NewIdentity(path string) (key private.SigningKey, err error) {
 	seed, err := private.Draw(rand.Reader)
 	if err != nil {
@@ -79,12 +81,14 @@ func ReadSecret(path string) (private.Key, error) {
 	text := strings.TrimSpace(string(body))
 	if n, err := hex.Decode(s[:], []byte(text)); len(text) != 64 || err != nil || n != 32 {
 		// The text is a secret: neither it nor the decoder's error, which quotes it, may show.
-		return private.Key{}, fault.New(fault.Invalid, "read cluster secret "+path, "is not 64 hexadecimal digits")
+		return private.Key{}, fault.New(fault.Invalid, "read cluster secret "+path,
+			"is not 64 hexadecimal digits")
 	}
 	return private.KeyOf(s), nil
 }
 
-// ReadClusterFile reads and checks a cluster file. Errors: NotFound, Invalid, and those of directory.ParseClusterFile.
+// ReadClusterFile reads and checks a cluster file. Errors: NotFound, Invalid, and those of
+// directory.ParseClusterFile.
 func ReadClusterFile(path string) (*directory.ClusterFile, error) {
 	body, err := os.ReadFile(path)
 	if err != nil {
@@ -133,9 +137,9 @@ type dataInfo struct {
 	MadeAt      int64           `json:"made_at"`     // Unix milliseconds
 }
 
-// openData locks the data directory and checks that it belongs to this node, cluster and incarnation; an empty one is
-// claimed for them. Errors: Exists when another process has it, Denied when it belongs to another, or when the
-// node has run before and its data is gone, and ErrNewerData.
+// openData locks the data directory and checks that it belongs to this node, cluster and incarnation; an
+// empty one is claimed for them. Errors: Exists when another process has it, Denied when it belongs to
+// another, or when the node has run before and its data is gone, and ErrNewerData.
 func (n *Node) openData() (*dataDir, error) {
 	path := n.cfg.DataDir
 	op := "open data directory " + path
@@ -158,8 +162,8 @@ func (n *Node) openData() (*dataDir, error) {
 	return d, nil
 }
 
-// claim reads whose directory d is, or makes it that of want. ran is a file beside the key that remembers which
-// incarnations have run.
+// claim reads whose directory d is, or makes it that of want. ran is a file beside the key that remembers
+// which incarnations have run.
 func (d *dataDir) claim(op, ran string, want dataInfo) error {
 	file := filepath.Join(d.path, "node.json")
 	body, err := os.ReadFile(file)
@@ -173,7 +177,8 @@ func (d *dataDir) claim(op, ran string, want dataInfo) error {
 		if err != nil {
 			return fault.Wrap(fault.Internal, op, err)
 		}
-		// First the mark, then the claim: a crash between them costs an incarnation, the other order could cost votes.
+		// First the mark, then the claim: a crash between them costs an incarnation, the other order could
+		// cost votes.
 		if err := safefile.Replace(ran, fmt.Appendf(nil, "%d\n", want.Incarnation)); err != nil {
 			return fault.Wrap(fault.Invalid, op, err)
 		}
@@ -187,21 +192,26 @@ func (d *dataDir) claim(op, ran string, want dataInfo) error {
 	}
 	switch {
 	case d.info.V > DataVersion:
-		return &fault.Error{Kind: fault.Invalid, Op: op, Detail: fmt.Sprintf("version %d, this swarmd knows %d", d.info.V, DataVersion), Cause: ErrNewerData}
+		return &fault.Error{Kind: fault.Invalid, Op: op,
+			Detail: fmt.Sprintf("version %d, this swarmd knows %d", d.info.V,
+				DataVersion), Cause: ErrNewerData}
 	case d.info.V < 1:
 		return fault.New(fault.Corrupt, op, "version %d", d.info.V)
 	case d.info.Node != want.Node:
-		return fault.New(fault.Denied, op, "belongs to node %s, the identity is %s", d.info.Node.Short(), want.Node.Short())
+		return fault.New(fault.Denied, op, "belongs to node %s, the identity is %s", d.info.Node.Short(),
+			want.Node.Short())
 	case d.info.Cluster != want.Cluster:
-		return fault.New(fault.Denied, op, "belongs to cluster %s, the cluster file is of %s", d.info.Cluster, want.Cluster)
+		return fault.New(fault.Denied, op, "belongs to cluster %s, the cluster file is of %s",
+			d.info.Cluster, want.Cluster)
 	case d.info.Incarnation != want.Incarnation:
-		return fault.New(fault.Denied, op, "belongs to incarnation %d, the configuration says %d", d.info.Incarnation, want.Incarnation)
+		return fault.New(fault.Denied, op, "belongs to incarnation %d, the configuration says %d",
+			d.info.Incarnation, want.Incarnation)
 	}
 	return nil
 }
 
-// checkRan refuses to start with nothing under an incarnation that has voted before: such a replica could vote twice,
-// or count as a copy of what it has lost.
+// checkRan refuses to start with nothing under an incarnation that has voted before: such a replica could
+// vote twice, or count as a copy of what it has lost.
 func checkRan(op, ran string, incarnation uint32) error {
 	body, err := os.ReadFile(ran)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -215,7 +225,8 @@ func checkRan(op, ran string, incarnation uint32) error {
 		return fault.New(fault.Corrupt, op, "%s holds no number", ran)
 	}
 	if uint64(incarnation) <= last {
-		return fault.New(fault.Denied, op, "it is empty, but this node has run before: its data is lost; set incarnation: %d to come back as a new replica", last+1)
+		return fault.New(fault.Denied, op,
+			"it is empty, but this node has run before: its data is lost; set incarnation: %d to come back as a new replica", last+1)
 	}
 	return nil
 }

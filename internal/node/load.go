@@ -54,8 +54,8 @@ func envName(key string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// Load merges the layers. It reports every unknown name and unreadable value at once, together with what Validate
-// finds, as Problems. A file that is named but absent is NotFound.
+// Load merges the layers. It reports every unknown name and unreadable value at once, together with what
+// Validate finds, as Problems. A file that is named but absent is NotFound.
 func Load(l Layers) (*Loaded, error) {
 	keys := Keys()
 	merged := koanf.New(".")
@@ -137,7 +137,8 @@ func readFile(path string, keys []Key) (map[string]any, Problems, error) {
 	var problems Problems
 	for _, name := range k.Keys() {
 		if !slices.ContainsFunc(keys, func(k Key) bool { return k.Name == name }) {
-			problems = append(problems, fmt.Sprintf("%s: unknown key%s (file %s)", name, didYouMean(name, keys), path))
+			problems = append(problems, fmt.Sprintf("%s: unknown key%s (file %s)", name,
+				didYouMean(name, keys), path))
 		}
 	}
 	return values, problems, nil

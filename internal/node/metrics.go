@@ -26,15 +26,17 @@ type metrics struct {
 }
 
 var (
-	descReady     = desc("ready", "1 while the node serves")
-	descVersion   = desc("directory_version", "version of the newest directory of this node")
-	descValid     = desc("directory_valid_seconds", "time until the newest directory expires")
-	descNodes     = desc("nodes", "nodes by state and whether they are reachable", "state", "reachable")
-	descHosted    = desc("swarm_replicas", "replicas of a swarm that answered; swarm 0 is the directory", "swarm")
-	descLeader    = desc("swarm_has_leader", "1 if a leader of the swarm is known", "swarm")
-	descLeads     = desc("swarm_leader", "1 if this node leads the swarm", "swarm")
-	descApplied   = desc("swarm_applied_index", "log position that this node's replica has applied", "swarm")
-	descLag       = desc("swarm_lag_entries", "log entries that this node's replica is behind the furthest", "swarm")
+	descReady   = desc("ready", "1 while the node serves")
+	descVersion = desc("directory_version", "version of the newest directory of this node")
+	descValid   = desc("directory_valid_seconds", "time until the newest directory expires")
+	descNodes   = desc("nodes", "nodes by state and whether they are reachable", "state", "reachable")
+	descHosted  = desc("swarm_replicas", "replicas of a swarm that answered; swarm 0 is the directory",
+		"swarm")
+	descLeader  = desc("swarm_has_leader", "1 if a leader of the swarm is known", "swarm")
+	descLeads   = desc("swarm_leader", "1 if this node leads the swarm", "swarm")
+	descApplied = desc("swarm_applied_index", "log position that this node's replica has applied", "swarm")
+	descLag     = desc("swarm_lag_entries", "log entries that this node's replica is behind the furthest",
+		"swarm")
 	descDisk      = desc("disk_bytes", "bytes of the data directory")
 	descProblems  = desc("problems", "problems that swarmd status lists")
 	descCircuits  = desc("circuits", "circuits through or ending at this node now")
@@ -48,13 +50,15 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 func newMetrics(p *parts) *metrics {
 	m := &metrics{registry: prometheus.NewRegistry(), parts: p}
-	m.registry.MustRegister(m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // Describe says which metrics there are.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descReady, descVersion, descValid, descNodes, descHosted, descLeader, descLeads,
+	for _, d := range []*prometheus.Desc{descReady, descVersion, descValid, descNodes, descHosted,
+		descLeader, descLeads,
 		descApplied, descLag, descDisk, descProblems, descCircuits, descCreates, descBuildInfo} {
 		ch <- d
 	}
@@ -68,7 +72,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	s := m.status()
 	relay := m.parts.router.Stats()
 	gauge(descCircuits, float64(relay.Circuits))
-	for result, n := range map[string]uint64{"served": relay.Created, "refused": relay.Refused, "failed": relay.Failed} {
+	for result, n := range map[string]uint64{"served": relay.Created, "refused": relay.Refused,
+		"failed": relay.Failed} {
 		ch <- prometheus.MustNewConstMetric(descCreates, prometheus.CounterValue, float64(n), result)
 	}
 	v := cli.ReadVersion()

@@ -47,13 +47,14 @@ type Node struct {
 	draining bool
 }
 
-// New reads the node's key, the cluster file and the secret, checks them against cfg, and starts nothing. A missing
-// key is made, unless the data directory shows that there was one.
+// New reads the node's key, the cluster file and the secret, checks them against cfg, and starts nothing. A
+// missing key is made, unless the data directory shows that there was one.
 func New(cfg Config, opts Options) (*Node, error) {
 	if problems := cfg.Validate(); len(problems) > 0 {
 		return nil, problems
 	}
-	n := &Node{cfg: cfg, log: opts.Logger, faults: opts.Faults, started: time.Now(), crashing: make(chan struct{}), up: make(chan struct{})}
+	n := &Node{cfg: cfg, log: opts.Logger, faults: opts.Faults, started: time.Now(),
+		crashing: make(chan struct{}), up: make(chan struct{})}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
@@ -82,7 +83,8 @@ func (n *Node) ID() ident.NodeID { return n.id }
 // Config returns the configuration that the node was made with.
 func (n *Node) Config() Config { return n.cfg }
 
-// Ready returns nil while the node serves: it is in the directory and every replica that it hosts has a leader.
+// Ready returns nil while the node serves: it is in the directory and every replica that it hosts has a
+// leader.
 func (n *Node) Ready() error {
 	c, err := n.running()
 	if err != nil {
@@ -120,8 +122,9 @@ func (n *Node) running() (*cluster.Node, error) {
 // Crash makes Run return at once, as kill -9 would: nothing is handed over, flushed or said to anyone.
 func (n *Node) Crash() { n.crashOnce.Do(func() { close(n.crashing) }) }
 
-// Run is the node's life. When ctx ends it stops being ready, takes leave of its clients, hands over what it leads,
-// flushes, leaves gossip, and returns nil, or the first error of a part that ended by itself. It may be called once.
+// Run is the node's life. When ctx ends it stops being ready, takes leave of its clients, hands over what it
+// leads, flushes, leaves gossip, and returns nil, or the first error of a part that ended by itself. It may
+// be called once.
 //
 // Errors: those of the data directory (see New), Unavailable for a port in use, and what a failed disk said.
 func (n *Node) Run(ctx context.Context) error {
@@ -164,7 +167,8 @@ func (n *Node) serve(end *end, p *parts) {
 	start(p.peer.Serve)
 	start(func(ctx context.Context) error { return p.cluster.Run(ctx, p.peer) })
 	start(p.router.Run, p.client.Serve, p.publishKeys)
-	n.log.Info("node runs", "id", n.id.Short(), "client", p.client.Addr().String(), "peer", p.peer.Addr().String())
+	n.log.Info("node runs", "id", n.id.Short(), "client", p.client.Addr().String(), "peer",
+		p.peer.Addr().String())
 
 	select {
 	case <-end.ctx.Done():

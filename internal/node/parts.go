@@ -44,7 +44,8 @@ func (n *Node) build(data *dataDir, end *end) (_ *parts, err error) {
 	if p.router, err = onionrouter.New(n.routerConfig(p.cluster)); err != nil {
 		return nil, err
 	}
-	if err = p.cluster.PublishOnionKeys(end.ctx, p.router.OnionKeys()); err != nil { // for its first registration
+	if err = p.cluster.PublishOnionKeys(end.ctx, p.router.OnionKeys()); err != nil {
+		// for its first registration
 		return nil, err
 	}
 	p.metrics = newMetrics(p)
@@ -53,7 +54,8 @@ func (n *Node) build(data *dataDir, end *end) (_ *parts, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p.peer = rpc.NewPeerListener(n.faults.Listen(peer), rpc.PeerConfig{Identity: p.cluster.Identity(), Trust: p.cluster.Trust, Logger: n.log})
+	p.peer = rpc.NewPeerListener(n.faults.Listen(peer), rpc.PeerConfig{Identity: p.cluster.Identity(),
+		Trust: p.cluster.Trust, Logger: n.log})
 	client, err := n.listen("clients", n.cfg.Listen.Client)
 	if err != nil {
 		return nil, err
@@ -143,8 +145,8 @@ func (p *parts) closeListeners() {
 	}
 }
 
-// publishKeys keeps the relay's onion keys in the directory up to date. A directory that cannot be reached is tried
-// again by the cluster itself; one that refuses will be asked again with the next period's keys.
+// publishKeys keeps the relay's onion keys in the directory up to date. A directory that cannot be reached is
+// tried again by the cluster itself; one that refuses will be asked again with the next period's keys.
 func (p *parts) publishKeys(ctx context.Context) error {
 	for {
 		select {
@@ -158,8 +160,8 @@ func (p *parts) publishKeys(ctx context.Context) error {
 	}
 }
 
-// listenUnix binds the admin socket, in place of one that a crashed process left; the data directory's lock says
-// that no other process of this node lives.
+// listenUnix binds the admin socket, in place of one that a crashed process left; the data directory's lock
+// says that no other process of this node lives.
 func listenUnix(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fault.Wrap(fault.Invalid, "listen for admin", err)
@@ -197,8 +199,10 @@ func (s storage) Do(ctx context.Context, tag [32]byte, signed []byte) []byte {
 	return s.cluster.Do(ctx, tag, signed)
 }
 
-func (s storage) Subscribe(ctx context.Context, tag [32]byte, signed []byte, send func(uint64, []byte) error) error {
-	return s.cluster.Subscribe(ctx, tag, signed, func(e envelope.Envelope) error { return send(e.Seq, e.Encode()) })
+func (s storage) Subscribe(ctx context.Context, tag [32]byte, signed []byte,
+	send func(uint64, []byte) error) error {
+	return s.cluster.Subscribe(ctx, tag, signed,
+		func(e envelope.Envelope) error { return send(e.Seq, e.Encode()) })
 }
 
 // view gives the relay the newest directory with its digest, computed once per version.

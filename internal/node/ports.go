@@ -15,16 +15,17 @@ import (
 // lowestPort is where embedded clusters look for ports from.
 const lowestPort = 12_000
 
-// taken are the ports of this process's embedded clusters. Nobody listens on those of a node that crashed, or has yet to
-// start, and still a cluster that starts meanwhile must not have them.
+// taken are the ports of this process's embedded clusters. Nobody listens on those of a node that crashed, or
+// has yet to start, and still a cluster that starts meanwhile must not have them.
 var taken = struct {
 	sync.Mutex
 	ports map[int]bool
 }{ports: map[int]bool{}}
 
-// takePorts returns the first of n consecutive ports that are free on loopback for TCP and UDP. They lie below the
-// ports that the system gives to outgoing connections: from there a peer that keeps dialling a crashed node could take
-// the node's port, or even connect to itself. They are for one cluster of this process until returnPorts.
+// takePorts returns the first of n consecutive ports that are free on loopback for TCP and UDP. They lie
+// below the ports that the system gives to outgoing connections: from there a peer that keeps dialling a
+// crashed node could take the node's port, or even connect to itself. They are for one cluster of this
+// process until returnPorts.
 func takePorts(n int) (int, error) {
 	taken.Lock()
 	defer taken.Unlock()
@@ -45,7 +46,8 @@ func takePorts(n int) (int, error) {
 			return base, nil
 		}
 	}
-	return 0, fault.New(fault.Unavailable, "pick ports", "no %d consecutive free ports between %d and %d", n, lowestPort, top)
+	return 0, fault.New(fault.Unavailable, "pick ports", "no %d consecutive free ports between %d and %d", n,
+		lowestPort, top)
 }
 
 func returnPorts(base, n int) {

@@ -2,8 +2,8 @@ package node
 
 import "testing"
 
-// TestPortsOfACrashedNodeAreKept takes ports that nobody listens on, as those of a node that crashed: another cluster gets
-// others, until they are returned.
+// TestPortsOfACrashedNodeAreKept takes ports that nobody listens on, as those of a node that crashed: another
+// cluster gets others, until they are returned.
 func TestPortsOfACrashedNodeAreKept(t *testing.T) {
 	const n = 50
 	var bases []int

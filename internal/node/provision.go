@@ -76,7 +76,8 @@ func (p *Plan) Validate() Problems {
 	switch p.Shape {
 	case Procs:
 		if last := p.BasePort + portsPerNode*p.Nodes; p.BasePort < 1024 || last > 65_536 {
-			bad("base port %d, want 1024 to %d for %d nodes", p.BasePort, 65_536-portsPerNode*p.Nodes, p.Nodes)
+			bad("base port %d, want 1024 to %d for %d nodes", p.BasePort, 65_536-portsPerNode*p.Nodes,
+				p.Nodes)
 		}
 	case Compose:
 		if p.BasePort < 1024 || p.BasePort+p.Nodes > 65_536 {
@@ -92,9 +93,10 @@ func (p *Plan) Validate() Problems {
 	return out
 }
 
-// Provision makes the keys and files of a cluster, and reports whether it made any: a cluster that exists is left as
-// it is. Every node directory gets swarmd.yaml, cluster.json, and the secrets node.key and cluster.secret; Out gets
-// cluster.json last, so that an interrupted call is known by its absence and starts over as long as no node has run.
+// Provision makes the keys and files of a cluster, and reports whether it made any: a cluster that exists is
+// left as it is. Every node directory gets swarmd.yaml, cluster.json, and the secrets node.key and
+// cluster.secret; Out gets cluster.json last, so that an interrupted call is known by its absence and starts
+// over as long as no node has run.
 //
 // Errors: Invalid for a bad plan, Exists when Out holds another cluster or state that it does not explain.
 func Provision(p Plan) (cf *directory.ClusterFile, made bool, err error) {
@@ -144,12 +146,14 @@ func (p *Plan) clear() error {
 	for i := 1; i <= p.Nodes; i++ {
 		dir := p.NodeDir(i)
 		if entries, err := os.ReadDir(filepath.Join(dir, "data")); err == nil && len(entries) > 0 {
-			return fault.New(fault.Exists, "make cluster in "+p.Out, "%s has data but cluster.json is missing", dir)
+			return fault.New(fault.Exists, "make cluster in "+p.Out,
+				"%s has data but cluster.json is missing", dir)
 		}
 	}
 	for i := 1; i <= p.Nodes; i++ {
 		for _, name := range []string{"node.key", "cluster.secret", "cluster.json", "swarmd.yaml"} {
-			if err := os.Remove(filepath.Join(p.NodeDir(i), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := os.Remove(filepath.Join(p.NodeDir(i), name)); err != nil &&
+				!errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
@@ -184,7 +188,8 @@ func (p *Plan) write() (*directory.ClusterFile, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := writeSecret(filepath.Join(dir, "cluster.secret"), []byte(hex.EncodeToString(secret[:])+"\n")); err != nil {
+		if err := writeSecret(filepath.Join(dir, "cluster.secret"), []byte(hex.EncodeToString(secret[:])+
+			"\n")); err != nil {
 			return nil, err
 		}
 		pub := key.Public()
@@ -194,7 +199,8 @@ func (p *Plan) write() (*directory.ClusterFile, error) {
 		} else {
 			configs[i].Roles = []string{"storage", "relay"}
 		}
-		bootstrap = append(bootstrap, directory.Bootstrap{NodeID: ident.NodeIDOf(pub[:]), ClientAddrs: configs[i].Advertise.Client})
+		bootstrap = append(bootstrap, directory.Bootstrap{NodeID: ident.NodeIDOf(pub[:]),
+			ClientAddrs: configs[i].Advertise.Client})
 	}
 	cf, err := directory.NewClusterFile(p.Name, admin.Public(), signers, 0, salt, bootstrap)
 	if err != nil {
@@ -209,15 +215,16 @@ func (p *Plan) write() (*directory.ClusterFile, error) {
 		if err := safefile.ReplaceMode(filepath.Join(dir, "cluster.json"), body, plainMode); err != nil {
 			return nil, err
 		}
-		if err := safefile.ReplaceMode(filepath.Join(dir, "swarmd.yaml"), configs[i].yaml(), plainMode); err != nil {
+		if err := safefile.ReplaceMode(filepath.Join(dir, "swarmd.yaml"), configs[i].yaml(),
+			plainMode); err != nil {
 			return nil, err
 		}
 	}
 	return cf, safefile.ReplaceMode(filepath.Join(p.Out, "cluster.json"), body, plainMode)
 }
 
-// signers is the size of the directory's Raft group: odd, because an even one tolerates no more failures than the
-// odd one below it.
+// signers is the size of the directory's Raft group: odd, because an even one tolerates no more failures than
+// the odd one below it.
 func (p *Plan) signers() int {
 	n := min(p.Nodes, maxSigners)
 	return n - 1 + n%2
@@ -234,7 +241,8 @@ func (p *Plan) config(i int) Config {
 	case Procs:
 		p.procsAddrs(&c, i)
 	case Compose:
-		// Peers meet under names that exist on the network "peers" only: a node cut off from it has no way round.
+		// Peers meet under names that exist on the network "peers" only: a node cut off from it has no way
+		// round.
 		peer := func(i int) string { return fmt.Sprintf("peer-%d", i+1) }
 		c.Listen.Ops = hostPort("", opsPort)
 		c.Advertise.Peer = hostPort(peer(i), peerPort)

@@ -68,7 +68,8 @@ func TestProvisionMakesNodesThatAgree(t *testing.T) {
 				t.Errorf("cluster file: %v", err)
 			}
 			if len(cf.Signers) != 5 || len(cf.Bootstrap) != 5 {
-				t.Errorf("got %d signers and %d bootstrap nodes, want 5 of each", len(cf.Signers), len(cf.Bootstrap))
+				t.Errorf("got %d signers and %d bootstrap nodes, want 5 of each", len(cf.Signers),
+					len(cf.Bootstrap))
 			}
 			for i := 1; i <= p.Nodes; i++ {
 				l, err := Load(Layers{File: filepath.Join(p.NodeDir(i), "swarmd.yaml")})
@@ -80,7 +81,8 @@ func TestProvisionMakesNodesThatAgree(t *testing.T) {
 					t.Fatalf("node %d: %v", i, err)
 				}
 				if n.ID() != cf.Bootstrap[i-1].NodeID {
-					t.Errorf("node %d: got ID %s, want %s", i, n.ID().Short(), cf.Bootstrap[i-1].NodeID.Short())
+					t.Errorf("node %d: got ID %s, want %s", i, n.ID().Short(),
+						cf.Bootstrap[i-1].NodeID.Short())
 				}
 				if len(l.Config.Join) != 4 {
 					t.Errorf("node %d joins %v, want the other four", i, l.Config.Join)
@@ -218,7 +220,8 @@ func TestMissingKeyIsMadeOnlyForANodeThatNeverRan(t *testing.T) {
 	if err != nil || !key.Equal(again) {
 		t.Errorf("second start: got another key or %v", err)
 	}
-	if err := errors.Join(os.Mkdir(data, 0o700), os.WriteFile(filepath.Join(data, "node.json"), []byte("{}"), 0o600), os.Remove(path)); err != nil {
+	if err := errors.Join(os.Mkdir(data, 0o700), os.WriteFile(filepath.Join(data, "node.json"), []byte("{}"),
+		0o600), os.Remove(path)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := identity(path, data); !errors.Is(err, fault.NotFound) {
@@ -232,7 +235,8 @@ func TestSecretNeverShowsInErrors(t *testing.T) {
 	if !errors.Is(err, fault.Invalid) || bytes.Contains([]byte(err.Error()), []byte(secret[:8])) {
 		t.Errorf("got %v, want Invalid without the secret", err)
 	}
-	if _, err := ReadIdentity(writeFile(t, "node.key", "-----BEGIN PRIVATE KEY-----\n"+secret+"\n-----END PRIVATE KEY-----\n")); !errors.Is(err, fault.Invalid) {
+	if _, err := ReadIdentity(writeFile(t, "node.key", "-----BEGIN PRIVATE KEY-----\n"+secret+
+		"\n-----END PRIVATE KEY-----\n")); !errors.Is(err, fault.Invalid) {
 		t.Errorf("got %v, want Invalid", err)
 	}
 }

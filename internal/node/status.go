@@ -12,8 +12,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Status is a cluster as one of its nodes sees it: what swarmd status prints, the status page shows and scripts
-// read. Times are Unix milliseconds.
+// Status is a cluster as one of its nodes sees it: what swarmd status prints, the status page shows and
+// scripts read. Times are Unix milliseconds.
 type Status struct {
 	Node             string          `json:"node"`
 	Name             string          `json:"name"`
@@ -72,8 +72,10 @@ type StatusProblem struct {
 // Status asks the other nodes what they host, for at most two seconds.
 func (n *Node) Status(ctx context.Context) Status {
 	s := Status{
-		Node: n.id.String(), Name: n.cfg.Name, Cluster: n.file.Name, UptimeMS: time.Since(n.started).Milliseconds(),
-		Cut: n.faults.IsCut(), Nodes: []NodeStatus{}, Swarms: []SwarmStatus{}, Problems: []StatusProblem{},
+		Node: n.id.String(), Name: n.cfg.Name, Cluster: n.file.Name,
+		UptimeMS: time.Since(n.started).Milliseconds(),
+		Cut:      n.faults.IsCut(), Nodes: []NodeStatus{}, Swarms: []SwarmStatus{},
+		Problems: []StatusProblem{},
 	}
 	c, err := n.running()
 	if err == nil {
@@ -103,14 +105,16 @@ func (s *Status) add(c cluster.Status) {
 			leads[sw.Leader]++
 		}
 		for _, r := range sw.Replicas {
-			out.Replicas = append(out.Replicas, ReplicaStatus{r.Node.String(), r.Known, r.Leads, r.Applied, r.Lag})
+			out.Replicas = append(out.Replicas, ReplicaStatus{r.Node.String(), r.Known, r.Leads,
+				r.Applied, r.Lag})
 		}
 		s.Swarms = append(s.Swarms, out)
 	}
 	for _, n := range c.Nodes {
 		s.Nodes = append(s.Nodes, NodeStatus{
-			ID: n.ID.String(), PeerAddr: n.PeerAddr, ClientAddrs: n.ClientAddrs, Roles: rolesOf(n.Roles), State: stateName(n.State),
-			Zone: n.Zone, Operator: n.Operator, Reachable: n.Reachable,
+			ID: n.ID.String(), PeerAddr: n.PeerAddr, ClientAddrs: n.ClientAddrs, Roles: rolesOf(n.Roles),
+			State: stateName(n.State),
+			Zone:  n.Zone, Operator: n.Operator, Reachable: n.Reachable,
 			DiskBytes: n.DiskBytes, DirectoryVersion: n.Version, Leads: leads[n.ID],
 		})
 	}

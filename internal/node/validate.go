@@ -50,7 +50,8 @@ func (c *Config) Validate() Problems {
 	var p Problems
 	bad := func(key, format string, args ...any) { p = append(p, key+": "+fmt.Sprintf(format, args...)) }
 	for _, f := range []struct{ key, v string }{
-		{"cluster_file", c.ClusterFile}, {"data_dir", c.DataDir}, {"identity_file", c.IdentityFile}, {"secret_file", c.SecretFile},
+		{"cluster_file", c.ClusterFile}, {"data_dir", c.DataDir}, {"identity_file",
+			c.IdentityFile}, {"secret_file", c.SecretFile},
 	} {
 		if f.v == "" {
 			bad(f.key, "is empty, want a path")
@@ -102,7 +103,8 @@ func (c *Config) validateAddresses() Problems {
 	var p Problems
 	bad := func(key, format string, args ...any) { p = append(p, key+": "+fmt.Sprintf(format, args...)) }
 	for _, l := range []struct{ key, v string }{
-		{"listen.client", c.Listen.Client}, {"listen.peer", c.Listen.Peer}, {"listen.gossip", c.Listen.Gossip}, {"listen.ops", c.Listen.Ops},
+		{"listen.client", c.Listen.Client}, {"listen.peer", c.Listen.Peer}, {"listen.gossip",
+			c.Listen.Gossip}, {"listen.ops", c.Listen.Ops},
 	} {
 		if l.key == "listen.ops" && l.v == "" {
 			continue

@@ -17,7 +17,8 @@ func (c *Config) yaml() []byte {
 	section := ""
 	for _, k := range Keys() {
 		v := c.Value(k)
-		if reflect.DeepEqual(v, k.Default) || reflect.ValueOf(v).Kind() == reflect.Slice && reflect.ValueOf(v).Len() == 0 {
+		if reflect.DeepEqual(v, k.Default) || reflect.ValueOf(v).Kind() == reflect.Slice &&
+			reflect.ValueOf(v).Len() == 0 {
 			continue
 		}
 		name, indent := k.Name, ""

@@ -1,10 +1,10 @@
-// Package private holds the types of keys and of the seeds they are made from, so that none of them gets into a log,
-// an error or a file by accident.
+// Package private holds the types of keys and of the seeds they are made from, so that none of them gets into
+// a log, an error or a file by accident.
 //
-// A Key is 32 secret bytes, a SigningKey an Ed25519 private key. Neither can be compared with ==; Equal takes the same
-// time for all keys. Both print as "[redacted]" in fmt, slog and JSON, and Reveal is the one way to their bytes: what
-// leaves this package in the clear is found by searching for it. A struct that keeps one in an unexported field embeds
-// Redacted, as fmt prints the bytes of such fields without asking their type.
+// A Key is 32 secret bytes, a SigningKey an Ed25519 private key. Neither can be compared with ==; Equal takes
+// the same time for all keys. Both print as "[redacted]" in fmt, slog and JSON, and Reveal is the one way to
+// their bytes: what leaves this package in the clear is found by searching for it. A struct that keeps one in
+// an unexported field embeds Redacted, as fmt prints the bytes of such fields without asking their type.
 //
 // The package is a leaf. Layouts that contain keys belong to the packages that write them.
 package private
@@ -73,7 +73,8 @@ type SigningKey struct {
 // SigningKeyOf returns the type for a private key of package ed25519. Errors: Invalid (the length).
 func SigningKeyOf(k ed25519.PrivateKey) (SigningKey, error) {
 	if len(k) != ed25519.PrivateKeySize {
-		return SigningKey{}, fault.New(fault.Invalid, "take a signing key", "has %d bytes, want %d", len(k), ed25519.PrivateKeySize)
+		return SigningKey{}, fault.New(fault.Invalid, "take a signing key", "has %d bytes, want %d", len(k),
+			ed25519.PrivateKeySize)
 	}
 	return SigningKey{key: k}, nil
 }

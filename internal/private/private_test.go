@@ -33,7 +33,8 @@ func TestSecretsPrintNothing(t *testing.T) {
 	}
 	for name, v := range map[string]any{
 		"key": k, "pointer": &k, "signing key": k.Signing(), "in exported fields": open{k, k.Signing(), &k},
-		"holder": holder{key: k, sign: k.Signing()}, "in a slice": []Key{k}, "in a map": map[string]Key{"k": k},
+		"holder": holder{key: k, sign: k.Signing()}, "in a slice": []Key{k},
+		"in a map": map[string]Key{"k": k},
 	} {
 		var log bytes.Buffer
 		slog.New(slog.NewTextHandler(&log, nil)).Info("text", "key", v)
@@ -43,10 +44,12 @@ func TestSecretsPrintNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, text := range []string{
-			fmt.Sprint(v), fmt.Sprintf("%v %+v %#v %s %q %x %X %d", v, v, v, v, v, v, v, v), log.String(), string(doc),
+			fmt.Sprint(v), fmt.Sprintf("%v %+v %#v %s %q %x %X %d", v, v, v, v, v, v, v,
+				v), log.String(), string(doc),
 			fault.New(fault.Invalid, "test", "got %v", v).Error(),
 		} {
-			for _, leak := range []string{string(seed[:8]), fmt.Sprintf("%x", seed[:4]), fmt.Sprintf("%X", seed[:4]), "116 104 105"} {
+			for _, leak := range []string{string(seed[:8]), fmt.Sprintf("%x", seed[:4]),
+				fmt.Sprintf("%X", seed[:4]), "116 104 105"} {
 				if strings.Contains(text, leak) {
 					t.Errorf("%s shows its bytes: %s", name, text)
 				}
@@ -65,7 +68,8 @@ func TestSecretsAreComparedInConstantTimeOnly(t *testing.T) {
 	if !a.Equal(KeyOf(seed)) || a.Equal(b) || a.IsZero() || !(Key{}).IsZero() {
 		t.Error("keys: equal, different and zero ones are confused")
 	}
-	if !a.Signing().Equal(KeyOf(seed).Signing()) || a.Signing().Equal(b.Signing()) || a.Signing().Equal(SigningKey{}) {
+	if !a.Signing().Equal(KeyOf(seed).Signing()) || a.Signing().Equal(b.Signing()) ||
+		a.Signing().Equal(SigningKey{}) {
 		t.Error("signing keys: equal and different ones are confused")
 	}
 	if a.Signing().IsZero() || !(SigningKey{}).IsZero() {

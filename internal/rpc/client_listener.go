@@ -13,12 +13,12 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 )
 
-// maxClientStreams bounds the streams of one connection: the circuits that the directory's parameters allow a client,
-// and a few calls.
+// maxClientStreams bounds the streams of one connection: the circuits that the directory's parameters allow a
+// client, and a few calls.
 const maxClientStreams = 100
 
-// ClientListener serves clients: TLS 1.3 with the node's certificate, which the client compares with its pin; the
-// client has none.
+// ClientListener serves clients: TLS 1.3 with the node's certificate, which the client compares with its pin;
+// the client has none.
 type ClientListener struct {
 	inner  net.Listener
 	server *grpc.Server
@@ -37,7 +37,8 @@ func NewClientListener(l net.Listener, cfg ClientConfig) *ClientListener {
 		Certificates: []tls.Certificate{cfg.Identity.cert},
 		NextProtos:   []string{protoGRPC},
 	})
-	opts := append(serverOptions(clientGate(orDiscard(cfg.Logger))), grpc.Creds(creds), grpc.MaxRecvMsgSize(maxFromClient),
+	opts := append(serverOptions(clientGate(orDiscard(cfg.Logger))), grpc.Creds(creds),
+		grpc.MaxRecvMsgSize(maxFromClient),
 		grpc.MaxConcurrentStreams(maxClientStreams), grpc.ConnectionTimeout(handshakeTimeout))
 	return &ClientListener{inner: l, server: grpc.NewServer(opts...)}
 }

@@ -38,15 +38,16 @@ func orNet(dial DialFunc) DialFunc {
 	return dial
 }
 
-// Raft opens a Raft connection to the node want at addr. It gives up when ctx ends, and after 5 s. Errors: Unavailable,
-// Denied (another node answers there).
+// Raft opens a Raft connection to the node want at addr. It gives up when ctx ends, and after 5 s. Errors:
+// Unavailable, Denied (another node answers there).
 func (d *PeerDialer) Raft(ctx context.Context, addr string, want ident.NodeID) (net.Conn, error) {
 	return dialPinned(ctx, d.dial, addr, dialTLS(d.id, want, protoRaft))
 }
 
-// GRPC returns a connection to the node want. It connects when it is first used, and again by itself; resolve gives
-// the address at each attempt. Calls on it return *fault.Error.
-func (d *PeerDialer) GRPC(want ident.NodeID, resolve func() (addr string, err error)) (*grpc.ClientConn, error) {
+// GRPC returns a connection to the node want. It connects when it is first used, and again by itself; resolve
+// gives the address at each attempt. Calls on it return *fault.Error.
+func (d *PeerDialer) GRPC(want ident.NodeID, resolve func() (addr string,
+	err error)) (*grpc.ClientConn, error) {
 	return newConn(want, func(ctx context.Context) (net.Conn, error) {
 		addr, err := resolve()
 		if err != nil {
@@ -57,8 +58,8 @@ func (d *PeerDialer) GRPC(want ident.NodeID, resolve func() (addr string, err er
 }
 
 // DialNode returns a client's connection to the client listener of the node want. All addresses are tried in
-// parallel and the first that proves to be the node is used. Nothing is sent before the first call. Errors: Unavailable
-// (no address), Internal.
+// parallel and the first that proves to be the node is used. Nothing is sent before the first call. Errors:
+// Unavailable (no address), Internal.
 func DialNode(want ident.NodeID, addrs []string, dial DialFunc) (*grpc.ClientConn, error) {
 	if len(addrs) == 0 {
 		return nil, fault.New(fault.Unavailable, "dial node "+want.Short(), "has no client address")
@@ -75,9 +76,11 @@ func newConn(want ident.NodeID, dial func(context.Context) (net.Conn, error)) (*
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithIdleTimeout(0),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout,
+			PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			Backoff: backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2,
+				MaxDelay: 2 * time.Second},
 			MinConnectTimeout: handshakeTimeout,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
@@ -149,9 +152,10 @@ func race(ctx context.Context, dial DialFunc, addrs []string, cfg *tls.Config) (
 }
 
 // FetchDirectory asks a node on its client listener for a directory newer than the version given. The signed
-// directory is nil if the node has none; it is not verified here. nodeTime is the node's clock. Errors: Unavailable (also
-// when ctx ended), what the node answers, and what decoding says of it.
-func FetchDirectory(ctx context.Context, conn grpc.ClientConnInterface, newerThan uint64) (signed *directory.Signed, nodeTime time.Time, err error) {
+// directory is nil if the node has none; it is not verified here. nodeTime is the node's clock. Errors:
+// Unavailable (also when ctx ended), what the node answers, and what decoding says of it.
+func FetchDirectory(ctx context.Context, conn grpc.ClientConnInterface,
+	newerThan uint64) (signed *directory.Signed, nodeTime time.Time, err error) {
 	resp, err := pb.NewClientsClient(conn).Directory(ctx, &pb.DirectoryRequest{NewerThan: newerThan})
 	if err != nil {
 		return nil, time.Time{}, FromStatus("fetch directory", err)
@@ -164,8 +168,8 @@ func FetchDirectory(ctx context.Context, conn grpc.ClientConnInterface, newerTha
 	return signed, nodeTime, err
 }
 
-// FetchClusterFile asks a node for its cluster file, for a client that has only a link; the caller checks it with
-// Link.Accept. Errors: as FetchDirectory.
+// FetchClusterFile asks a node for its cluster file, for a client that has only a link; the caller checks it
+// with Link.Accept. Errors: as FetchDirectory.
 func FetchClusterFile(ctx context.Context, conn grpc.ClientConnInterface) (*directory.ClusterFile, error) {
 	resp, err := pb.NewClientsClient(conn).ClusterFile(ctx, &pb.ClusterFileRequest{})
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	pb "github.com/starling-swarm/starling/proto/starling/v1"
 )
 
-// codeOf is the one table between fault kinds and gRPC codes. The kind itself travels in the status detail, so the
-// code only has to make sense to generic tools.
+// codeOf is the one table between fault kinds and gRPC codes. The kind itself travels in the status detail,
+// so the code only has to make sense to generic tools.
 var codeOf = map[fault.Kind]codes.Code{
 	fault.Invalid:         codes.InvalidArgument,
 	fault.Unauthenticated: codes.Unauthenticated,
@@ -46,8 +46,9 @@ func kindOf(c codes.Code) fault.Kind {
 	return fault.Internal
 }
 
-// ToStatus turns an error of a handler into what leaves the node: nil and errors that are gRPC statuses already pass;
-// a *fault.Error travels whole but for its Op and Cause; anything else is Internal without text.
+// ToStatus turns an error of a handler into what leaves the node: nil and errors that are gRPC statuses
+// already pass; a *fault.Error travels whole but for its Op and Cause; anything else is Internal without
+// text.
 func ToStatus(err error) error {
 	if err == nil {
 		return nil
@@ -58,7 +59,8 @@ func ToStatus(err error) error {
 			return err
 		}
 		switch {
-		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.EOF):
+		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err,
+			io.EOF):
 			e = fault.New(fault.Unavailable, "", "the call ended early")
 		default:
 			e = fault.New(fault.Internal, "", "internal error")
@@ -95,11 +97,13 @@ func FromStatus(op string, err error) error {
 	return fault.Wrap(kindOf(st.Code()), op, errors.New(st.Message()))
 }
 
-func unaryFaults(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+func unaryFaults(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
+	invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	return FromStatus("call "+method, invoke(ctx, method, req, reply, cc, opts...))
 }
 
-func streamFaults(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func streamFaults(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
+	open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	s, err := open(ctx, desc, cc, method, opts...)
 	if err != nil {
 		return nil, FromStatus("call "+method, err)

@@ -15,7 +15,8 @@ import (
 	pb "github.com/starling-swarm/starling/proto/starling/v1"
 )
 
-// methodCircuit is the stream of cells, on both listeners. Its messages are raw bytes, so no generated name exists.
+// methodCircuit is the stream of cells, on both listeners. Its messages are raw bytes, so no generated name
+// exists.
 const methodCircuit = "/starling.v1.Onion/Circuit"
 
 // peerMethods says what each method of the peer listener asks of its caller. What is not here is refused.
@@ -29,8 +30,8 @@ var peerMethods = map[string]Trust{
 	grpc_health_v1.Health_Check_FullMethodName: Member,
 }
 
-// clientMethods are the methods that anyone may call on the client listener. Calls between nodes, whose requests are
-// signed over a zero circuit tag or carry a caller's word for one, are not among them.
+// clientMethods are the methods that anyone may call on the client listener. Calls between nodes, whose
+// requests are signed over a zero circuit tag or carry a caller's word for one, are not among them.
 var clientMethods = map[string]bool{
 	pb.Clients_Directory_FullMethodName:        true,
 	pb.Clients_ClusterFile_FullMethodName:      true,
@@ -67,7 +68,8 @@ func clientGate(log *slog.Logger) gate {
 	}}
 }
 
-func (g gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+func (g gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
+	handle grpc.UnaryHandler) (any, error) {
 	if err := g.allow(ctx, info.FullMethod); err != nil {
 		return nil, ToStatus(err)
 	}
@@ -75,18 +77,21 @@ func (g gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, ha
 	return resp, g.told(info.FullMethod, err)
 }
 
-func (g gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+func (g gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo,
+	handle grpc.StreamHandler) error {
 	if err := g.allow(ss.Context(), info.FullMethod); err != nil {
 		return ToStatus(err)
 	}
 	return g.told(info.FullMethod, handle(srv, ss))
 }
 
-// told is what the caller is told of a handler's error. An unclassified one keeps its text on this node: in the log.
+// told is what the caller is told of a handler's error. An unclassified one keeps its text on this node: in
+// the log.
 func (g gate) told(method string, err error) error {
 	st := ToStatus(err)
 	var f *fault.Error
-	if _, isStatus := status.FromError(err); status.Code(st) == codes.Internal && !isStatus && !errors.As(err, &f) {
+	if _, isStatus := status.FromError(err); status.Code(st) == codes.Internal && !isStatus &&
+		!errors.As(err, &f) {
 		g.log.Error("call failed with an unclassified error", "method", method, "err", err)
 	}
 	return st

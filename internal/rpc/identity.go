@@ -26,8 +26,8 @@ type Identity struct {
 	cert tls.Certificate
 }
 
-// NewIdentity makes the certificate for a node's key. The certificate carries no name and no meaningful date: peers
-// compare its key with their pin and look at nothing else. Errors: Invalid (there is no key), Internal.
+// NewIdentity makes the certificate for a node's key. The certificate carries no name and no meaningful date:
+// peers compare its key with their pin and look at nothing else. Errors: Invalid (there is no key), Internal.
 func NewIdentity(key private.SigningKey) (*Identity, error) {
 	if key.IsZero() {
 		return nil, fault.New(fault.Invalid, "make certificate", "there is no key")
@@ -39,11 +39,13 @@ func NewIdentity(key private.SigningKey) (*Identity, error) {
 		NotBefore:    time.Unix(0, 0),
 		NotAfter:     time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, ed25519.PublicKey(pub[:]), key.Reveal())
+	der, err := x509.CreateCertificate(rand.Reader, template, template, ed25519.PublicKey(pub[:]),
+		key.Reveal())
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, "make certificate", err)
 	}
-	return &Identity{ID: ident.NodeIDOf(pub[:]), cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key.Reveal()}}, nil
+	return &Identity{ID: ident.NodeIDOf(pub[:]), cert: tls.Certificate{Certificate: [][]byte{der},
+		PrivateKey: key.Reveal()}}, nil
 }
 
 // peerID returns the NodeID of the key that the other side of a finished handshake proved to hold.
@@ -53,7 +55,8 @@ func peerID(state *tls.ConnectionState) (ident.NodeID, error) {
 	}
 	pub, ok := state.PeerCertificates[0].PublicKey.(ed25519.PublicKey)
 	if !ok {
-		return ident.NodeID{}, fault.New(fault.Unauthenticated, "check certificate", "key is a %T, want Ed25519", state.PeerCertificates[0].PublicKey)
+		return ident.NodeID{}, fault.New(fault.Unauthenticated, "check certificate",
+			"key is a %T, want Ed25519", state.PeerCertificates[0].PublicKey)
 	}
 	return ident.NodeIDOf(pub), nil
 }
@@ -66,7 +69,8 @@ func pinned(want ident.NodeID) func(tls.ConnectionState) error {
 			return err
 		}
 		if got != want {
-			return fault.New(fault.Denied, "check certificate", "is of node %s, want %s", got.Short(), want.Short())
+			return fault.New(fault.Denied, "check certificate", "is of node %s, want %s",
+				got.Short(), want.Short())
 		}
 		return nil
 	}

@@ -18,7 +18,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Windows and sizes of every connection. Static windows keep a stalled stream at 128 KiB instead of megabytes.
+// Windows and sizes of every connection. Static windows keep a stalled stream at 128 KiB instead of
+// megabytes.
 const (
 	streamWindow  = 64 << 10
 	connWindow    = 4 << 20
@@ -73,7 +74,8 @@ type PeerListener struct {
 func NewPeerListener(l net.Listener, cfg PeerConfig) *PeerListener {
 	p := &PeerListener{cfg: cfg, inner: l, conns: make(map[*peerConn]struct{})}
 	p.grpc, p.raft = newConnQueue(l.Addr()), newConnQueue(l.Addr())
-	opts := append(serverOptions(peerGate(orDiscard(cfg.Logger), cfg.Trust)), grpc.Creds(established{}), grpc.MaxRecvMsgSize(maxMessage))
+	opts := append(serverOptions(peerGate(orDiscard(cfg.Logger), cfg.Trust)), grpc.Creds(established{}),
+		grpc.MaxRecvMsgSize(maxMessage))
 	p.server = grpc.NewServer(opts...)
 	return p
 }
@@ -201,7 +203,8 @@ func (c *peerConn) Close() error {
 	return c.Conn.Close()
 }
 
-// PeerOf returns the node that made the call whose handler runs under ctx. It is false on the client listener.
+// PeerOf returns the node that made the call whose handler runs under ctx. It is false on the client
+// listener.
 func PeerOf(ctx context.Context) (ident.NodeID, bool) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
@@ -226,7 +229,8 @@ func (established) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, 
 	return c, infoOf(c), nil
 }
 
-func (established) ClientHandshake(_ context.Context, _ string, c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (established) ClientHandshake(_ context.Context, _ string,
+	c net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	return c, infoOf(c), nil
 }
 
@@ -249,7 +253,8 @@ func serverOptions(g gate) []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 3 * keepaliveTime, Timeout: keepaliveTimeout}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2,
+			PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(g.unary),
 		grpc.ChainStreamInterceptor(g.stream),
 	}

@@ -116,7 +116,10 @@ func startPeer(t *testing.T) *peerFixture {
 
 func (f *peerFixture) dial(t *testing.T, as *Identity, want ident.NodeID) *grpc.ClientConn {
 	t.Helper()
-	c, err := NewPeerDialer(as, nil).GRPC(want, func() (string, error) { return f.listener.Addr().String(), nil })
+	c, err := NewPeerDialer(as, nil).GRPC(want, func() (string, error) {
+		return f.listener.Addr().String(),
+			nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +150,8 @@ func TestEveryFaultKindCrossesACallAndAStream(t *testing.T) {
 			if !errors.As(err, &got) {
 				t.Fatalf("%s, %v: got %T %v, want a fault", how, kind, err, err)
 			}
-			if got.Kind != kind || got.Detail != want.Detail || got.RetryAfter != want.RetryAfter || got.Head != 7 || got.Version != 9 {
+			if got.Kind != kind || got.Detail != want.Detail || got.RetryAfter != want.RetryAfter ||
+				got.Head != 7 || got.Version != 9 {
 				t.Errorf("%s: got %+v, want %+v", how, got, want)
 			}
 			if got.Cause != nil || got.Op == want.Op {
@@ -173,7 +177,8 @@ func TestUnclassifiedErrorsAreLoggedAndNotTold(t *testing.T) {
 	f.trust.Store(me.ID, Member)
 	conn := f.dial(t, me, f.server.ID)
 	for _, err := range []error{
-		fault.New(fault.Corrupt, "read", "classified"), context.Canceled, status.Error(codes.Internal, "says gRPC"),
+		fault.New(fault.Corrupt, "read", "classified"), context.Canceled, status.Error(codes.Internal,
+			"says gRPC"),
 	} {
 		f.fail(err)
 		_ = callStatus(t, conn)
@@ -182,7 +187,8 @@ func TestUnclassifiedErrorsAreLoggedAndNotTold(t *testing.T) {
 		t.Errorf("what the caller is told was logged too: %s", log)
 	}
 	f.fail(errors.New("disk 7 is on fire"))
-	if err := callStatus(t, conn); !errors.Is(err, fault.Internal) || err.(*fault.Error).Detail != "internal error" {
+	if err := callStatus(t, conn); !errors.Is(err, fault.Internal) ||
+		err.(*fault.Error).Detail != "internal error" {
 		t.Errorf("call: got %v, want internal error without text", err)
 	}
 	s, err := pb.NewDirectoriesClient(conn).Watch(t.Context(), &pb.WatchRequest{})
@@ -215,7 +221,8 @@ func TestEveryFaultKindHasItsOwnCode(t *testing.T) {
 			t.Errorf("%v without detail: got %v back", kind, back)
 		}
 	}
-	if got := fault.KindOf(FromStatus("x", status.Error(codes.DeadlineExceeded, ""))); got != fault.Unavailable {
+	if got := fault.KindOf(FromStatus("x", status.Error(codes.DeadlineExceeded,
+		""))); got != fault.Unavailable {
 		t.Errorf("deadline: got %v, want unavailable", got)
 	}
 }
@@ -247,7 +254,8 @@ func TestMethodsThatAreNotListedAreRefused(t *testing.T) {
 	f := startPeer(t)
 	me := identity(t, "client")
 	f.trust.Store(me.ID, Member)
-	_, err := pb.NewClientsClient(f.dial(t, me, f.server.ID)).ClusterFile(t.Context(), &pb.ClusterFileRequest{})
+	_, err := pb.NewClientsClient(f.dial(t, me, f.server.ID)).ClusterFile(t.Context(),
+		&pb.ClusterFileRequest{})
 	if !errors.Is(err, fault.Denied) {
 		t.Errorf("client method on the peer listener: got %v, want denied", err)
 	}
@@ -284,7 +292,8 @@ func TestMethodsThatAreNotListedAreRefused(t *testing.T) {
 	if !errors.Is(err, fault.Denied) {
 		t.Errorf("node's request on the client listener: got %v, want denied", err)
 	}
-	if _, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil {
+	if _, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(),
+		&grpc_health_v1.HealthCheckRequest{}); err != nil {
 		t.Errorf("health: %v", err)
 	}
 	wrong, err := DialNode(identity(t, "other").ID, []string{l.Addr().String()}, nil)

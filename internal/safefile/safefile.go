@@ -1,9 +1,9 @@
-// Package safefile replaces files so that a crash, a power cut or a full disk leaves the old contents or the new,
-// never a mixture and never a file that is missing.
+// Package safefile replaces files so that a crash, a power cut or a full disk leaves the old contents or the
+// new, never a mixture and never a file that is missing.
 //
-// Replace writes beside the file, syncs what it wrote, renames it over the file and syncs the directory. A process that
-// dies on the way leaves a file NAME.new with a random ending, which nothing reads. Errors are those of package os:
-// the caller knows what the file is, and classifies them.
+// Replace writes beside the file, syncs what it wrote, renames it over the file and syncs the directory. A
+// process that dies on the way leaves a file NAME.new with a random ending, which nothing reads. Errors are
+// those of package os: the caller knows what the file is, and classifies them.
 package safefile
 
 import (
@@ -13,9 +13,9 @@ import (
 	"path/filepath"
 )
 
-// Replace makes b the contents of the file at path, which only its owner may read. When it returns nil they are on
-// disk under that name; on an error the file is as it was, unless only the last sync failed: then the new contents
-// are there, and may be gone after a power cut.
+// Replace makes b the contents of the file at path, which only its owner may read. When it returns nil they
+// are on disk under that name; on an error the file is as it was, unless only the last sync failed: then the
+// new contents are there, and may be gone after a power cut.
 func Replace(path string, b []byte) error { return ReplaceMode(path, b, 0o600) }
 
 // ReplaceMode is Replace for a file that others may read: the file gets exactly the mode given.

@@ -13,11 +13,16 @@ import (
 
 // apart is what happens to devices that are not there, or die.
 var apart = []Scenario{
-	{Name: "both-offline", About: "devices change the same field while none is online: the newest counts", play: playBothOffline},
-	{Name: "offline-long", About: "a device misses so many changes that only a snapshot has them", Heavy: true, play: playOfflineLong},
-	{Name: "kill-in-push", About: "a device dies right after a change, before anybody has it", play: playKillInPush},
-	{Name: "kill-in-snapshot", About: "a device dies while a snapshot is written", Heavy: true, play: playKillInSnapshot},
-	{Name: "kill-in-generation", About: "a device dies while it lets another one in", play: playKillInGeneration},
+	{Name: "both-offline", About: "devices change the same field while none is online: the newest counts",
+		play: playBothOffline},
+	{Name: "offline-long", About: "a device misses so many changes that only a snapshot has them",
+		Heavy: true, play: playOfflineLong},
+	{Name: "kill-in-push", About: "a device dies right after a change, before anybody has it",
+		play: playKillInPush},
+	{Name: "kill-in-snapshot", About: "a device dies while a snapshot is written", Heavy: true,
+		play: playKillInSnapshot},
+	{Name: "kill-in-generation", About: "a device dies while it lets another one in",
+		play: playKillInGeneration},
 }
 
 // same waits until every device of the account holds the same documents.
@@ -37,7 +42,8 @@ func (s *stage) same() error {
 		}
 		for j, doc := range st.Documents {
 			if doc.Version != first[j].Version || doc.Pending != 0 {
-				return fmt.Errorf("document %s: version %q on %s, %q on %s (%d changes wait)", doc.Name, first[j].Version, s.devices[0].cfg.Label,
+				return fmt.Errorf("document %s: version %q on %s, %q on %s (%d changes wait)", doc.Name,
+					first[j].Version, s.devices[0].cfg.Label,
 					doc.Version, d.cfg.Label, doc.Pending)
 			}
 		}
@@ -61,7 +67,8 @@ func playBothOffline(s *stage) error {
 	if err := s.middle(); err != nil {
 		return err
 	}
-	// One after the other, so that it is known which is the newest; every device also changes something of its own.
+	// One after the other, so that it is known which is the newest; every device also changes something of
+	// its own.
 	var last string
 	for i, d := range s.devices {
 		last = fmt.Sprintf("bob %d", i)
@@ -152,7 +159,10 @@ func playOfflineLong(s *stage) error {
 	defer sub.Close()
 	at := time.Now()
 	away.run()
-	want := contactIs(bob.id(), func(c client.Contact) bool { return c.Nick == fmt.Sprintf("bob %d", manyChanges-1) })
+	want := contactIs(bob.id(), func(c client.Contact) bool {
+		return c.Nick == fmt.Sprintf("bob %d",
+			manyChanges-1)
+	})
 	for _, w := range []shows{want, has("where is your other device? 4")} {
 		if err := away.until(s.ctx, sub, w); err != nil {
 			return err
@@ -165,7 +175,8 @@ func playOfflineLong(s *stage) error {
 	return s.sameMessages()
 }
 
-// crash ends a device in the middle of what it does, as far as its own process can, and starts it again from its disk.
+// crash ends a device in the middle of what it does, as far as its own process can, and starts it again from
+// its disk.
 func (d *device) crash() error {
 	if err := d.stop(); err != nil {
 		return err
@@ -197,7 +208,9 @@ func playKillInPush(s *stage) error {
 			return err
 		}
 		d.run()
-		if err := s.await("change of a device that died", contactIs(bob.id(), func(c client.Contact) bool { return c.Nick == nick }), others...); err != nil {
+		if err := s.await("change of a device that died",
+			contactIs(bob.id(), func(c client.Contact) bool { return c.Nick == nick }),
+			others...); err != nil {
 			return err
 		}
 		if err := s.startRepair(); err != nil {
@@ -216,7 +229,8 @@ func playKillInPush(s *stage) error {
 		return err
 	}
 	all, err := bob.Messages(s.ctx, client.Filter{})
-	if err := check(err == nil && len(all) == 1, "the friend has %d messages, %v, want one", len(all), err); err != nil {
+	if err := check(err == nil && len(all) == 1, "the friend has %d messages, %v, want one", len(all),
+		err); err != nil {
 		return err
 	}
 	return s.same()
@@ -260,7 +274,8 @@ func playKillInSnapshot(s *stage) error {
 	}
 	s.devices = append(s.devices, d)
 	c, err := d.Contact(bob.id()).Get(s.ctx)
-	if err := check(err == nil && c.Nick == "bobby 7", "the new device knows the friend as %+v, %v", c, err); err != nil {
+	if err := check(err == nil && c.Nick == "bobby 7", "the new device knows the friend as %+v, %v", c,
+		err); err != nil {
 		return err
 	}
 	return s.same()
@@ -277,7 +292,10 @@ func playKillInGeneration(s *stage) error {
 	var c *client.Client
 	go func() {
 		var err error
-		c, err = client.Join(s.ctx, cfg, client.JoinOptions{OnInvite: func(text string, _ ident.DeviceID) { shown <- text }})
+		c, err = client.Join(s.ctx, cfg, client.JoinOptions{OnInvite: func(text string,
+			_ ident.DeviceID) {
+			shown <- text
+		}})
 		joined <- err
 	}()
 	var text string
@@ -310,7 +328,8 @@ func playKillInGeneration(s *stage) error {
 	}
 	by.run()
 	if first != nil {
-		// Doing it again goes on where it was, which may be the end: the answer is there, or the new device has it already.
+		// Doing it again goes on where it was, which may be the end: the answer is there, or the new device
+		// has it already.
 		if _, err := by.LinkDevice(s.ctx, text); err != nil {
 			return fmt.Errorf("link again after %v: %w", first, err)
 		}

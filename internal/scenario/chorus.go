@@ -119,7 +119,8 @@ type span struct{ from, to time.Time }
 
 func (s span) holds(l line) bool { return l.began.After(s.from) && l.got.Before(s.to) }
 
-// heard checks that devices have everything that was said in these spans, and nothing of what was said in others.
+// heard checks that devices have everything that was said in these spans, and nothing of what was said in
+// others.
 func (p *party) heard(said []line, in, out []span, by ...*device) error {
 	for _, d := range by {
 		all, err := d.Messages(p.ctx, client.Filter{Conversation: p.group.String()})

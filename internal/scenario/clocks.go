@@ -10,8 +10,10 @@ import (
 
 // clocks is what machines with a wrong clock may do, and what not.
 var clocks = []Scenario{
-	{Name: "clock-ahead", About: "a device's clock is ten minutes ahead: it goes by the nodes' time", play: playClock(10 * time.Minute)},
-	{Name: "clock-behind", About: "a device's clock is ten minutes behind: it goes by the nodes' time", play: playClock(-10 * time.Minute)},
+	{Name: "clock-ahead", About: "a device's clock is ten minutes ahead: it goes by the nodes' time",
+		play: playClock(10 * time.Minute)},
+	{Name: "clock-behind", About: "a device's clock is ten minutes behind: it goes by the nodes' time",
+		play: playClock(-10 * time.Minute)},
 	{Name: "clock-year", About: "a device's clock is a year off: it is refused with a clear error, and works again once set", play: playClockYear},
 }
 
@@ -33,8 +35,8 @@ func (d *device) setClock(now func() time.Time) error {
 	return nil
 }
 
-// playClock changes the same field on a device with a wrong clock and on others: the last change counts, whoever made
-// it, and nobody sees times of another clock.
+// playClock changes the same field on a device with a wrong clock and on others: the last change counts,
+// whoever made it, and nobody sees times of another clock.
 func playClock(off time.Duration) func(*stage) error {
 	return func(s *stage) error {
 		bob, err := s.familyAndFriend()
@@ -54,7 +56,8 @@ func playClock(off time.Duration) func(*stage) error {
 		for round := range 2 {
 			for i := range s.devices {
 				nick := fmt.Sprintf("bob %d.%d", round, i)
-				err := s.change("petname", i, func(d *device) error { return d.Contact(bob.id()).SetNick(s.ctx, nick) },
+				err := s.change("petname", i,
+					func(d *device) error { return d.Contact(bob.id()).SetNick(s.ctx, nick) },
 					contactIs(bob.id(), func(c client.Contact) bool { return c.Nick == nick }))
 				if err != nil {
 					return err
@@ -68,7 +71,8 @@ func playClock(off time.Duration) func(*stage) error {
 			return err
 		}
 		m, _, err := bob.find("what time is it?")
-		if err := check(err == nil && time.Since(m.SentAt).Abs() < 2*time.Minute, "sent at %s, %v", m.SentAt, err); err != nil {
+		if err := check(err == nil && time.Since(m.SentAt).Abs() < 2*time.Minute, "sent at %s, %v", m.SentAt,
+			err); err != nil {
 			return err
 		}
 		return s.same()
@@ -85,7 +89,8 @@ func playClockYear(s *stage) error {
 		if err := d.setClock(at(off)); err != nil {
 			return err
 		}
-		if err := refused("go online with a clock that is a year off", d.WaitOnline(s.ctx), fault.Denied); err != nil {
+		if err := refused("go online with a clock that is a year off", d.WaitOnline(s.ctx),
+			fault.Denied); err != nil {
 			return err
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/starling-swarm/starling/internal/node"
 )
 
-// KillLeader is a Config.Disturb for a cluster in this process: it kills, without flush or leave, the node that leads
-// the swarm of the peer's mailbox, so that another one has to take over. The repair starts the node again, waits
-// until it is ready, and moves the leadership once more, in order this time.
+// KillLeader is a Config.Disturb for a cluster in this process: it kills, without flush or leave, the node
+// that leads the swarm of the peer's mailbox, so that another one has to take over. The repair starts the
+// node again, waits until it is ready, and moves the leadership once more, in order this time.
 func KillLeader(c *node.Embedded) Disturb {
 	return func(ctx context.Context, id ident.Peer) (func(context.Context) error, error) {
 		leader, err := leaderOf(ctx, c, id, -1)
@@ -41,8 +41,9 @@ func KillLeader(c *node.Embedded) Disturb {
 	}
 }
 
-// CutLeader is a Config.Disturb for a cluster in this process: it takes the network of the node that leads the swarm of the
-// peer's mailbox away, so that what the node still takes for true is not. The repair gives it back.
+// CutLeader is a Config.Disturb for a cluster in this process: it takes the network of the node that leads
+// the swarm of the peer's mailbox away, so that what the node still takes for true is not. The repair gives
+// it back.
 func CutLeader(c *node.Embedded) Disturb {
 	return func(ctx context.Context, id ident.Peer) (func(context.Context) error, error) {
 		leader, err := leaderOf(ctx, c, id, -1)

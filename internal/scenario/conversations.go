@@ -14,11 +14,15 @@ import (
 
 // conversations are the changes of the conversation list.
 var conversations = []Scenario{
-	{Name: "delete-conversation", About: "a conversation is deleted, and comes back with the next message", play: playDeleteConversation},
+	{Name: "delete-conversation", About: "a conversation is deleted, and comes back with the next message",
+		play: playDeleteConversation},
 	{Name: "hide-note-to-self", About: "the notes to self are hidden", play: playHideNotes},
-	{Name: "pin", About: "a conversation is pinned", play: onConversation("pin", pinMark, func(v client.Conversation) bool { return v.Pinned })},
-	{Name: "archive", About: "a conversation is archived", play: onConversation("archive", archiveMark, func(v client.Conversation) bool { return v.Archived })},
-	{Name: "mark-unread", About: "a conversation is marked unread", play: onConversation("mark unread", unreadMark, func(v client.Conversation) bool { return v.Marked })},
+	{Name: "pin", About: "a conversation is pinned", play: onConversation("pin", pinMark,
+		func(v client.Conversation) bool { return v.Pinned })},
+	{Name: "archive", About: "a conversation is archived", play: onConversation("archive", archiveMark,
+		func(v client.Conversation) bool { return v.Archived })},
+	{Name: "mark-unread", About: "a conversation is marked unread", play: onConversation("mark unread",
+		unreadMark, func(v client.Conversation) bool { return v.Marked })},
 	{Name: "mute", About: "a conversation is muted for an hour", play: playMute},
 	{Name: "read", About: "what is read on one device is read on all", play: playRead},
 	{Name: "timer", About: "messages disappear from all devices", Heavy: true, play: playTimer},
@@ -98,10 +102,12 @@ func playDeleteConversation(s *stage) error {
 	if _, err := s.hear(bob, "forget this"); err != nil {
 		return err
 	}
-	err = s.change("delete conversation", 0, func(d *device) error { return d.Conversation(bob.id()).Delete(s.ctx) }, func(d *device) (bool, error) {
-		m, err := d.Messages(s.ctx, client.Filter{Conversation: bob.id().String()})
-		return len(m) == 0, err
-	})
+	err = s.change("delete conversation", 0,
+		func(d *device) error { return d.Conversation(bob.id()).Delete(s.ctx) }, func(d *device) (bool,
+			error) {
+			m, err := d.Messages(s.ctx, client.Filter{Conversation: bob.id().String()})
+			return len(m) == 0, err
+		})
 	if err != nil {
 		return err
 	}
@@ -110,7 +116,8 @@ func playDeleteConversation(s *stage) error {
 	}
 	for _, d := range s.devices {
 		m, err := d.Messages(s.ctx, client.Filter{Conversation: bob.id().String()})
-		if err := check(err == nil && len(m) == 1, "%s has %d messages, %v, want the new one", d.cfg.Label, len(m), err); err != nil {
+		if err := check(err == nil && len(m) == 1, "%s has %d messages, %v, want the new one", d.cfg.Label,
+			len(m), err); err != nil {
 			return err
 		}
 	}
@@ -121,7 +128,8 @@ func playDeleteConversation(s *stage) error {
 func listed(id ident.AccountID, want bool) shows {
 	return func(d *device) (bool, error) {
 		all, err := d.Conversations(d.stage.ctx)
-		return slices.ContainsFunc(all, func(v client.Conversation) bool { return v.ID == id.String() }) == want, err
+		return slices.ContainsFunc(all,
+			func(v client.Conversation) bool { return v.ID == id.String() }) == want, err
 	}
 }
 
@@ -134,11 +142,13 @@ func playHideNotes(s *stage) error {
 	if err := s.change("note to self", 0, note, listed(me, true)); err != nil {
 		return err
 	}
-	err := s.change("hide notes", 1, func(d *device) error { return d.Conversation(me).Hide(s.ctx) }, listed(me, false))
+	err := s.change("hide notes", 1, func(d *device) error { return d.Conversation(me).Hide(s.ctx) },
+		listed(me, false))
 	if err != nil {
 		return err
 	}
-	return s.change("show notes", 0, func(d *device) error { return d.Conversation(me).Show(s.ctx) }, listed(me, true))
+	return s.change("show notes", 0, func(d *device) error { return d.Conversation(me).Show(s.ctx) },
+		listed(me, true))
 }
 
 func playRead(s *stage) error {
@@ -173,11 +183,15 @@ func playTimer(s *stage) error {
 	}
 	const life = 2 * time.Second
 	timer := conversationIs(bob.id(), func(v client.Conversation) bool { return v.Timer.After == life })
-	err = s.change("set timer", 0, func(d *device) error { return d.Conversation(bob.id()).SetTimer(s.ctx, client.Timer{After: life}) }, timer)
+	err = s.change("set timer", 0, func(d *device) error {
+		return d.Conversation(bob.id()).SetTimer(s.ctx,
+			client.Timer{After: life})
+	}, timer)
 	if err != nil {
 		return err
 	}
-	theirs := conversationIs(s.devices[0].id(), func(v client.Conversation) bool { return v.Timer.After == life })
+	theirs := conversationIs(s.devices[0].id(),
+		func(v client.Conversation) bool { return v.Timer.After == life })
 	if err := s.await("timer", theirs, bob); err != nil {
 		return err
 	}
@@ -202,11 +216,17 @@ func playDraft(s *stage) error {
 	draft := func(text string) shows {
 		return conversationIs(bob.id(), func(v client.Conversation) bool { return v.Draft == text })
 	}
-	err = s.change("draft", 0, func(d *device) error { return d.Conversation(bob.id()).SetDraft(s.ctx, "dear Bo") }, draft("dear Bo"))
+	err = s.change("draft", 0, func(d *device) error {
+		return d.Conversation(bob.id()).SetDraft(s.ctx,
+			"dear Bo")
+	}, draft("dear Bo"))
 	if err != nil {
 		return err
 	}
-	err = s.change("draft goes on", 1, func(d *device) error { return d.Conversation(bob.id()).SetDraft(s.ctx, "dear Bob") }, draft("dear Bob"))
+	err = s.change("draft goes on", 1, func(d *device) error {
+		return d.Conversation(bob.id()).SetDraft(s.ctx,
+			"dear Bob")
+	}, draft("dear Bob"))
 	if err != nil {
 		return err
 	}

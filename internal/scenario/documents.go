@@ -56,7 +56,11 @@ func playContact(s *stage) error {
 	if err != nil {
 		return err
 	}
-	err = s.change("add contact", 0, func(d *device) error { _, err := d.AddContact(s.ctx, bob.id(), "bobby"); return err },
+	err = s.change("add contact", 0, func(d *device) error {
+		_, err := d.AddContact(s.ctx, bob.id(),
+			"bobby")
+		return err
+	},
 		contactIs(bob.id(), func(c client.Contact) bool { return c.Approved && c.Nick == "bobby" }))
 	if err != nil {
 		return err
@@ -73,7 +77,10 @@ func playPetname(s *stage) error {
 	for round := range 3 {
 		for i := range s.devices {
 			nick := fmt.Sprintf("bob %d.%d", round, i)
-			err := s.change("petname", i, func(d *device) error { return d.Contact(bob.id()).SetNick(s.ctx, nick) },
+			err := s.change("petname", i, func(d *device) error {
+				return d.Contact(bob.id()).SetNick(s.ctx,
+					nick)
+			},
 				contactIs(bob.id(), func(c client.Contact) bool { return c.Nick == nick }))
 			if err != nil {
 				return err
@@ -101,7 +108,8 @@ func playBlock(s *stage) error {
 	}
 	for _, d := range s.devices {
 		got, err := d.Messages(s.ctx, client.Filter{Conversation: bob.id().String()})
-		if err := check(err == nil && len(got) == 0, "%s has %d messages of somebody blocked, %v", d.cfg.Label, len(got), err); err != nil {
+		if err := check(err == nil && len(got) == 0, "%s has %d messages of somebody blocked, %v",
+			d.cfg.Label, len(got), err); err != nil {
 			return err
 		}
 		_, err = d.Send(s.ctx, bob.id(), client.Outgoing{Text: "x"})
@@ -147,7 +155,11 @@ func playAccept(s *stage) error {
 	if err != nil {
 		return err
 	}
-	err = s.change("accept", 1, func(d *device) error { _, err := d.Contact(carol.id()).Accept(s.ctx); return err }, requests(0))
+	err = s.change("accept", 1, func(d *device) error {
+		_,
+			err := d.Contact(carol.id()).Accept(s.ctx)
+		return err
+	}, requests(0))
 	if err != nil {
 		return err
 	}
@@ -163,10 +175,11 @@ func playDecline(s *stage) error {
 	if err != nil {
 		return err
 	}
-	err = s.change("decline", 0, func(d *device) error { return d.Contact(carol.id()).Decline(s.ctx) }, func(d *device) (bool, error) {
-		m, err := d.Messages(s.ctx, client.Filter{Conversation: carol.id().String()})
-		return len(m) == 0, err
-	})
+	err = s.change("decline", 0, func(d *device) error { return d.Contact(carol.id()).Decline(s.ctx) },
+		func(d *device) (bool, error) {
+			m, err := d.Messages(s.ctx, client.Filter{Conversation: carol.id().String()})
+			return len(m) == 0, err
+		})
 	if err != nil {
 		return err
 	}
@@ -199,15 +212,16 @@ func playSettings(s *stage) error {
 	}
 	for i, name := range client.SettingNames() {
 		for _, on := range []bool{false, true} {
-			err := s.change("switch "+name, i%len(s.devices), func(d *device) error { return d.Set(s.ctx, name, on) }, func(d *device) (bool, error) {
-				all, err := d.Settings(s.ctx)
-				for _, o := range all {
-					if o.Name == name {
-						return o.On == on, err
+			err := s.change("switch "+name, i%len(s.devices),
+				func(d *device) error { return d.Set(s.ctx, name, on) }, func(d *device) (bool, error) {
+					all, err := d.Settings(s.ctx)
+					for _, o := range all {
+						if o.Name == name {
+							return o.On == on, err
+						}
 					}
-				}
-				return false, err
-			})
+					return false, err
+				})
 			if err != nil {
 				return err
 			}

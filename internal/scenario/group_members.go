@@ -38,7 +38,8 @@ func playGroupAway(s *stage) error {
 	if err := p.startRepair(); err != nil {
 		return err
 	}
-	if err := p.await("the last message", p.has(fmt.Sprintf("and again %d", rounds-1)), present...); err != nil {
+	if err := p.await("the last message", p.has(fmt.Sprintf("and again %d", rounds-1)),
+		present...); err != nil {
 		return err
 	}
 	if err := away.start(); err != nil {
@@ -84,7 +85,10 @@ func playGroupRestored(s *stage) error {
 		return err
 	}
 	asks := p.is(func(g client.Group) bool {
-		return slices.ContainsFunc(g.Pending, func(w client.GroupPending) bool { return w.Kind == "return" && w.Account == bob })
+		return slices.ContainsFunc(g.Pending, func(w client.GroupPending) bool {
+			return w.Kind == "return" &&
+				w.Account == bob
+		})
 	})
 	if err := p.await("the request to return", asks, p.alice[0]); err != nil {
 		return err
@@ -128,16 +132,20 @@ func playGroupOwnDevices(s *stage) error {
 	if err := p.hears(p.alice[0], "read this", p.carol...); err != nil {
 		return err
 	}
-	if err := p.await("unread", conversation(func(v client.Conversation) bool { return v.Unread > 0 }), p.carol...); err != nil {
+	if err := p.await("unread", conversation(func(v client.Conversation) bool { return v.Unread > 0 }),
+		p.carol...); err != nil {
 		return err
 	}
 	read := func() error { _, err := p.carol[0].Conversation(p.group).MarkRead(p.ctx); return err }
-	if err := p.watch("reading", read, conversation(func(v client.Conversation) bool { return v.Unread == 0 }), other); err != nil {
+	if err := p.watch("reading", read,
+		conversation(func(v client.Conversation) bool { return v.Unread == 0 }), other); err != nil {
 		return err
 	}
 	until := time.Now().Add(time.Hour)
 	mute := func() error { return p.carol[0].Conversation(p.group).Mute(p.ctx, until) }
-	if err := p.watch("muting", mute, conversation(func(v client.Conversation) bool { return v.MutedUntil.After(time.Now()) }), other); err != nil {
+	if err := p.watch("muting", mute,
+		conversation(func(v client.Conversation) bool { return v.MutedUntil.After(time.Now()) }),
+		other); err != nil {
 		return err
 	}
 	if err := p.hears(other, "from my other device", p.everybody()...); err != nil {

@@ -17,7 +17,10 @@ func playGroupOnlyAdmin(s *stage) error {
 	if err := p.alice[0].Group(p.group).SetRole(p.ctx, bob, client.RoleAdmin); err != nil {
 		return fmt.Errorf("promote: %w", err)
 	}
-	admin := p.is(func(g client.Group) bool { return g.Status == client.GroupJoined && g.Role == client.RoleAdmin })
+	admin := p.is(func(g client.Group) bool {
+		return g.Status == client.GroupJoined &&
+			g.Role == client.RoleAdmin
+	})
 	if err := p.await("bob is an admin", admin, p.bob...); err != nil {
 		return err
 	}
@@ -50,7 +53,8 @@ func playGroupOnlyAdmin(s *stage) error {
 		return err
 	}
 	p.bob = household{fresh}
-	if err := p.hears(p.carol[1], "is bob still bob?", slices.Concat(p.alice, p.bob, p.carol)...); err != nil {
+	if err := p.hears(p.carol[1], "is bob still bob?", slices.Concat(p.alice, p.bob,
+		p.carol)...); err != nil {
 		return err
 	}
 	if err := p.kick(fresh, p.carol); err != nil {

@@ -32,7 +32,8 @@ func playGroupPublic(s *stage) error {
 	return p.shutsOut(l, before)
 }
 
-// withoutAdmin has Bob and Carol come by a link and talk while no device of the only admin runs. It returns what they said.
+// withoutAdmin has Bob and Carol come by a link and talk while no device of the only admin runs. It returns
+// what they said.
 func (p *party) withoutAdmin(link string) ([]line, error) {
 	for _, d := range p.alice {
 		if err := d.stop(); err != nil {
@@ -40,7 +41,10 @@ func (p *party) withoutAdmin(link string) ([]line, error) {
 		}
 	}
 	guests := slices.Concat(p.bob, p.carol)
-	joined := p.is(func(g client.Group) bool { return g.Status == client.GroupJoined && g.Form == client.GroupPublic })
+	joined := p.is(func(g client.Group) bool {
+		return g.Status == client.GroupJoined &&
+			g.Form == client.GroupPublic
+	})
 	come := func() error { return p.comeBy(link, p.bob, p.carol) }
 	if err := p.watch("coming by the link", come, joined, guests...); err != nil {
 		return nil, err
@@ -54,8 +58,8 @@ func (p *party) withoutAdmin(link string) ([]line, error) {
 	return said, p.awaitAll(said, guests...)
 }
 
-// comeBy has accounts follow a link at the same time. What the nodes cannot do at once their devices go on with; an admin is
-// not asked.
+// comeBy has accounts follow a link at the same time. What the nodes cannot do at once their devices go on
+// with; an admin is not asked.
 func (p *party) comeBy(link string, all ...household) error {
 	g := new(errgroup.Group)
 	for _, h := range all {
@@ -100,7 +104,8 @@ func (p *party) adminSees(before []line) error {
 	return p.converged(p.alice, p.bob, p.carol)
 }
 
-// shutsOut has the admin remove Carol while all talk, and close the link. Neither brings her back, and those who stay lose nothing.
+// shutsOut has the admin remove Carol while all talk, and close the link. Neither brings her back, and those
+// who stay lose nothing.
 func (p *party) shutsOut(l client.GroupLink, before []line) error {
 	c := p.sing(p.everybody()...)
 	err := c.more(10)
@@ -132,7 +137,10 @@ func (p *party) shutsOut(l client.GroupLink, before []line) error {
 	if err := p.alice[1].Group(p.group).RevokeLink(p.ctx, l.Serial); err != nil {
 		return fmt.Errorf("close link: %w", err)
 	}
-	closed := p.is(func(now client.Group) bool { return now.Generation > g.Generation && len(now.Links) == 0 })
+	closed := p.is(func(now client.Group) bool {
+		return now.Generation > g.Generation &&
+			len(now.Links) == 0
+	})
 	if err := p.await("new keys and no link", closed, slices.Concat(p.alice, p.bob)...); err != nil {
 		return err
 	}
@@ -152,11 +160,14 @@ func (p *party) shutsOut(l client.GroupLink, before []line) error {
 // refusedLink checks that no device of Carol's comes in by a link, nor does what she stores.
 func (p *party) refusedLink(link string) error {
 	for _, d := range p.carol {
-		if _, err := d.JoinGroup(p.ctx, link); !errors.Is(err, fault.Denied) && !errors.Is(err, fault.NotFound) {
-			return fmt.Errorf("%s follows it after her removal: got %v, want it to be refused", d.cfg.Label, err)
+		if _, err := d.JoinGroup(p.ctx, link); !errors.Is(err, fault.Denied) &&
+			!errors.Is(err, fault.NotFound) {
+			return fmt.Errorf("%s follows it after her removal: got %v, want it to be refused",
+				d.cfg.Label, err)
 		}
 		g, err := d.Group(p.group).Get(p.ctx)
-		if err := check(err == nil && g.Status == client.GroupRemoved, "%s is %q, %v, want removed", d.cfg.Label, g.Status, err); err != nil {
+		if err := check(err == nil && g.Status == client.GroupRemoved, "%s is %q, %v, want removed",
+			d.cfg.Label, g.Status, err); err != nil {
 			return err
 		}
 		if err := p.tell(d, "am I in?"); !errors.Is(err, fault.Denied) {

@@ -39,7 +39,8 @@ func playGroupStaleRemoval(s *stage) error {
 	ctx, stop := context.WithTimeout(p.ctx, time.Second)
 	err = away.Group(p.group).Remove(ctx, p.carol.id())
 	stop()
-	if err := check(errors.Is(err, context.DeadlineExceeded) || errors.Is(err, fault.Unavailable), "remove without a network: got %v, want it to wait", err); err != nil {
+	if err := check(errors.Is(err, context.DeadlineExceeded) || errors.Is(err, fault.Unavailable),
+		"remove without a network: got %v, want it to wait", err); err != nil {
 		return err
 	}
 	if err := p.kick(p.alice[0], p.carol); err != nil {
@@ -57,7 +58,8 @@ func playGroupStaleRemoval(s *stage) error {
 		return err
 	}
 	g, err := p.carol[1].Group(p.group).Get(p.ctx)
-	return check(err == nil && g.Status == client.GroupJoined, "Carol is %q, %v, want a member", g.Status, err)
+	return check(err == nil && g.Status == client.GroupJoined, "Carol is %q, %v, want a member", g.Status,
+		err)
 }
 
 func playGroupTwoAdmins(s *stage) error {
@@ -83,7 +85,8 @@ func playGroupTwoAdmins(s *stage) error {
 	g.Go(func() error {
 		for i := range rounds {
 			about = fmt.Sprintf("about %d", i)
-			if err := p.bob[i%2].Group(p.group).SetInfo(ctx, client.GroupInfo{Description: &about}); err != nil {
+			if err := p.bob[i%2].Group(p.group).SetInfo(ctx,
+				client.GroupInfo{Description: &about}); err != nil {
 				return fmt.Errorf("description: %w", err)
 			}
 			if err := p.bob[i%2].Group(p.group).Rekey(ctx); err != nil {
@@ -97,7 +100,8 @@ func playGroupTwoAdmins(s *stage) error {
 	for _, by := range []household{p.alice, p.bob} {
 		g.Go(func() error {
 			for _, r := range roles {
-				if err := by[1].Group(p.group).SetRole(ctx, p.carol.id(), r); err != nil && !errors.Is(err, fault.Exists) {
+				if err := by[1].Group(p.group).SetRole(ctx, p.carol.id(), r); err != nil &&
+					!errors.Is(err, fault.Exists) {
 					return fmt.Errorf("role: %w", err)
 				}
 			}
@@ -111,10 +115,12 @@ func playGroupTwoAdmins(s *stage) error {
 		return err
 	}
 	got, err := p.carol[0].Group(p.group).Get(p.ctx)
-	return check(err == nil && got.Name == name && got.Description == about, "the group is %q, %q, %v, want %q, %q", got.Name, got.Description, err, name, about)
+	return check(err == nil && got.Name == name && got.Description == about,
+		"the group is %q, %q, %v, want %q, %q", got.Name, got.Description, err, name, about)
 }
 
-// changeUntilDenied makes changes one after the other, as fast as a person could, until the account may not any more.
+// changeUntilDenied makes changes one after the other, as fast as a person could, until the account may not
+// any more.
 func (p *party) changeUntilDenied(by *device) error {
 	pause := time.NewTicker(breath)
 	defer pause.Stop()
@@ -217,7 +223,8 @@ func playGroupKillInRekey(s *stage) error {
 		}
 		by.run()
 		// The call may have died before its change was on the disk: the user would do it again.
-		if err := by.Group(p.group).Remove(p.ctx, p.carol.id()); err != nil && !errors.Is(err, fault.Exists) && !errors.Is(err, fault.NotFound) {
+		if err := by.Group(p.group).Remove(p.ctx, p.carol.id()); err != nil &&
+			!errors.Is(err, fault.Exists) && !errors.Is(err, fault.NotFound) {
 			return fmt.Errorf("remove again: %w", err)
 		}
 		if err := p.startRepair(); err != nil {

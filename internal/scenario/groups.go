@@ -14,18 +14,31 @@ const groupPatience = 5 * time.Minute
 // groupPlays are what people do in groups. Three accounts with two devices each play them.
 var groupPlays = []Scenario{
 	{Name: "group-talk", About: "everybody talks while members come, go, rise and fall: all have the same messages in the same order", play: talkAs(client.GroupShared)},
-	{Name: "group-own-keys", About: "the same in a group whose members store with keys of their own", play: talkAs(client.GroupOwnKeys)},
+	{Name: "group-own-keys", About: "the same in a group whose members store with keys of their own",
+		play: talkAs(client.GroupOwnKeys)},
 	{Name: "group-kick", About: "a member is removed and invited again, over and over", play: playGroupKick},
-	{Name: "group-stale-removal", About: "an admin who was away removes somebody who was removed and invited again meanwhile: that changes nothing", play: playGroupStaleRemoval},
-	{Name: "group-two-admins", About: "two admins change different things at once: both come about", play: playGroupTwoAdmins},
-	{Name: "group-fallen-admin", About: "an admin loses the role in the middle of changes", play: playGroupFallenAdmin},
-	{Name: "group-removed-admin", About: "an admin is removed in the middle of changes", play: playGroupRemovedAdmin},
-	{Name: "group-kill-in-rekey", About: "an admin's device dies while it removes a member, and goes on when it is back", play: playGroupKillInRekey},
+	{Name: "group-stale-removal",
+		About: "an admin who was away removes somebody who was removed and invited again meanwhile: that changes nothing", play: playGroupStaleRemoval},
+	{Name: "group-two-admins", About: "two admins change different things at once: both come about",
+		play: playGroupTwoAdmins},
+	{Name: "group-fallen-admin", About: "an admin loses the role in the middle of changes",
+		play: playGroupFallenAdmin},
+	{Name: "group-removed-admin", About: "an admin is removed in the middle of changes",
+		play: playGroupRemovedAdmin},
+	{Name: "group-kill-in-rekey",
+		About: "an admin's device dies while it removes a member, and goes on when it is back",
+		play:  playGroupKillInRekey},
 	{Name: "group-away", About: "a member misses many changes and generations, and has everything when it is back", play: playGroupAway},
-	{Name: "group-restored", About: "a member who lost all devices is let in again by an admin", play: playGroupRestored},
-	{Name: "group-only-admin", About: "the only admin lost all devices, and is an admin again with the phrase alone", play: playGroupOnlyAdmin},
-	{Name: "group-own-devices", About: "joining, muting, reading and leaving come to a member's other device, and to a new one", play: playGroupOwnDevices},
-	{Name: "group-leave", About: "a member leaves, an admin who comes online later finishes it", play: playGroupLeave},
+	{Name: "group-restored", About: "a member who lost all devices is let in again by an admin",
+		play: playGroupRestored},
+	{Name: "group-only-admin",
+		About: "the only admin lost all devices, and is an admin again with the phrase alone",
+		play:  playGroupOnlyAdmin},
+	{Name: "group-own-devices",
+		About: "joining, muting, reading and leaving come to a member's other device, and to a new one",
+		play:  playGroupOwnDevices},
+	{Name: "group-leave", About: "a member leaves, an admin who comes online later finishes it",
+		play: playGroupLeave},
 	{Name: "group-link", About: "somebody joins by a link, which is good for one", play: playGroupLink},
 	{Name: "group-public", About: "two come by a public link and talk while no admin is there; one is removed later, and neither link nor keys let it back", play: playGroupPublic},
 }
@@ -96,8 +109,12 @@ func (p *party) comeAndGo(c *chorus, insiders []*device) error {
 			return err
 		}
 		name := "Good friends"
-		rename := func() error { return p.bob[1].Group(p.group).SetInfo(p.ctx, client.GroupInfo{Name: &name}) }
-		if err := p.watch("new name", rename, p.is(func(g client.Group) bool { return g.Name == name }), p.everybody()...); err != nil {
+		rename := func() error {
+			return p.bob[1].Group(p.group).SetInfo(p.ctx,
+				client.GroupInfo{Name: &name})
+		}
+		if err := p.watch("new name", rename, p.is(func(g client.Group) bool { return g.Name == name }),
+			p.everybody()...); err != nil {
 			return err
 		}
 		leaves := time.Now()
@@ -126,7 +143,8 @@ func (p *party) comeAndGo(c *chorus, insiders []*device) error {
 // kick removes an account, and returns once all its devices know.
 func (p *party) kick(by *device, h household) error {
 	do := func() error { return by.Group(p.group).Remove(p.ctx, h.id()) }
-	return p.watch("removal", do, p.is(func(g client.Group) bool { return g.Status == client.GroupRemoved }), h...)
+	return p.watch("removal", do, p.is(func(g client.Group) bool { return g.Status == client.GroupRemoved }),
+		h...)
 }
 
 func playGroupKick(s *stage) error {
@@ -234,7 +252,8 @@ func playGroupLink(s *stage) error {
 	}
 	if _, err := p.carol[0].JoinGroup(p.ctx, l.Link); err == nil {
 		g, err := p.carol[0].Group(p.group).Get(p.ctx)
-		if err := check(err == nil && g.Status != client.GroupJoined, "a second account joined by a link for one: %v, %v", g.Status, err); err != nil {
+		if err := check(err == nil && g.Status != client.GroupJoined,
+			"a second account joined by a link for one: %v, %v", g.Status, err); err != nil {
 			return err
 		}
 	}

@@ -15,7 +15,8 @@ const manyContacts = 20_000
 
 // large is what needs many parts.
 var large = []Scenario{
-	{Name: "many-contacts", About: "20,000 contacts come to all devices, and to a new one", Heavy: true, play: playManyContacts},
+	{Name: "many-contacts", About: "20,000 contacts come to all devices, and to a new one", Heavy: true,
+		play: playManyContacts},
 }
 
 func contacts(n int) shows {

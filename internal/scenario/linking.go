@@ -15,11 +15,17 @@ import (
 
 // linking is how devices join an account and leave it.
 var linking = []Scenario{
-	{Name: "link-by-code", About: "a live device reads the code that the new one shows", play: playLinkByCode},
-	{Name: "link-by-phrase", About: "the new device has the phrase, a live one types its code", play: playLinkByPhrase},
-	{Name: "restore-alone", About: "no device is alive, the phrase brings the account back", play: playRestoreAlone},
-	{Name: "restore-and-return", About: "the account is restored, then the first device comes back and joins again", play: playRestoreAndReturn},
-	{Name: "contest", About: "somebody else restores the account, a device objects, friends stop writing", play: playContest},
+	{Name: "link-by-code", About: "a live device reads the code that the new one shows",
+		play: playLinkByCode},
+	{Name: "link-by-phrase", About: "the new device has the phrase, a live one types its code",
+		play: playLinkByPhrase},
+	{Name: "restore-alone", About: "no device is alive, the phrase brings the account back",
+		play: playRestoreAlone},
+	{Name: "restore-and-return",
+		About: "the account is restored, then the first device comes back and joins again",
+		play:  playRestoreAndReturn},
+	{Name: "contest", About: "somebody else restores the account, a device objects, friends stop writing",
+		play: playContest},
 	{Name: "revoke", About: "a revoked device tries to read, to write and to approve", play: playRevoke},
 	{Name: "lost-device", About: "the phrase takes a stolen device off the account", play: playLostDevice},
 }
@@ -31,7 +37,8 @@ func (s *stage) deviceEvent(d *device, sub *client.Subscription, kind string, of
 		if err != nil {
 			return fmt.Errorf("%s is not told of %q: %w", d.cfg.Label, kind, err)
 		}
-		if e.Kind == client.EventDevice && e.Device.Kind == kind && (of == nil || e.Device.Device == of.Account().Device) {
+		if e.Kind == client.EventDevice && e.Device.Kind == kind && (of == nil ||
+			e.Device.Device == of.Account().Device) {
 			return nil
 		}
 	}
@@ -74,7 +81,8 @@ func (s *stage) inStep(bob *device) error {
 	}
 	for _, d := range s.devices {
 		c, err := d.Contact(bob.id()).Get(s.ctx)
-		if err := check(err == nil && c.Nick == "bobby", "%s knows the friend as %+v, %v", d.cfg.Label, c, err); err != nil {
+		if err := check(err == nil && c.Nick == "bobby", "%s knows the friend as %+v, %v", d.cfg.Label, c,
+			err); err != nil {
 			return err
 		}
 	}
@@ -126,7 +134,8 @@ func (s *stage) linkByPhrase(by *device, label string) (*device, time.Time, erro
 	g, ctx := errgroup.WithContext(s.ctx)
 	g.Go(func() (err error) {
 		var recovered bool
-		c, recovered, err = client.Restore(ctx, cfg, s.words, client.RestoreOptions{OnPending: func(code string, _ ident.DeviceID) { codes <- code }})
+		c, recovered, err = client.Restore(ctx, cfg, s.words,
+			client.RestoreOptions{OnPending: func(code string, _ ident.DeviceID) { codes <- code }})
 		if err == nil && recovered {
 			err = errors.New("the account was recovered, not linked")
 		}
@@ -194,7 +203,8 @@ func (s *stage) recover(label string) (*device, error) {
 	return d, check(recovered, "the account was not recovered")
 }
 
-// restored plays the loss of all devices, and returns those that were lost; the last one of the play is the new one.
+// restored plays the loss of all devices, and returns those that were lost; the last one of the play is the
+// new one.
 func (s *stage) restored() (bob *device, lost []*device, err error) {
 	bob, err = s.smallFamily()
 	if err != nil {
@@ -284,7 +294,8 @@ func playRestoreAndReturn(s *stage) error {
 // outside checks that a device which is no longer part of the account can do nothing, and says why.
 func (s *stage) outside(d, bob *device) error {
 	_, err := d.Send(s.ctx, bob.id(), client.Outgoing{Text: "x"})
-	err = errors.Join(refused("read", d.SyncToHeads(s.ctx), fault.Denied), refused("write", err, fault.Denied))
+	err = errors.Join(refused("read", d.SyncToHeads(s.ctx), fault.Denied),
+		refused("write", err, fault.Denied))
 	_, aerr := d.Approve(s.ctx, "ABCD-EFGH")
 	_, lerr := d.Device(d.Account().Device).Rename(s.ctx, "mine")
 	return errors.Join(err, refused("approve", aerr, fault.Denied), refused("rename", lerr, fault.Denied),
@@ -370,7 +381,8 @@ func playRevoke(s *stage) error {
 		return err
 	}
 	all, err := out.Messages(s.ctx, client.Filter{})
-	if err := check(err == nil && len(all) == 0, "the revoked device has %d messages, %v", len(all), err); err != nil {
+	if err := check(err == nil && len(all) == 0, "the revoked device has %d messages, %v", len(all),
+		err); err != nil {
 		return err
 	}
 	c, err := bob.Contact(s.devices[0].id()).Get(s.ctx)
@@ -401,5 +413,6 @@ func playLostDevice(s *stage) error {
 	if err := s.say(0, bob, "no"); err != nil {
 		return err
 	}
-	return s.await("recovery", contactIs(s.devices[0].id(), func(c client.Contact) bool { return len(c.Events) == 1 && c.Events[0].Kind == "recovered" }), bob)
+	return s.await("recovery", contactIs(s.devices[0].id(),
+		func(c client.Contact) bool { return len(c.Events) == 1 && c.Events[0].Kind == "recovered" }), bob)
 }

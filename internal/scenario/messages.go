@@ -6,14 +6,17 @@ import (
 	"github.com/starling-swarm/starling/client"
 )
 
-// messages are what changes single messages. Copies of what a device sends come to the others some seconds later on
-// purpose, so that no node pairs the two by time: that is not measured.
+// messages are what changes single messages. Copies of what a device sends come to the others some seconds
+// later on purpose, so that no node pairs the two by time: that is not measured.
 var messages = []Scenario{
 	{Name: "message", About: "a message to the account comes to all devices, one from it is copied to the others", Heavy: true, play: playMessage},
-	{Name: "reaction", About: "a message gets a reaction, which is taken back", Heavy: true, play: playReaction},
+	{Name: "reaction", About: "a message gets a reaction, which is taken back", Heavy: true,
+		play: playReaction},
 	{Name: "edit", About: "an own message is edited", Heavy: true, play: playEdit},
-	{Name: "delete-for-me", About: "somebody's message is deleted from the account's devices", play: playDeleteForMe},
-	{Name: "delete-for-everyone", About: "an own message is deleted everywhere", Heavy: true, play: playDeleteForEveryone},
+	{Name: "delete-for-me", About: "somebody's message is deleted from the account's devices",
+		play: playDeleteForMe},
+	{Name: "delete-for-everyone", About: "an own message is deleted everywhere", Heavy: true,
+		play: playDeleteForEveryone},
 }
 
 // await waits until each of on shows something; it is not measured.
@@ -74,7 +77,8 @@ func (s *stage) sameMessages() error {
 			first = got
 		}
 		if got != first {
-			return fmt.Errorf("messages of %s:\n%s\nand of %s:\n%s", s.devices[0].cfg.Label, first, d.cfg.Label, got)
+			return fmt.Errorf("messages of %s:\n%s\nand of %s:\n%s", s.devices[0].cfg.Label, first,
+				d.cfg.Label, got)
 		}
 	}
 	return nil
@@ -103,7 +107,8 @@ func playReaction(s *stage) error {
 			m, ok, err := d.find("shall we?")
 			return ok && (len(m.Reactions) == 0) == remove, err
 		}
-		err := s.change("reaction", i, func(d *device) error { return react(d, m.Ref(), "👍", !remove) }, reacted)
+		err := s.change("reaction", i, func(d *device) error { return react(d, m.Ref(), "👍", !remove) },
+			reacted)
 		if err != nil {
 			return err
 		}
@@ -145,7 +150,11 @@ func playDeleteForMe(s *stage) error {
 	if err != nil {
 		return err
 	}
-	err = s.change("delete for me", 0, func(d *device) error { _, err := d.Message(m.Ref()).Delete(s.ctx); return err }, func(d *device) (bool, error) {
+	err = s.change("delete for me", 0, func(d *device) error {
+		_,
+			err := d.Message(m.Ref()).Delete(s.ctx)
+		return err
+	}, func(d *device) (bool, error) {
 		ok, err := has("not for the record")(d)
 		return !ok, err
 	})
@@ -172,7 +181,11 @@ func playDeleteForEveryone(s *stage) error {
 		all, err := d.Messages(s.ctx, client.Filter{ID: &ref.ID})
 		return len(all) == 1 && all[0].Deleted && all[0].Text == "", err
 	}
-	err = s.change("delete for everyone", 1, func(d *device) error { _, err := d.Message(ref).DeleteForEveryone(s.ctx); return err }, gone)
+	err = s.change("delete for everyone", 1, func(d *device) error {
+		_,
+			err := d.Message(ref).DeleteForEveryone(s.ctx)
+		return err
+	}, gone)
 	if err != nil {
 		return err
 	}

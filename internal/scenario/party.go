@@ -13,8 +13,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// party is the stage of what several people do in a group: three accounts with two devices each, who are contacts of each
-// other.
+// party is the stage of what several people do in a group: three accounts with two devices each, who are
+// contacts of each other.
 type party struct {
 	*stage
 	alice, bob, carol household
@@ -100,7 +100,8 @@ func (p *party) letIn(by *device, h household) error {
 	if err := by.Group(p.group).Add(p.ctx, 0, h.id()); err != nil {
 		return fmt.Errorf("add %s: %w", h[0].cfg.Label, err)
 	}
-	return p.await(h[0].cfg.Label+" is a member", p.is(func(g client.Group) bool { return g.Status == client.GroupJoined }), h...)
+	return p.await(h[0].cfg.Label+" is a member",
+		p.is(func(g client.Group) bool { return g.Status == client.GroupJoined }), h...)
 }
 
 // is reports whether a device knows the group, and as want says.
@@ -135,7 +136,8 @@ func count(g client.Group) (n int) {
 
 // awaitMembers waits until devices know that the group has n members.
 func (p *party) awaitMembers(n int, on ...*device) error {
-	return p.await(fmt.Sprintf("%d members", n), p.is(func(g client.Group) bool { return g.Status == client.GroupJoined && count(g) == n }), on...)
+	return p.await(fmt.Sprintf("%d members", n),
+		p.is(func(g client.Group) bool { return g.Status == client.GroupJoined && count(g) == n }), on...)
 }
 
 // has reports whether a device has a text in the group's conversation.
@@ -166,8 +168,8 @@ func (p *party) hears(by *device, text string, on ...*device) error {
 	return p.await("message "+text, p.has(text), on...)
 }
 
-// converged waits until all that the households did has come to all of them, and compares everything they agree about: the
-// members and what else the log says, and the messages in their order.
+// converged waits until all that the households did has come to all of them, and compares everything they
+// agree about: the members and what else the log says, and the messages in their order.
 func (p *party) converged(in ...household) error {
 	if err := p.mend(); err != nil {
 		return err
@@ -176,7 +178,8 @@ func (p *party) converged(in ...household) error {
 	g := new(errgroup.Group)
 	for _, d := range devices {
 		g.Go(func() error {
-			if g, err := d.Group(p.group).Wait(p.ctx, func(g client.Group) bool { return len(changesOf(g)) == 0 }); err != nil {
+			if g, err := d.Group(p.group).Wait(p.ctx,
+				func(g client.Group) bool { return len(changesOf(g)) == 0 }); err != nil {
 				return fmt.Errorf("%s still wants %v: %w", d.cfg.Label, changesOf(g), err)
 			}
 			if err := d.Idle(p.ctx); err != nil {
@@ -191,7 +194,8 @@ func (p *party) converged(in ...household) error {
 	// The order of the mailbox is everybody's: who has the last words has all before them.
 	p.songs++
 	for _, h := range in {
-		if err := p.hears(h[0], fmt.Sprintf("last word %d of %s", p.songs, h[0].cfg.Label), devices...); err != nil {
+		if err := p.hears(h[0], fmt.Sprintf("last word %d of %s", p.songs, h[0].cfg.Label),
+			devices...); err != nil {
 			return err
 		}
 	}
@@ -225,24 +229,28 @@ func (p *party) same(devices []*device) error {
 			state, said = groupPrint(g), all
 		}
 		if got := groupPrint(g); got != state {
-			return fmt.Errorf("the group on %s:\n%s\nand on %s:\n%s", devices[0].cfg.Label, state, d.cfg.Label, got)
+			return fmt.Errorf("the group on %s:\n%s\nand on %s:\n%s", devices[0].cfg.Label, state,
+				d.cfg.Label, got)
 		}
 		if id, ok := follows(all, said, wasOut(all, d.id())); !ok {
-			return fmt.Errorf("%s: message %s is not where it is on %s:\n%s\nwant the order of:\n%s", d.cfg.Label, id.Short(), devices[0].cfg.Label,
+			return fmt.Errorf("%s: message %s is not where it is on %s:\n%s\nwant the order of:\n%s",
+				d.cfg.Label, id.Short(), devices[0].cfg.Label,
 				conversationPrint(all), conversationPrint(said))
 		}
 		if d.id() == devices[0].id() && len(all) != len(said) {
-			return fmt.Errorf("%s has %d messages, %s %d:\n%s\nwant those of:\n%s", devices[0].cfg.Label, len(said), d.cfg.Label, len(all),
+			return fmt.Errorf("%s has %d messages, %s %d:\n%s\nwant those of:\n%s", devices[0].cfg.Label,
+				len(said), d.cfg.Label, len(all),
 				conversationPrint(all), conversationPrint(said))
 		}
 	}
 	return nil
 }
 
-// follows reports whether the messages of got come in the order of those of want, which has all of them; id is the first that
-// does not. Notices are told from each one's point of view, and what could not be sent is nobody else's: they are left out. So
-// are the own messages of an account that was out for a while: who is removed before a store is acknowledged cannot see that it
-// counted, and stores the message again once it is back.
+// follows reports whether the messages of got come in the order of those of want, which has all of them; id
+// is the first that does not. Notices are told from each one's point of view, and what could not be sent is
+// nobody else's: they are left out. So are the own messages of an account that was out for a while: who is
+// removed before a store is acknowledged cannot see that it counted, and stores the message again once it is
+// back.
 func follows(got, want []client.Message, out bool) (id ident.MessageID, ok bool) {
 	at := 0
 	for _, m := range got {
@@ -267,7 +275,8 @@ func wasOut(all []client.Message, id ident.AccountID) bool {
 
 // groupPrint is everything that all members know of a group.
 func groupPrint(g client.Group) string {
-	lines := []string{fmt.Sprintf("%s: %q, %q, generation %d, %d commits", g.Status, g.Name, g.Description, g.Generation, g.Commits)}
+	lines := []string{fmt.Sprintf("%s: %q, %q, generation %d, %d commits", g.Status, g.Name, g.Description,
+		g.Generation, g.Commits)}
 	var members []string
 	for _, m := range g.Members {
 		members = append(members, fmt.Sprintf("%s %s %s", m.Account, m.Role, m.Status))

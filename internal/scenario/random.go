@@ -20,15 +20,16 @@ const randomActions = 100
 // shrinkPlays bounds how often a failed run is played again to find a shorter one.
 const shrinkPlays = 8
 
-// action is one step of the random scenario. Its number is drawn beforehand, so that an action does the same whatever
-// was left out before it.
+// action is one step of the random scenario. Its number is drawn beforehand, so that an action does the same
+// whatever was left out before it.
 type action struct {
 	device int
 	kind   int
 	draw   uint64
 }
 
-// verbs are what random actions do. An action that makes no sense where it is (a message that is not there) does nothing.
+// verbs are what random actions do. An action that makes no sense where it is (a message that is not there)
+// does nothing.
 var verbs = []struct {
 	name string
 	do   func(s *stage, d, bob *device, draw uint64) error
@@ -40,7 +41,10 @@ var verbs = []struct {
 	{"archive", func(s *stage, d, bob *device, n uint64) error {
 		return archiveMark.on(d, bob.id(), n%2 == 0)
 	}},
-	{"mark-unread", func(s *stage, d, bob *device, n uint64) error { return unreadMark.on(d, bob.id(), n%2 == 0) }},
+	{"mark-unread", func(s *stage, d, bob *device, n uint64) error {
+		return unreadMark.on(d,
+			bob.id(), n%2 == 0)
+	}},
 	{"mute", func(s *stage, d, bob *device, n uint64) error {
 		return d.Conversation(bob.id()).Mute(s.ctx, time.UnixMilli(4_000_000_000_000+int64(n%10)))
 	}},
@@ -48,14 +52,18 @@ var verbs = []struct {
 		names := client.SettingNames()
 		return d.Set(s.ctx, names[n%uint64(len(names))], n%2 == 0)
 	}},
-	{"rename", func(s *stage, d, _ *device, n uint64) error { return d.Rename(s.ctx, fmt.Sprintf("Alice %d", n%10)) }},
+	{"rename", func(s *stage, d, _ *device, n uint64) error {
+		return d.Rename(s.ctx,
+			fmt.Sprintf("Alice %d", n%10))
+	}},
 	{"read", func(s *stage, d, bob *device, _ uint64) error {
 		_, err := d.Conversation(bob.id()).MarkRead(s.ctx)
 		return err
 	}},
 	{"hide", func(s *stage, d, bob *device, n uint64) error { return hiddenMark.on(d, bob.id(), n%2 == 0) }},
 	{"friend writes", func(s *stage, _, bob *device, n uint64) error {
-		_, err := bob.Send(s.ctx, s.devices[0].id(), client.Outgoing{Text: fmt.Sprintf("message %d", n%1_000_000)})
+		_, err := bob.Send(s.ctx, s.devices[0].id(),
+			client.Outgoing{Text: fmt.Sprintf("message %d", n%1_000_000)})
 		return err
 	}},
 	{"react", func(s *stage, d, bob *device, n uint64) error {
@@ -64,7 +72,11 @@ var verbs = []struct {
 		})
 	}},
 	{"delete for me", func(s *stage, d, bob *device, n uint64) error {
-		return onSome(d, bob.id(), n, func(m client.Message) error { _, err := d.Message(m.Ref()).Delete(s.ctx); return err })
+		return onSome(d, bob.id(), n, func(m client.Message) error {
+			_,
+				err := d.Message(m.Ref()).Delete(s.ctx)
+			return err
+		})
 	}},
 	{"go offline", func(s *stage, d, _ *device, _ uint64) error {
 		if d.cancel == nil {
@@ -123,7 +135,8 @@ func (s *stage) shrink(actions []action) []action {
 			if plays++; plays > shrinkPlays || s.ctx.Err() != nil {
 				return actions
 			}
-			less := append(append([]action(nil), actions[:from]...), actions[min(from+part, len(actions)):]...)
+			less := append(append([]action(nil), actions[:from]...),
+				actions[min(from+part, len(actions)):]...)
 			if len(less) > 0 && s.fails(less) {
 				actions = less
 			} else {
@@ -140,7 +153,8 @@ func (s *stage) fails(actions []action) bool {
 		return false
 	}
 	defer os.RemoveAll(dir)
-	again := newStage(s.ctx, Config{Cluster: s.cfg.Cluster, Devices: s.cfg.Devices, Seed: s.cfg.Seed, Logger: s.cfg.Logger}, dir)
+	again := newStage(s.ctx, Config{Cluster: s.cfg.Cluster, Devices: s.cfg.Devices, Seed: s.cfg.Seed,
+		Logger: s.cfg.Logger}, dir)
 	err = again.playActions(actions)
 	_ = again.end()
 	return err != nil
@@ -196,7 +210,8 @@ func fingerprint(all []client.Message) string {
 			reactions = append(reactions, r.Emoji+" "+r.From.String()[:8])
 		}
 		slices.Sort(reactions)
-		lines = append(lines, fmt.Sprintf("%s from %s: %q edited %t deleted %t %v", m.ID.Short(), m.From.String()[:8], m.Text, m.Edited, m.Deleted, reactions))
+		lines = append(lines, fmt.Sprintf("%s from %s: %q edited %t deleted %t %v", m.ID.Short(),
+			m.From.String()[:8], m.Text, m.Edited, m.Deleted, reactions))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

@@ -1,16 +1,17 @@
-// Package scenario plays what people do with several devices of one account, and checks that all of them end in the
-// same state: linking, recovery, revocation, every change that devices share, changes made apart, crashes, wrong
-// clocks. The devices are real clients (package client) that reach a real cluster through its onion network; sessionctl
-// e2e and the tests of test/e2e play the same list.
+// Package scenario plays what people do with several devices of one account, and checks that all of them end
+// in the same state: linking, recovery, revocation, every change that devices share, changes made apart,
+// crashes, wrong clocks. The devices are real clients (package client) that reach a real cluster through its
+// onion network; sessionctl e2e and the tests of test/e2e play the same list.
 //
 //	for _, s := range scenario.All() {
 //		r := scenario.Play(ctx, s, scenario.Config{Cluster: file, Dir: dir, Devices: 2})
 //		...
 //	}
 //
-// Each play makes accounts of its own. Package clients keep no state here; nothing is removed from the cluster, where
-// what was stored expires. A change counts as arrived when the other device has told its user (an Event), and its
-// convergence time runs from the moment when the change was acknowledged where it was made: on that device's disk.
+// Each play makes accounts of its own. Package clients keep no state here; nothing is removed from the
+// cluster, where what was stored expires. A change counts as arrived when the other device has told its user
+// (an Event), and its convergence time runs from the moment when the change was acknowledged where it was
+// made: on that device's disk.
 package scenario
 
 import (
@@ -38,8 +39,8 @@ type Config struct {
 
 	Contacts int // in the largest address book; 0: 20,000
 
-	// Disturb, if set, breaks something in the middle; the peer is the account or the group that is watched. What it returns
-	// repairs it and is called once the devices have met the fault.
+	// Disturb, if set, breaks something in the middle; the peer is the account or the group that is watched.
+	// What it returns repairs it and is called once the devices have met the fault.
 	Disturb Disturb
 }
 
@@ -105,7 +106,8 @@ func Play(ctx context.Context, s Scenario, cfg Config) Result {
 
 // All returns every scenario, in the order in which they are played.
 func All() []Scenario {
-	return slices.Concat(linking, documents, conversations, messages, apart, clocks, trouble, large, groupPlays)
+	return slices.Concat(linking, documents, conversations, messages, apart, clocks, trouble,
+		large, groupPlays)
 }
 
 // Find returns the scenario with a name.

@@ -62,7 +62,8 @@ type device struct {
 
 func (s *stage) config(label string) client.Config {
 	s.made++
-	return client.Config{Dir: filepath.Join(s.dir, fmt.Sprintf("%d-%s", s.made, label)), Cluster: s.cfg.Cluster, Label: label, Logger: s.cfg.Logger}
+	return client.Config{Dir: filepath.Join(s.dir, fmt.Sprintf("%d-%s", s.made, label)),
+		Cluster: s.cfg.Cluster, Label: label, Logger: s.cfg.Logger}
 }
 
 // enter runs an opened client.
@@ -79,7 +80,8 @@ func (d *device) run() {
 	go func() { d.ended <- d.Client.Run(ctx) }()
 }
 
-// stop ends a device at once, whatever it is doing: nothing is sent or written any more. It may be stopped already.
+// stop ends a device at once, whatever it is doing: nothing is sent or written any more. It may be stopped
+// already.
 func (d *device) stop() (err error) {
 	if d.cancel != nil {
 		d.cancel()
@@ -154,7 +156,10 @@ func (s *stage) joinAt(by *device, cfg client.Config) (*device, time.Time, error
 	var at time.Time
 	g, ctx := errgroup.WithContext(s.ctx)
 	g.Go(func() (err error) {
-		c, err = client.Join(ctx, cfg, client.JoinOptions{OnInvite: func(text string, _ ident.DeviceID) { shown <- text }})
+		c, err = client.Join(ctx, cfg, client.JoinOptions{OnInvite: func(text string,
+			_ ident.DeviceID) {
+			shown <- text
+		}})
 		return err
 	})
 	g.Go(func() error {
@@ -233,7 +238,8 @@ func (s *stage) change(what string, n int, do func(*device) error, want shows) e
 	return s.watch(what, func() error { return do(by) }, want, others...)
 }
 
-// watch does something and waits until each of on shows it. That none shows it before proves that the change did it.
+// watch does something and waits until each of on shows it. That none shows it before proves that the change
+// did it.
 func (s *stage) watch(what string, do func() error, want shows, on ...*device) error {
 	if err := s.middle(); err != nil {
 		return err

@@ -16,9 +16,11 @@ import (
 
 // trouble is what must be refused, and what comes at random.
 var trouble = []Scenario{
-	{Name: "wrong-word", About: "a phrase with one wrong word is refused, and nothing is left behind", play: playWrongWord},
+	{Name: "wrong-word", About: "a phrase with one wrong word is refused, and nothing is left behind",
+		play: playWrongWord},
 	{Name: "other-cluster", About: "a phrase of another cluster is refused", play: playOtherCluster},
-	{Name: "random", About: "100 random actions on all devices, online or not, converge", Heavy: true, play: playRandom},
+	{Name: "random", About: "100 random actions on all devices, online or not, converge", Heavy: true,
+		play: playRandom},
 }
 
 // refusedRestore checks that a phrase is refused and that its profile is free for another.
@@ -49,15 +51,18 @@ func playWrongWord(s *stage) error {
 	at := s.rng.IntN(len(words))
 	typo := slices.Clone(words)
 	typo[at] += "x"
-	_, _, err = client.Restore(s.ctx, s.config("alice-new"), strings.Join(typo, " "), client.RestoreOptions{NoWait: true})
+	_, _, err = client.Restore(s.ctx, s.config("alice-new"), strings.Join(typo, " "),
+		client.RestoreOptions{NoWait: true})
 	var w *phrase.WordError
-	if err := check(errors.As(err, &w), "restore with %q: got %v, want the word to be named", typo[at], err); err != nil {
+	if err := check(errors.As(err, &w), "restore with %q: got %v, want the word to be named", typo[at],
+		err); err != nil {
 		return err
 	}
 	if err := s.refusedRestore(strings.Join(typo, " "), fault.Invalid); err != nil {
 		return err
 	}
-	// A word of the list, but not the right one; one in 256 of those passes the checksum, and is nobody's phrase.
+	// A word of the list, but not the right one; one in 256 of those passes the checksum, and is nobody's
+	// phrase.
 	other := slices.Clone(words)
 	for other[at] == words[at] {
 		other[at] = words[s.rng.IntN(len(words))]

@@ -56,18 +56,19 @@ type BenchFailoverWait struct {
 
 // BenchGroup is how long messages to a group took, and what a removal cost; kind bench.group.
 type BenchGroup struct {
-	Cluster  string        `json:"cluster"`
-	Form     string        `json:"form"`
-	Members  int           `json:"members"`
-	Messages int           `json:"messages"`
-	Size     int           `json:"size"`
-	Hops     int           `json:"hops"`
-	Circuits float64       `json:"circuits_s"`
-	Fill     float64       `json:"fill_s"`
-	Enter    float64       `json:"enter_s"`
-	Push     BenchSpread   `json:"push"`     // each message at each member
-	All      BenchSpread   `json:"all"`      // each message at the last member
-	Pairwise BenchPairwise `json:"pairwise"` // one text to the members' inboxes one by one, computed from some
+	Cluster  string      `json:"cluster"`
+	Form     string      `json:"form"`
+	Members  int         `json:"members"`
+	Messages int         `json:"messages"`
+	Size     int         `json:"size"`
+	Hops     int         `json:"hops"`
+	Circuits float64     `json:"circuits_s"`
+	Fill     float64     `json:"fill_s"`
+	Enter    float64     `json:"enter_s"`
+	Push     BenchSpread `json:"push"` // each message at each member
+	All      BenchSpread `json:"all"`  // each message at the last member
+	// one text to the members' inboxes one by one, computed from some
+	Pairwise BenchPairwise `json:"pairwise"`
 	Removal  BenchRemoval  `json:"removal"`
 }
 

@@ -26,7 +26,8 @@ type ContactEvent struct {
 
 // ContactOf is the document of a contact.
 func ContactOf(p client.Contact) Contact {
-	d := Contact{AccountID: p.ID.String(), Name: p.Name, Nick: p.Nick, Approved: p.Approved, Blocked: p.Blocked,
+	d := Contact{AccountID: p.ID.String(), Name: p.Name, Nick: p.Nick, Approved: p.Approved,
+		Blocked:  p.Blocked,
 		Verified: p.Verified, Events: []ContactEvent{}}
 	for _, e := range p.Events {
 		d.Events = append(d.Events, ContactEvent{e.Kind, Millis(e.At)})

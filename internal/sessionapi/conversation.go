@@ -29,7 +29,8 @@ type Conversation struct {
 // ConversationOf is the document of a conversation.
 func ConversationOf(v client.Conversation) Conversation {
 	d := Conversation{
-		ID: v.ID, Type: v.Type, Name: v.Name, Unread: v.Unread, Mentions: v.Mentions, LastAt: Millis(v.LastAt),
+		ID: v.ID, Type: v.Type, Name: v.Name, Unread: v.Unread, Mentions: v.Mentions,
+		LastAt:  Millis(v.LastAt),
 		Request: v.Request, Pinned: v.Pinned, Archived: v.Archived, MutedUntil: Millis(v.MutedUntil),
 		Hidden: v.Hidden, Marked: v.Marked, Expire: "", Draft: v.Draft, Status: string(v.Status),
 	}

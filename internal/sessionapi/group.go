@@ -128,7 +128,8 @@ func GroupOf(g client.Group, name func(ident.AccountID) string) Group {
 		d.Banned = append(d.Banned, id.String())
 	}
 	if i := g.Invitation; i != nil {
-		d.Invitation = &GroupInvitation{From: i.From.String(), FromName: name(i.From), Expires: Millis(i.Expires)}
+		d.Invitation = &GroupInvitation{From: i.From.String(), FromName: name(i.From),
+			Expires: Millis(i.Expires)}
 	}
 	return d
 }

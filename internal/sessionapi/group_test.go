@@ -15,7 +15,8 @@ func TestGroupShape(t *testing.T) {
 		t.Fatal(err)
 	}
 	zeros := strings.Repeat("00", 32)
-	want := `{"group_id":"03` + zeros + `","name":"","description":"","status":"left","role":null,"form":null,` +
+	want := `{"group_id":"03` + zeros +
+		`","name":"","description":"","status":"left","role":null,"form":null,` +
 		`"generation":0,"commits":0,"picture":0,"members":[],"pending":[],"links":[],"banned":[]}`
 	if string(b) != want {
 		t.Errorf("got  %s\nwant %s", b, want)

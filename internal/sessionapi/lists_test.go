@@ -45,7 +45,8 @@ func TestWhatPendingThingsWaitFor(t *testing.T) {
 		want string
 	}{
 		{"join", true, WaitsForAdmin}, {"join", false, WaitsForCluster}, {"remove", false, WaitsForCluster},
-		{"request", false, WaitsForDevice}, {"request", true, WaitsForApproval}, {"return", true, WaitsForApproval},
+		{"request", false, WaitsForDevice}, {"request", true, WaitsForApproval}, {"return", true,
+			WaitsForApproval},
 	} {
 		if got := WaitsFor(client.GroupPending{Kind: tc.kind, Held: tc.held}); got != tc.want {
 			t.Errorf("%s, held %t: got %s, want %s", tc.kind, tc.held, got, tc.want)

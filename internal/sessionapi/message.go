@@ -92,7 +92,8 @@ func MessageOf(m client.Message) Message {
 		d.Reactions = append(d.Reactions, Reaction{r.Emoji, r.From.String()})
 	}
 	for _, at := range m.Attachments {
-		d.Attachments = append(d.Attachments, Attachment{ID: at.ID, Name: at.Name, Type: at.Type, Size: at.Size})
+		d.Attachments = append(d.Attachments, Attachment{ID: at.ID, Name: at.Name,
+			Type: at.Type, Size: at.Size})
 	}
 	return d
 }

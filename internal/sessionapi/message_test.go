@@ -26,7 +26,8 @@ func TestMessageShape(t *testing.T) {
 	want := `{"id":"01000000000000000000000000000000","short":"01000000","conversation":"05aa","from":"05` +
 		zeros + `","from_name":"",` +
 		`"request":false,"text":"","sent_at":1500,"received_at":null,"edited":false,"deleted":false,` +
-		`"reply_to":"02000000000000000000000000000000","reactions":[{"emoji":"+","from":"05` + zeros + `"}],` +
+		`"reply_to":"02000000000000000000000000000000","reactions":[{"emoji":"+","from":"05` +
+		zeros + `"}],` +
 		`"attachments":[{"id":"a","name":"n","type":"t","size":3}],"state":"stored","cursor":7,"mentions":[]}`
 	if string(b) != want {
 		t.Errorf("got  %s\nwant %s", b, want)

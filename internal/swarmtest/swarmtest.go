@@ -53,9 +53,10 @@ import (
 	"github.com/starling-swarm/starling/internal/node"
 )
 
-// SideBySide lets a package run n parallel tests for each processor, unless -parallel says how many run at a time: tests
-// on a cluster wait most of their time. Under the race detector they do not, and it is one for each: what takes so long
-// that it is given up and tried again costs more than it saves. TestMain calls it before it runs the tests.
+// SideBySide lets a package run n parallel tests for each processor, unless -parallel says how many run at a
+// time: tests on a cluster wait most of their time. Under the race detector they do not, and it is one for
+// each: what takes so long that it is given up and tried again costs more than it saves. TestMain calls it
+// before it runs the tests.
 func SideBySide(n int) {
 	if slowed {
 		n = 1

@@ -9,17 +9,19 @@ import (
 	pb "github.com/starling-swarm/starling/proto/starling/v1"
 )
 
-// Peer calls the services of another node's peer listener. Errors are those of the connection, which internal/rpc
-// classifies.
+// Peer calls the services of another node's peer listener. Errors are those of the connection, which
+// internal/rpc classifies.
 type Peer struct{ Conn grpc.ClientConnInterface }
 
 // Submit brings a directory command to the directory's leader and returns the version after it.
 func (p Peer) Submit(ctx context.Context, command []byte, expect int, forwarded bool) (uint64, error) {
-	resp, err := pb.NewDirectoriesClient(p.Conn).Submit(ctx, &pb.SubmitRequest{Command: command, BootstrapExpect: uint32(expect), Forwarded: forwarded})
+	resp, err := pb.NewDirectoriesClient(p.Conn).Submit(ctx, &pb.SubmitRequest{Command: command,
+		BootstrapExpect: uint32(expect), Forwarded: forwarded})
 	return resp.GetVersion(), err
 }
 
-// Watch gives receive each signed directory newer than a version until ctx ends, the stream breaks or receive fails.
+// Watch gives receive each signed directory newer than a version until ctx ends, the stream breaks or receive
+// fails.
 func (p Peer) Watch(ctx context.Context, newerThan uint64, receive func(*directory.Signed) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -51,7 +53,8 @@ func (p Peer) Status(ctx context.Context, brief bool) (*NodeStatus, error) {
 	return ReadStatus(resp)
 }
 
-// ForwardStream carries requests to a leader. Send and Recv may run beside each other, each from one goroutine.
+// ForwardStream carries requests to a leader. Send and Recv may run beside each other, each from one
+// goroutine.
 type ForwardStream struct {
 	s grpc.BidiStreamingClient[pb.ForwardRequest, pb.ForwardResponse]
 }
@@ -74,7 +77,8 @@ func (f *ForwardStream) Recv() (*Answer, error) {
 	return ReadAnswer(m)
 }
 
-// FollowStream carries subscriptions to a leader. Send and Recv may run beside each other, each from one goroutine.
+// FollowStream carries subscriptions to a leader. Send and Recv may run beside each other, each from one
+// goroutine.
 type FollowStream struct {
 	s grpc.BidiStreamingClient[pb.FollowRequest, pb.FollowResponse]
 }

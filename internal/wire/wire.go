@@ -1,11 +1,12 @@
 // Package wire turns generated protobuf messages into the vocabulary and back, and checks what comes in.
 //
-// It is the only package besides internal/rpc and the files named grpc.go that knows both sides: everything else
-// speaks ident, envelope, directory and fault. A reader here answers Invalid for what a correct peer never sends;
-// sizes are bounded by the transport's message limit and checked again where a format has its own.
+// It is the only package besides internal/rpc and the files named grpc.go that knows both sides: everything
+// else speaks ident, envelope, directory and fault. A reader here answers Invalid for what a correct peer
+// never sends; sizes are bounded by the transport's message limit and checked again where a format has its
+// own.
 //
-// Next to the conversions are the typed clients of the peer listener's services (clients.go). Message layouts are in
-// proto/starling/v1; the bytes inside them in docs/formats.md, sections 3 and 4.
+// Next to the conversions are the typed clients of the peer listener's services (clients.go). Message layouts
+// are in proto/starling/v1; the bytes inside them in docs/formats.md, sections 3 and 4.
 package wire
 
 import (
@@ -60,7 +61,8 @@ type Request struct {
 
 // RequestProto returns the message of r.
 func RequestProto(r *Request) *pb.ForwardRequest {
-	return &pb.ForwardRequest{Id: r.ID, Swarm: uint32(r.Swarm), Tag: r.Tag[:], Signed: r.Signed, TimeoutMs: uint32(min(r.Timeout, maxForwardTimeout).Milliseconds())}
+	return &pb.ForwardRequest{Id: r.ID, Swarm: uint32(r.Swarm), Tag: r.Tag[:], Signed: r.Signed,
+		TimeoutMs: uint32(min(r.Timeout, maxForwardTimeout).Milliseconds())}
 }
 
 // ReadRequest checks and reads a message.
@@ -84,7 +86,8 @@ type Answer struct {
 
 // AnswerProto returns the message of a.
 func AnswerProto(a *Answer) *pb.ForwardResponse {
-	p := &pb.ForwardResponse{Id: a.ID, NotLeader: a.NotLeader, Outcome: &pb.ForwardResponse_Response{Response: a.Response}}
+	p := &pb.ForwardResponse{Id: a.ID, NotLeader: a.NotLeader,
+		Outcome: &pb.ForwardResponse_Response{Response: a.Response}}
 	if a.Fault != nil {
 		p.Outcome = &pb.ForwardResponse_Fault{Fault: FaultProto(a.Fault)}
 	}
@@ -139,7 +142,8 @@ func ReadFollow(p *pb.FollowRequest) (*Follow, error) {
 	f := &Follow{ID: p.GetId()}
 	switch a := p.GetAction().(type) {
 	case *pb.FollowRequest_Open:
-		o := &Subscription{Swarm: ident.SwarmID(a.Open.GetSwarm()), Signed: a.Open.GetSigned(), Cursor: a.Open.GetCursor()}
+		o := &Subscription{Swarm: ident.SwarmID(a.Open.GetSwarm()), Signed: a.Open.GetSigned(),
+			Cursor: a.Open.GetCursor()}
 		if len(a.Open.GetTag()) != len(o.Tag) || len(o.Signed) > maxSigned {
 			return nil, bad("subscription has a tag or a body of the wrong size")
 		}
@@ -206,9 +210,11 @@ const (
 
 // StatusProto returns the message of s.
 func StatusProto(s *NodeStatus) *pb.StatusResponse {
-	p := &pb.StatusResponse{DirectoryVersion: s.DirectoryVersion, DiskBytes: s.DiskBytes, NowMs: s.Now.UnixMilli()}
+	p := &pb.StatusResponse{DirectoryVersion: s.DirectoryVersion, DiskBytes: s.DiskBytes,
+		NowMs: s.Now.UnixMilli()}
 	for _, g := range s.Groups {
-		m := &pb.GroupStatus{Group: uint32(g.Group), Leader: g.Leads, Applied: g.Applied, Committed: g.Committed}
+		m := &pb.GroupStatus{Group: uint32(g.Group), Leader: g.Leads, Applied: g.Applied,
+			Committed: g.Committed}
 		if !g.Leader.IsZero() {
 			m.LeaderNode = g.Leader[:]
 		}
@@ -225,9 +231,11 @@ func ReadStatus(p *pb.StatusResponse) (*NodeStatus, error) {
 	if len(p.GetGroups()) > maxGroups || len(p.GetProblems()) > maxProblems {
 		return nil, bad("status has too many groups or problems")
 	}
-	s := &NodeStatus{DirectoryVersion: p.GetDirectoryVersion(), DiskBytes: p.GetDiskBytes(), Now: time.UnixMilli(p.GetNowMs()), Problems: p.GetProblems()}
+	s := &NodeStatus{DirectoryVersion: p.GetDirectoryVersion(), DiskBytes: p.GetDiskBytes(),
+		Now: time.UnixMilli(p.GetNowMs()), Problems: p.GetProblems()}
 	for _, m := range p.GetGroups() {
-		g := GroupStatus{Group: ident.SwarmID(m.GetGroup()), Leads: m.GetLeader(), Applied: m.GetApplied(), Committed: m.GetCommitted()}
+		g := GroupStatus{Group: ident.SwarmID(m.GetGroup()), Leads: m.GetLeader(), Applied: m.GetApplied(),
+			Committed: m.GetCommitted()}
 		switch len(m.GetLeaderNode()) {
 		case 0:
 		case len(g.Leader):

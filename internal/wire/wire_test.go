@@ -18,21 +18,25 @@ func TestMessagesRoundTrip(t *testing.T) {
 	check(t, request, func() (*Request, error) { return ReadRequest(RequestProto(request)) })
 	for _, a := range []*Answer{
 		{ID: 1, Response: []byte("r")},
-		{ID: 2, Fault: &fault.Error{Kind: fault.Limited, Detail: "full", RetryAfter: time.Second, Head: 3, Version: 4}, NotLeader: true},
+		{ID: 2, Fault: &fault.Error{Kind: fault.Limited, Detail: "full", RetryAfter: time.Second, Head: 3,
+			Version: 4}, NotLeader: true},
 	} {
 		check(t, a, func() (*Answer, error) { return ReadAnswer(AnswerProto(a)) })
 	}
 	for _, f := range []*Follow{
-		{ID: 1, Open: &Subscription{Swarm: 2, Tag: [32]byte{3}, Signed: []byte("s"), Cursor: 4}}, {ID: 2, Credit: 5}, {ID: 3, Close: true},
+		{ID: 1, Open: &Subscription{Swarm: 2, Tag: [32]byte{3}, Signed: []byte("s"), Cursor: 4}}, {ID: 2,
+			Credit: 5}, {ID: 3, Close: true},
 	} {
 		check(t, f, func() (*Follow, error) { return ReadFollow(FollowProto(f)) })
 	}
-	for _, p := range []*Push{{ID: 1, Envelope: []byte("e")}, {ID: 2, End: &fault.Error{Kind: fault.Stale, Head: 9}}} {
+	for _, p := range []*Push{{ID: 1, Envelope: []byte("e")},
+		{ID: 2, End: &fault.Error{Kind: fault.Stale, Head: 9}}} {
 		check(t, p, func() (*Push, error) { return ReadPush(PushProto(p)) })
 	}
 	status := &NodeStatus{
 		DirectoryVersion: 1, DiskBytes: 2, Now: time.UnixMilli(3), Problems: []string{"p"},
-		Groups: []GroupStatus{{Group: 1, Leads: true, Leader: ident.NodeID{1}, Applied: 2, Committed: 3}, {Group: 2}},
+		Groups: []GroupStatus{{Group: 1, Leads: true, Leader: ident.NodeID{1}, Applied: 2, Committed: 3},
+			{Group: 2}},
 	}
 	check(t, status, func() (*NodeStatus, error) { return ReadStatus(StatusProto(status)) })
 }
@@ -52,14 +56,17 @@ func TestReadersRefuseWhatACorrectPeerNeverSends(t *testing.T) {
 	_, bodyErr := ReadRequest(&pb.ForwardRequest{Tag: tag, Signed: long})
 	_, answerErr := ReadAnswer(&pb.ForwardResponse{})
 	_, actionErr := ReadFollow(&pb.FollowRequest{})
-	_, openErr := ReadFollow(&pb.FollowRequest{Action: &pb.FollowRequest_Open{Open: &pb.FollowOpen{Tag: tag, Signed: long}}})
+	_, openErr := ReadFollow(&pb.FollowRequest{Action: &pb.FollowRequest_Open{Open: &pb.FollowOpen{Tag: tag,
+		Signed: long}}})
 	_, nilErr := ReadFollow(&pb.FollowRequest{Action: &pb.FollowRequest_Open{}})
 	_, eventErr := ReadPush(&pb.FollowResponse{})
 	_, leaderErr := ReadStatus(&pb.StatusResponse{Groups: []*pb.GroupStatus{{LeaderNode: tag[:5]}}})
 	_, groupsErr := ReadStatus(&pb.StatusResponse{Groups: make([]*pb.GroupStatus, maxGroups+1)})
 	for name, err := range map[string]error{
-		"short tag": tagErr, "long request": bodyErr, "answer without outcome": answerErr, "follow without action": actionErr,
-		"long subscription": openErr, "subscription without fields": nilErr, "push without event": eventErr,
+		"short tag": tagErr, "long request": bodyErr, "answer without outcome": answerErr,
+		"follow without action": actionErr,
+		"long subscription":     openErr, "subscription without fields": nilErr,
+		"push without event":       eventErr,
 		"leader of the wrong size": leaderErr, "too many groups": groupsErr,
 	} {
 		if !errors.Is(err, fault.Invalid) {
@@ -69,8 +76,10 @@ func TestReadersRefuseWhatACorrectPeerNeverSends(t *testing.T) {
 	if e := Fault(&pb.Fault{Kind: 300}); e.Kind != fault.Internal {
 		t.Errorf("unknown kind: got %v, want internal", e.Kind)
 	}
-	if p := FaultProto(&fault.Error{Kind: fault.Invalid, Detail: string(long), RetryAfter: -1}); len(p.GetDetail()) > 255 || p.GetRetryAfterMs() != 0 {
-		t.Errorf("got %d bytes of detail and retry after %d, want at most 255 and 0", len(p.GetDetail()), p.GetRetryAfterMs())
+	if p := FaultProto(&fault.Error{Kind: fault.Invalid, Detail: string(long),
+		RetryAfter: -1}); len(p.GetDetail()) > 255 || p.GetRetryAfterMs() != 0 {
+		t.Errorf("got %d bytes of detail and retry after %d, want at most 255 and 0", len(p.GetDetail()),
+			p.GetRetryAfterMs())
 	}
 }
 

@@ -6,8 +6,8 @@ const (
 	flagMine   = 1
 )
 
-// Hop is the key state of a circuit at one node. Forward belongs to one goroutine; Backward and SealOwn to another, or
-// under one lock: their order must be the order on the link.
+// Hop is the key state of a circuit at one node. Forward belongs to one goroutine; Backward and SealOwn to
+// another, or under one lock: their order must be the order on the link.
 type Hop struct {
 	hop      int
 	share    []byte // E_j, for SealCreated
@@ -17,9 +17,9 @@ type Hop struct {
 // Number returns the hop's place on the path, 1 to Hops.
 func (h *Hop) Number() int { return h.hop }
 
-// Forward opens the hop's layer of a cell that came from the client's side, in place. If the cell is for this hop,
-// mine holds the payload, which aliases cell; otherwise cell is ready for the next link. After an error the
-// circuit must end.
+// Forward opens the hop's layer of a cell that came from the client's side, in place. If the cell is for this
+// hop, mine holds the payload, which aliases cell; otherwise cell is ready for the next link. After an error
+// the circuit must end.
 func (h *Hop) Forward(cell []byte) (mine []byte, err error) {
 	const op = "open cell"
 	if len(cell) != CellSize {
@@ -71,7 +71,8 @@ func (h *Hop) SealOwn(cell []byte) {
 	h.bwd.seal(cell, size-gcmTag, nil)
 }
 
-// Circuit is the client's end of a circuit: Seal and Open are independent of each other, each with one caller.
+// Circuit is the client's end of a circuit: Seal and Open are independent of each other, each with one
+// caller.
 type Circuit struct {
 	Tag  [TagSize]byte // what requests are signed over
 	hops [Hops]circuitHop
@@ -84,7 +85,8 @@ func (c *Circuit) Payload(cell []byte, hop int) []byte {
 	return cell[hop : hop+layerSize(CellSize, hop)-layerOverhead]
 }
 
-// Seal seals the payload in Payload(cell, hop) for that hop. Layers nest towards the front of the cell, so nothing moves.
+// Seal seals the payload in Payload(cell, hop) for that hop. Layers nest towards the front of the cell, so
+// nothing moves.
 func (c *Circuit) Seal(cell []byte, hop int) {
 	for j := hop; j >= 1; j-- {
 		b := cell[j-1:]
@@ -96,8 +98,8 @@ func (c *Circuit) Seal(cell []byte, hop int) {
 	}
 }
 
-// Open opens a cell that came back, in place, and returns the hop that speaks and its payload, which aliases cell.
-// After an error the circuit must end; hop then is the one whose layer did not open.
+// Open opens a cell that came back, in place, and returns the hop that speaks and its payload, which aliases
+// cell. After an error the circuit must end; hop then is the one whose layer did not open.
 func (c *Circuit) Open(cell []byte) (hop int, payload []byte, err error) {
 	const op = "open cell"
 	if len(cell) != CellSize {

@@ -41,8 +41,10 @@ func decodeHeader(p []byte) (h Header, err error) {
 	}
 	s := cryptobyte.String(p)
 	var version, suite, class, hop, early uint8
-	if !s.ReadUint8(&version) || !s.ReadUint8(&suite) || !s.ReadUint8(&class) || !s.ReadUint8(&hop) || !s.ReadUint8(&early) ||
-		!s.CopyBytes(h.Next[:]) || !s.CopyBytes(h.Share[:]) || !s.ReadUint32(&h.Bucket) || !s.ReadUint32(&h.Lifetime) {
+	if !s.ReadUint8(&version) || !s.ReadUint8(&suite) || !s.ReadUint8(&class) || !s.ReadUint8(&hop) ||
+		!s.ReadUint8(&early) ||
+		!s.CopyBytes(h.Next[:]) || !s.CopyBytes(h.Share[:]) || !s.ReadUint32(&h.Bucket) ||
+		!s.ReadUint32(&h.Lifetime) {
 		return bad("has %d bytes, want %d", len(p), headerSize)
 	}
 	h.Class, h.Hop, h.Early = Class(class), int(hop), int(early)
@@ -97,8 +99,8 @@ type pendingHop struct {
 
 // Build returns the create packet of a circuit, padded for the first link, and what Finish needs.
 //
-// rng gives the shares and the padding; the encapsulations draw from the system's source, as crypto/hpke takes no other.
-// Errors: Internal (rng failed, or a key of p is none).
+// rng gives the shares and the padding; the encapsulations draw from the system's source, as crypto/hpke
+// takes no other. Errors: Internal (rng failed, or a key of p is none).
 func Build(rng io.Reader, p Params) (*Pending, []byte, error) {
 	const op = "build circuit"
 	pend := new(Pending)
@@ -114,7 +116,8 @@ func Build(rng io.Reader, p Params) (*Pending, []byte, error) {
 			h.Next = p.Hops[j].Node
 		}
 		hop := p.Hops[j-1]
-		enc, sender, err := hpke.NewSender(hop.Key.key, hpke.HKDFSHA256(), hpke.AES256GCM(), hpkeInfo(hop.Node, hop.Period))
+		enc, sender, err := hpke.NewSender(hop.Key.key, hpke.HKDFSHA256(), hpke.AES256GCM(),
+			hpkeInfo(hop.Node, hop.Period))
 		if err != nil {
 			return nil, nil, fault.Wrap(fault.Internal, op, err)
 		}
@@ -141,7 +144,8 @@ func Build(rng io.Reader, p Params) (*Pending, []byte, error) {
 	return pend, packet, nil
 }
 
-// Pad fills the frame, of CreateSize bytes, with create and bytes of rng behind it. Errors: Internal (rng failed).
+// Pad fills the frame, of CreateSize bytes, with create and bytes of rng behind it. Errors: Internal (rng
+// failed).
 func Pad(rng io.Reader, frame, create []byte) error {
 	if _, err := io.ReadFull(rng, frame[copy(frame, create):]); err != nil {
 		return fault.Wrap(fault.Internal, "pad create packet", err)
@@ -149,7 +153,8 @@ func Pad(rng io.Reader, frame, create []byte) error {
 	return nil
 }
 
-// newShare makes an X25519 key from 32 bytes of rng. GenerateKey of crypto/ecdh looks at no reader that it is given.
+// newShare makes an X25519 key from 32 bytes of rng. GenerateKey of crypto/ecdh looks at no reader that it is
+// given.
 func newShare(rng io.Reader) (*ecdh.PrivateKey, error) {
 	seed := make([]byte, shareSize)
 	defer clear(seed)
@@ -167,8 +172,8 @@ func circuitTag(create4 []byte) (tag [TagSize]byte) {
 	return tag
 }
 
-// ReplayTag names a create packet before it is opened: the hash of its encapsulation. It is zero for a frame of the
-// wrong size.
+// ReplayTag names a create packet before it is opened: the hash of its encapsulation. It is zero for a frame
+// of the wrong size.
 func ReplayTag(frame []byte) (tag [16]byte) {
 	if len(frame) != CreateSize {
 		return tag
@@ -189,8 +194,8 @@ type Create struct {
 	export []byte
 }
 
-// OpenCreate opens a frame with the key of node for a period. An error says nothing about the other keys of the node.
-// Errors: Invalid (it does not open, or its header breaks a rule), Internal.
+// OpenCreate opens a frame with the key of node for a period. An error says nothing about the other keys of
+// the node. Errors: Invalid (it does not open, or its header breaks a rule), Internal.
 func OpenCreate(key *PrivateKey, node ident.NodeID, period uint32, frame []byte) (*Create, error) {
 	const op = "open create packet"
 	if len(frame) != CreateSize {
@@ -226,8 +231,8 @@ func OpenCreate(key *PrivateKey, node ident.NodeID, period uint32, frame []byte)
 	return nil, invalid(op, "does not open")
 }
 
-// Accept makes the hop's own share, from rng, and its keys for the circuit. It can be called once. Errors: Internal (rng
-// failed), Invalid (the client's share gives no key).
+// Accept makes the hop's own share, from rng, and its keys for the circuit. It can be called once. Errors:
+// Internal (rng failed), Invalid (the client's share gives no key).
 func (c *Create) Accept(rng io.Reader) (*Hop, error) {
 	const op = "accept circuit"
 	own, err := newShare(rng)

@@ -39,12 +39,13 @@ func (e *ExtendError) Error() string {
 // Unwrap classifies the error.
 func (e *ExtendError) Unwrap() error { return fault.Unavailable }
 
-// SealCreated turns the frame, which begins with the next hop's CREATED (nothing at hop 4 or after a failure), into
-// this hop's, in place. It comes before all cells.
+// SealCreated turns the frame, which begins with the next hop's CREATED (nothing at hop 4 or after a
+// failure), into this hop's, in place. It comes before all cells.
 func (h *Hop) SealCreated(frame []byte, a Answer) error {
 	const op = "seal created"
 	if len(frame) != CellSize || h.bwd.count != 0 {
-		return invalid(op, "frame of %d bytes after %d cells, want %d and 0", len(frame), h.bwd.count, CellSize)
+		return invalid(op, "frame of %d bytes after %d cells, want %d and 0", len(frame),
+			h.bwd.count, CellSize)
 	}
 	size := createdSize(h.hop)
 	inner := size - createdLayer
@@ -62,8 +63,9 @@ func (h *Hop) SealCreated(frame []byte, a Answer) error {
 	return nil
 }
 
-// Finish opens the CREATED that came back, in place. Answers holds what the hops said, from the guard on, as far as
-// they did. With an *ExtendError the circuit ended on its way; any other error means that somebody tampered with it.
+// Finish opens the CREATED that came back, in place. Answers holds what the hops said, from the guard on, as
+// far as they did. With an *ExtendError the circuit ended on its way; any other error means that somebody
+// tampered with it.
 func (p *Pending) Finish(frame []byte) (c *Circuit, answers []Answer, err error) {
 	const op = "open created"
 	if len(frame) != CellSize {

@@ -15,7 +15,8 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// GenerateKey returns a new onion key as its seed, 32 bytes of rng, and its public half. Errors: Internal (rng failed).
+// GenerateKey returns a new onion key as its seed, 32 bytes of rng, and its public half. Errors: Internal
+// (rng failed).
 func GenerateKey(rng io.Reader) (seed private.Key, public [PublicSize]byte, err error) {
 	if seed, err = private.Draw(rng); err != nil {
 		return private.Key{}, public, err
@@ -76,7 +77,8 @@ const (
 )
 
 // deriveKeys returns the forward and backward keys of hop j from the HPKE export and the X25519 shares.
-func deriveKeys(hop int, export []byte, own *ecdh.PrivateKey, peer, share, answer []byte) (f, b *chain, err error) {
+func deriveKeys(hop int, export []byte, own *ecdh.PrivateKey, peer, share,
+	answer []byte) (f, b *chain, err error) {
 	pub, err := ecdh.X25519().NewPublicKey(peer)
 	if err != nil {
 		return nil, nil, err

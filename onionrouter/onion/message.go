@@ -46,7 +46,8 @@ type Message struct {
 func NewMessage(c Command, stream uint16, continued bool, body []byte) (Message, error) {
 	n := Cells(len(body))
 	if n == 0 || !c.Message() {
-		return Message{}, invalid("cut message", "%v of %d bytes, want a message of at most %d", c, len(body), MaxMessage)
+		return Message{}, invalid("cut message", "%v of %d bytes, want a message of at most %d", c,
+			len(body), MaxMessage)
 	}
 	m := Message{command: c, stream: stream, flags: FlagStart, total: len(body), rest: body, left: n}
 	if continued {
@@ -92,8 +93,8 @@ type Received struct {
 	Body      []byte
 }
 
-// Reassembler puts the cells of up to MaxStreams interleaved messages together. It holds no more memory than has
-// come in. The zero value is ready.
+// Reassembler puts the cells of up to MaxStreams interleaved messages together. It holds no more memory than
+// has come in. The zero value is ready.
 type Reassembler struct{ open []partial }
 
 type partial struct {
@@ -102,8 +103,8 @@ type partial struct {
 	left  int // cells to come
 }
 
-// Add takes a cell of a message. done reports that the message is complete; its body is the caller's. After an error
-// the circuit must end.
+// Add takes a cell of a message. done reports that the message is complete; its body is the caller's. After
+// an error the circuit must end.
 func (r *Reassembler) Add(p Payload) (m Received, done bool, err error) {
 	const op = "join message"
 	i := slices.IndexFunc(r.open, func(q partial) bool { return q.Stream == p.Stream })
@@ -119,7 +120,8 @@ func (r *Reassembler) Add(p Payload) (m Received, done bool, err error) {
 		if total > MaxMessage {
 			return m, false, invalid(op, "body of %d bytes, want at most %d", total, MaxMessage)
 		}
-		q := partial{Received{p.Command, p.Stream, p.Flags&FlagContinued != 0, nil}, int(total), Cells(int(total))}
+		q := partial{Received{p.Command, p.Stream, p.Flags&FlagContinued != 0, nil}, int(total),
+			Cells(int(total))}
 		if q.left == 1 { // the common case takes no detour
 			if len(p.Data) != q.total {
 				return m, false, invalid(op, "cell of %d bytes, want %d", len(p.Data), q.total)

@@ -26,8 +26,10 @@ func cells(t testing.TB, c Command, stream uint16, continued bool, body []byte) 
 
 func TestMessageSizesAreBuckets(t *testing.T) {
 	for _, row := range []struct{ bytes, cells int }{
-		{0, 1}, {1, 1}, {DataSize - 4, 1}, {DataSize - 3, 2}, {2*DataSize - 4, 2}, {4 * DataSize, 6}, {6 * DataSize, 8},
-		{9 * DataSize, 12}, {16*DataSize - 4, 16}, {33 * DataSize, 48}, {MaxMessage, 64}, {MaxMessage + 1, 0}, {-1, 0},
+		{0, 1}, {1, 1}, {DataSize - 4, 1}, {DataSize - 3, 2}, {2*DataSize - 4, 2}, {4 * DataSize,
+			6}, {6 * DataSize, 8},
+		{9 * DataSize, 12}, {16*DataSize - 4, 16}, {33 * DataSize, 48}, {MaxMessage, 64}, {MaxMessage + 1,
+			0}, {-1, 0},
 	} {
 		if got := Cells(row.bytes); got != row.cells {
 			t.Errorf("Cells(%d) = %d, want %d", row.bytes, got, row.cells)
@@ -77,7 +79,8 @@ func TestInterleavedMessagesComeWhole(t *testing.T) {
 				t.Fatalf("done %v with %d cells to come", done, len(queues[i]))
 			}
 			if done {
-				if !bytes.Equal(m.Body, want[m.Stream]) || m.Continued != (m.Stream/2%2 == 0) || m.Command != Resp {
+				if !bytes.Equal(m.Body, want[m.Stream]) || m.Continued != (m.Stream/2%2 == 0) ||
+					m.Command != Resp {
 					t.Fatalf("stream %d: got %d bytes, want %d", m.Stream, len(m.Body), len(want[m.Stream]))
 				}
 				queues = append(queues[:i], queues[i+1:]...)
@@ -139,7 +142,8 @@ func TestPayloadIsStrict(t *testing.T) {
 		return b
 	}
 	good := Payload{Command: Resp, Stream: 1, Flags: FlagStart | FlagContinued, Data: []byte("hello")}
-	if p, err := DecodePayload(put(good, func([]byte) {})); err != nil || string(p.Data) != "hello" || p.Flags != 3 {
+	if p, err := DecodePayload(put(good, func([]byte) {})); err != nil || string(p.Data) != "hello" ||
+		p.Flags != 3 {
 		t.Fatalf("got %+v, %v", p, err)
 	}
 	for name, b := range map[string][]byte{

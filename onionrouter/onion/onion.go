@@ -1,15 +1,17 @@
-// Package onion implements the create packet and the cells that carry a request from a client to a swarm without any
-// node learning both ends.
+// Package onion implements the create packet and the cells that carry a request from a client to a swarm
+// without any node learning both ends.
 //
-// A client calls Build for a path and sends the packet; each relay calls OpenCreate on what reaches it, forwards
-// Create.Inner, and wraps the CREATED that comes back with Hop.SealCreated. Pending.Finish turns the answer into a
-// Circuit. From then on cells of one size travel both ways: Circuit.Seal and Circuit.Open at the client, Hop.Forward,
-// Hop.Backward and Hop.SealOwn at a hop. A Message cuts a body into cells, a Reassembler puts it together again.
+// A client calls Build for a path and sends the packet; each relay calls OpenCreate on what reaches it,
+// forwards Create.Inner, and wraps the CREATED that comes back with Hop.SealCreated. Pending.Finish turns the
+// answer into a Circuit. From then on cells of one size travel both ways: Circuit.Seal and Circuit.Open at
+// the client, Hop.Forward, Hop.Backward and Hop.SealOwn at a hop. A Message cuts a body into cells, a
+// Reassembler puts it together again.
 //
-// The package is pure: it does no I/O and keeps no replay state; the caller drops create packets whose ReplayTag it
-// has seen (package onionrouter does). Nothing here is safe for concurrent use, but forward and backward of one Hop or
-// Circuit are independent of each other. Randomness for keys and padding comes in as an argument; what crypto/hpke needs for its
-// encapsulations it draws itself. Layouts, labels and the key schedule: docs/formats.md, section 2.
+// The package is pure: it does no I/O and keeps no replay state; the caller drops create packets whose
+// ReplayTag it has seen (package onionrouter does). Nothing here is safe for concurrent use, but forward and
+// backward of one Hop or Circuit are independent of each other. Randomness for keys and padding comes in as
+// an argument; what crypto/hpke needs for its encapsulations it draws itself. Layouts, labels and the key
+// schedule: docs/formats.md, section 2.
 package onion
 
 import (

@@ -49,8 +49,8 @@ func pad(t testing.TB, frame, create []byte) {
 	}
 }
 
-// line is a circuit with all its ends in one place. wire sees (and may change) every frame on link i, from 1 at the
-// client; forward frames have even calls.
+// line is a circuit with all its ends in one place. wire sees (and may change) every frame on link i, from 1
+// at the client; forward frames have even calls.
 type line struct {
 	circuit *Circuit
 	answers []Answer
@@ -73,7 +73,8 @@ func establish(t testing.TB, wire func(link int, frame []byte)) (*line, error) {
 		if err != nil {
 			return nil, err
 		}
-		if j < Hops && c.Next != rs[j].id || c.Hop != j || c.Bucket != p.Bucket || c.Lifetime != p.Lifetime || c.Class != MSG {
+		if j < Hops && c.Next != rs[j].id || c.Hop != j || c.Bucket != p.Bucket || c.Lifetime != p.Lifetime ||
+			c.Class != MSG {
 			t.Fatalf("hop %d reads %+v", j, c.Header)
 		}
 		if l.hops[j-1], err = c.Accept(rand.Reader); err != nil {
@@ -104,7 +105,8 @@ func establish(t testing.TB, wire func(link int, frame []byte)) (*line, error) {
 	return l, nil
 }
 
-// forth carries a payload to a hop and returns what that hop reads, or the number of the hop that refused the cell.
+// forth carries a payload to a hop and returns what that hop reads, or the number of the hop that refused the
+// cell.
 func (l *line) forth(p Payload, to int, wire func(link int, frame []byte)) (got Payload, at int, err error) {
 	cell := make([]byte, CellSize)
 	p.Put(l.circuit.Payload(cell, to))
@@ -124,7 +126,8 @@ func (l *line) forth(p Payload, to int, wire func(link int, frame []byte)) (got 
 }
 
 // back carries a payload from a hop and returns what the client reads and from whom.
-func (l *line) back(p Payload, from int, wire func(link int, frame []byte)) (got Payload, hop int, err error) {
+func (l *line) back(p Payload, from int,
+	wire func(link int, frame []byte)) (got Payload, hop int, err error) {
 	cell := make([]byte, CellSize)
 	h := l.hops[from-1]
 	p.Put(h.Own(cell))
@@ -163,15 +166,18 @@ func TestCellsReachEveryHopAndComeBack(t *testing.T) {
 	for range 3 {
 		for hop := 1; hop <= Hops; hop++ {
 			want := U64(Ping, 0, uint64(hop))
-			if got, at, err := l.forth(want, hop, sizes); err != nil || at != hop || got.Number() != uint64(hop) {
+			if got, at, err := l.forth(want, hop, sizes); err != nil || at != hop ||
+				got.Number() != uint64(hop) {
 				t.Fatalf("ping of hop %d: got %+v at hop %d, %v", hop, got, at, err)
 			}
-			if got, at, err := l.back(U64(Pong, 0, 7), hop, sizes); err != nil || at != hop || got.Number() != 7 {
+			if got, at, err := l.back(U64(Pong, 0, 7), hop, sizes); err != nil || at != hop ||
+				got.Number() != 7 {
 				t.Fatalf("pong of hop %d: got %+v from hop %d, %v", hop, got, at, err)
 			}
 		}
 		data := bytes.Repeat([]byte{0xa5}, DataSize)
-		if got, _, err := l.forth(Payload{Command: Req, Stream: 1, Flags: FlagStart, Data: data}, Hops, sizes); err != nil || !bytes.Equal(got.Data, data) {
+		if got, _, err := l.forth(Payload{Command: Req, Stream: 1, Flags: FlagStart, Data: data}, Hops,
+			sizes); err != nil || !bytes.Equal(got.Data, data) {
 			t.Fatalf("full cell: got %d bytes, %v", len(got.Data), err)
 		}
 	}
@@ -187,10 +193,12 @@ func TestRatchetKeepsBothEndsInStep(t *testing.T) {
 	}
 	first := l.hops[2].fwd.key
 	for i := range 2*ratchetEvery + 10 {
-		if got, _, err := l.forth(U64(Ping, 0, uint64(i)), Hops, untouched); err != nil || got.Number() != uint64(i) {
+		if got, _, err := l.forth(U64(Ping, 0, uint64(i)), Hops, untouched); err != nil ||
+			got.Number() != uint64(i) {
 			t.Fatalf("cell %d forth: %v", i, err)
 		}
-		if got, _, err := l.back(U64(Pong, 0, uint64(i)), Hops, untouched); err != nil || got.Number() != uint64(i) {
+		if got, _, err := l.back(U64(Pong, 0, uint64(i)), Hops, untouched); err != nil ||
+			got.Number() != uint64(i) {
 			t.Fatalf("cell %d back: %v", i, err)
 		}
 	}
@@ -241,7 +249,8 @@ func TestFlippedBitOfCellIsRefusedByTheNextHop(t *testing.T) {
 			l := keyed()
 			_, at, err := l.forth(U64(Ping, 0, 1), Hops, flip(link, 0, bit))
 			if err == nil || at != link {
-				t.Fatalf("bit %d forward on link %d: error %v at hop %d, want one at hop %d", bit, link, err, at, link)
+				t.Fatalf("bit %d forward on link %d: error %v at hop %d, want one at hop %d", bit,
+					link, err, at, link)
 			}
 			_, _, err = l.back(U64(Pong, 0, 1), Hops, flip(link, 0, bit))
 			if err == nil {
@@ -506,8 +515,8 @@ func TestRandomnessThatFailsIsInternal(t *testing.T) {
 	}
 }
 
-// Cells are opened in place. A layer that does not open leaves zeros where its plaintext would be, never the plaintext
-// that somebody forged, and leaves what lies behind the layer alone.
+// Cells are opened in place. A layer that does not open leaves zeros where its plaintext would be, never the
+// plaintext that somebody forged, and leaves what lies behind the layer alone.
 func TestFailedOpenLeavesNoPlaintext(t *testing.T) {
 	key := bytes.Repeat([]byte{7}, 32)
 	text := bytes.Repeat([]byte("what somebody forged "), 20)

@@ -25,7 +25,8 @@ const (
 )
 
 var commandNames = [...]string{
-	Req: "REQ", Resp: "RESP", Sub: "SUB", Push: "PUSH", Ack: "ACK", Credit: "CREDIT", Ping: "PING", Pong: "PONG",
+	Req: "REQ", Resp: "RESP", Sub: "SUB", Push: "PUSH", Ack: "ACK", Credit: "CREDIT",
+	Ping: "PING", Pong: "PONG",
 	Drop: "DROP", End: "END", Destroy: "DESTROY", ExtendFail: "EXTEND_FAIL",
 }
 
@@ -82,7 +83,8 @@ func DecodePayload(b []byte) (p Payload, err error) {
 	if n > DataSize {
 		return p, invalid(op, "data of %d bytes, want at most %d", n, DataSize)
 	}
-	p = Payload{Command: Command(b[0]), Stream: binary.BigEndian.Uint16(b[1:]), Flags: b[5], Data: b[payloadHeader : payloadHeader+n]}
+	p = Payload{Command: Command(b[0]), Stream: binary.BigEndian.Uint16(b[1:]), Flags: b[5],
+		Data: b[payloadHeader : payloadHeader+n]}
 	switch {
 	case p.Command < Req || p.Command > ExtendFail:
 		return p, invalid(op, "%v is unknown", p.Command)

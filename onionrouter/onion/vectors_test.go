@@ -16,7 +16,8 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-var update = flag.Bool("update", false, "write testdata/vectors.json anew; only for a new version of the formats")
+var update = flag.Bool("update", false,
+	"write testdata/vectors.json anew; only for a new version of the formats")
 
 const vectorFile = "testdata/vectors.json"
 
@@ -116,13 +117,15 @@ func privateOf(t *testing.T, b []byte) *ecdh.PrivateKey {
 func checkKeys(t *testing.T, v *vectors) {
 	client, hop := privateOf(t, v.Keys.ClientPrivate), privateOf(t, v.Keys.HopPrivate)
 	share, answer := client.PublicKey().Bytes(), hop.PublicKey().Bytes()
-	for side, keys := range map[string][2][]byte{"client": {v.Keys.ClientPrivate, answer}, "hop": {v.Keys.HopPrivate, share}} {
+	for side, keys := range map[string][2][]byte{"client": {v.Keys.ClientPrivate, answer},
+		"hop": {v.Keys.HopPrivate, share}} {
 		f, b, err := deriveKeys(v.Keys.Hop, v.Keys.Export, privateOf(t, keys[0]), keys[1], share, answer)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(f.key[:], v.Keys.Forward) || !bytes.Equal(b.key[:], v.Keys.Backward) {
-			t.Errorf("%s: keys %x and %x, want %x and %x", side, f.key, b.key, v.Keys.Forward, v.Keys.Backward)
+			t.Errorf("%s: keys %x and %x, want %x and %x", side, f.key, b.key, v.Keys.Forward,
+				v.Keys.Backward)
 		}
 		for range ratchetEvery + 1 {
 			f.next()
@@ -251,7 +254,8 @@ func writeVectors(t *testing.T) {
 		if h.fwd, h.bwd, err = deriveKeys(j, fixed(byte(j)), own, share, share, h.share); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.SealCreated(created, Answer{TimeMS: int64(1000 * j), Digest: [32]byte{byte(j)}}); err != nil {
+		if err := h.SealCreated(created, Answer{TimeMS: int64(1000 * j),
+			Digest: [32]byte{byte(j)}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,11 +1,11 @@
 // Package paths chooses which nodes a circuit goes through.
 //
-// Choose draws middle, exit and storage node for a guard that is given; Sample keeps the guards and middles of a
-// profile, which change rarely: who meets new relays all the time meets a bad one soon. The package is pure: the
-// directory, the time and the randomness (a generator seeded by the caller) come in as arguments.
+// Choose draws middle, exit and storage node for a guard that is given; Sample keeps the guards and middles
+// of a profile, which change rarely: who meets new relays all the time meets a bad one soon. The package is
+// pure: the directory, the time and the randomness (a generator seeded by the caller) come in as arguments.
 //
-// A path keeps all rules that the cluster is large enough for. In a small one rules are relaxed in a fixed order, and
-// the path says which ones it breaks (docs/threat-model.md).
+// A path keeps all rules that the cluster is large enough for. In a small one rules are relaxed in a fixed
+// order, and the path says which ones it breaks (docs/threat-model.md).
 package paths
 
 import (
@@ -20,8 +20,8 @@ import (
 // Rules is a set of path rules.
 type Rules uint16
 
-// The rules that may be relaxed, in this order. Two are not here because they hold always: guard, middle and exit are
-// three nodes, and the guard is not the storage node.
+// The rules that may be relaxed, in this order. Two are not here because they hold always: guard, middle and
+// exit are three nodes, and the guard is not the storage node.
 const (
 	SharedPrefix    Rules = 1 << iota // two nodes in one /16 (IPv4) or /32 (IPv6)
 	SharedOperator                    // two nodes of one operator
@@ -79,19 +79,21 @@ type Query struct {
 	Avoid func(ident.NodeID) bool // nodes not to use as middle, exit or storage node; nil: none
 }
 
-// relaxable are the rules that a choice of middle, exit and storage node can break, in the order of giving them up.
-// What the guard alone breaks is given with it.
-var relaxable = [...]Rules{SharedPrefix, SharedOperator, SharedZone, MiddleInSwarm, ExitInSwarm, StorageOnPath}
+// relaxable are the rules that a choice of middle, exit and storage node can break, in the order of giving
+// them up. What the guard alone breaks is given with it.
+var relaxable = [...]Rules{SharedPrefix, SharedOperator, SharedZone, MiddleInSwarm,
+	ExitInSwarm, StorageOnPath}
 
-// Random is what a choice needs of a generator. *rand.Rand of math/rand/v2 is one; the caller seeds it from a source that
-// nobody can guess.
+// Random is what a choice needs of a generator. *rand.Rand of math/rand/v2 is one; the caller seeds it from a
+// source that nobody can guess.
 type Random interface {
 	IntN(n int) int
 	Int64N(n int64) int64
 	Shuffle(n int, swap func(i, j int))
 }
 
-// Choose draws a path that breaks as few rules as the nodes allow. It fails with Unavailable if there is none.
+// Choose draws a path that breaks as few rules as the nodes allow. It fails with Unavailable if there is
+// none.
 func Choose(r Random, q Query) (Path, error) {
 	c, err := newChooser(r, q)
 	if err != nil {
@@ -104,7 +106,8 @@ func Choose(r Random, q Query) (Path, error) {
 			return p, nil
 		}
 		if level == len(relaxable) {
-			return Path{}, fault.New(fault.Unavailable, "choose path", "%d relays and %d storage nodes besides the guard leave no path",
+			return Path{}, fault.New(fault.Unavailable, "choose path",
+				"%d relays and %d storage nodes besides the guard leave no path",
 				len(c.relays), len(c.storage))
 		}
 		allowed |= relaxable[level]
@@ -148,7 +151,8 @@ func newChooser(r Random, q Query) (*chooser, error) {
 		}
 	}
 	if !found {
-		return nil, fault.New(fault.NotFound, "choose path", "guard %s is not in the directory", q.Guard.Short())
+		return nil, fault.New(fault.NotFound, "choose path", "guard %s is not in the directory",
+			q.Guard.Short())
 	}
 	r.Shuffle(len(c.relays), func(i, j int) { c.relays[i], c.relays[j] = c.relays[j], c.relays[i] })
 	r.Shuffle(len(c.storage), func(i, j int) { c.storage[i], c.storage[j] = c.storage[j], c.storage[i] })
@@ -167,14 +171,16 @@ func (c *chooser) find(allowed Rules) (Path, bool) {
 			continue
 		}
 		for _, e := range c.relays {
-			if e.inSwarm && allowed&ExitInSwarm == 0 || !c.apart(allowed, c.guard, e) || !c.hopAndStorage(allowed, e, s) {
+			if e.inSwarm && allowed&ExitInSwarm == 0 || !c.apart(allowed, c.guard, e) ||
+				!c.hopAndStorage(allowed, e, s) {
 				continue
 			}
 			middles = middles[:0]
 			preferred := 0
 			for _, m := range c.relays {
 				if m.node.ID == e.node.ID || m.inSwarm && allowed&MiddleInSwarm == 0 ||
-					!c.apart(allowed, c.guard, m) || !c.apart(allowed, m, e) || !c.hopAndStorage(allowed, m, s) {
+					!c.apart(allowed, c.guard, m) || !c.apart(allowed, m, e) ||
+					!c.hopAndStorage(allowed, m, s) {
 					continue
 				}
 				middles = append(middles, m)
@@ -206,8 +212,8 @@ func (c *chooser) hopAndStorage(allowed Rules, hop, storage candidate) bool {
 // apart reports whether two different nodes share nothing that is not allowed.
 func (c *chooser) apart(allowed Rules, a, b candidate) bool { return shared(a, b)&^allowed == 0 }
 
-// shared returns the distinctness rules that two different nodes break. What a node does not state, it shares with
-// nobody.
+// shared returns the distinctness rules that two different nodes break. What a node does not state, it shares
+// with nobody.
 func shared(a, b candidate) (r Rules) {
 	if a.prefix.IsValid() && a.prefix == b.prefix {
 		r |= SharedPrefix
@@ -270,8 +276,8 @@ func addrs(n *directory.Node) (out []netip.Addr) {
 	return out
 }
 
-// Loopback reports whether all nodes with literal addresses are on loopback ones: a cluster on one machine, where
-// path rules say nothing.
+// Loopback reports whether all nodes with literal addresses are on loopback ones: a cluster on one machine,
+// where path rules say nothing.
 func Loopback(d *directory.Directory) bool {
 	n := 0
 	for i := range d.Nodes {

@@ -15,15 +15,18 @@ import (
 
 const period = 81_000
 
-// cluster returns n nodes, each in a /16, a zone and with an operator of its own as long as the numbers last, and the
-// first `replicas` of them as the destination's swarm.
+// cluster returns n nodes, each in a /16, a zone and with an operator of its own as long as the numbers last,
+// and the first `replicas` of them as the destination's swarm.
 func cluster(n, replicas int, change func(i int, n *directory.Node)) (*directory.Directory, []ident.NodeID) {
 	d := &directory.Directory{}
 	for i := range n {
 		node := directory.Node{
-			ID: ident.NodeID{byte(i), 1}, Roles: directory.RoleStorage | directory.RoleRelay, State: directory.Alive,
-			PeerAddr: fmt.Sprintf("10.%d.0.1:7000", i), ClientAddrs: []string{fmt.Sprintf("10.%d.0.1:7001", i)},
-			Zone: fmt.Sprint("zone", i), Operator: fmt.Sprint("operator", i), OnionKeys: []directory.OnionKey{{Period: period}},
+			ID: ident.NodeID{byte(i), 1}, Roles: directory.RoleStorage | directory.RoleRelay,
+			State:    directory.Alive,
+			PeerAddr: fmt.Sprintf("10.%d.0.1:7000", i), ClientAddrs: []string{fmt.Sprintf("10.%d.0.1:7001",
+				i)},
+			Zone: fmt.Sprint("zone", i), Operator: fmt.Sprint("operator",
+				i), OnionKeys: []directory.OnionKey{{Period: period}},
 		}
 		if change != nil {
 			change(i, &node)
@@ -49,7 +52,8 @@ func check(t *testing.T, q Query, p Path) {
 		}
 	}
 	if p.Guard != q.Guard || p.Storage == p.Guard {
-		t.Fatalf("guard %s, storage %s, asked for guard %s", p.Guard.Short(), p.Storage.Short(), q.Guard.Short())
+		t.Fatalf("guard %s, storage %s, asked for guard %s", p.Guard.Short(), p.Storage.Short(),
+			q.Guard.Short())
 	}
 	if !slices.Contains(q.Swarm, p.Storage) {
 		t.Fatalf("storage node %s is no replica", p.Storage.Short())
@@ -90,7 +94,8 @@ func TestPathsOfClustersOfAllSizes(t *testing.T) {
 			}
 			check(t, q, p)
 			seen[p.Exit] = true
-			// With four nodes outside of the swarm nothing has to be relaxed but what the guard itself breaks.
+			// With four nodes outside of the swarm nothing has to be relaxed but what the guard itself
+			// breaks.
 			if allowed := GuardInSwarm | GuardInOwnSwarm; size >= 7 && p.Broken&^allowed != 0 {
 				t.Fatalf("%d nodes: path breaks %v", size, p.Broken.Words())
 			}
@@ -99,14 +104,15 @@ func TestPathsOfClustersOfAllSizes(t *testing.T) {
 			}
 		}
 		if size >= 7 && len(seen) != size-3 {
-			t.Errorf("%d nodes: %d exits were used, want all %d outside of the swarm", size, len(seen), size-3)
+			t.Errorf("%d nodes: %d exits were used, want all %d outside of the swarm", size,
+				len(seen), size-3)
 		}
 	}
 }
 
 func TestRulesAreRelaxedInOrder(t *testing.T) {
-	// The guard is the last node. Each row takes away one more way out; the path must break that rule and, besides it,
-	// none that comes later.
+	// The guard is the last node. Each row takes away one more way out; the path must break that rule and,
+	// besides it, none that comes later.
 	same := func(field func(*directory.Node) *string, v string) func(int, *directory.Node) {
 		return func(_ int, n *directory.Node) { *field(n) = v }
 	}
@@ -118,9 +124,11 @@ func TestRulesAreRelaxedInOrder(t *testing.T) {
 	}{
 		{"large", 8, nil, 0},
 		{"one /16", 8, func(i int, n *directory.Node) {
-			n.PeerAddr, n.ClientAddrs = fmt.Sprintf("10.0.%d.1:7000", i), []string{fmt.Sprintf("10.0.%d.1:7001", i)}
+			n.PeerAddr, n.ClientAddrs = fmt.Sprintf("10.0.%d.1:7000",
+				i), []string{fmt.Sprintf("10.0.%d.1:7001", i)}
 		}, SharedPrefix},
-		{"one operator", 8, same(func(n *directory.Node) *string { return &n.Operator }, "one"), SharedOperator},
+		{"one operator", 8, same(func(n *directory.Node) *string { return &n.Operator }, "one"),
+			SharedOperator},
 		{"one zone", 8, same(func(n *directory.Node) *string { return &n.Zone }, "one"), SharedZone},
 		{"two outside besides the guard is enough", 6, nil, 0},
 		{"one outside besides the guard", 5, nil, MiddleInSwarm},
@@ -146,7 +154,8 @@ func TestRulesAreRelaxedInOrder(t *testing.T) {
 
 func TestUnstatedPropertiesAreNotShared(t *testing.T) {
 	d, swarm := cluster(8, 3, func(i int, n *directory.Node) {
-		n.Zone, n.Operator, n.PeerAddr, n.ClientAddrs = "", "", fmt.Sprintf("node%d:7000", i), []string{fmt.Sprintf("node%d:7001", i)}
+		n.Zone, n.Operator, n.PeerAddr, n.ClientAddrs = "", "", fmt.Sprintf("node%d:7000",
+			i), []string{fmt.Sprintf("node%d:7001", i)}
 	})
 	p, err := Choose(generator(1), Query{Directory: d, Period: period, Guard: d.Nodes[7].ID, Swarm: swarm})
 	if err != nil || p.Broken != 0 {
@@ -188,7 +197,8 @@ func TestNodesThatCannotServeArePassedOver(t *testing.T) {
 
 func TestNoPathIsAnError(t *testing.T) {
 	two, swarm := cluster(2, 2, nil)
-	if _, err := Choose(generator(1), Query{Directory: two, Period: period, Guard: two.Nodes[0].ID, Swarm: swarm}); !errors.Is(err, fault.Unavailable) {
+	if _, err := Choose(generator(1), Query{Directory: two, Period: period, Guard: two.Nodes[0].ID,
+		Swarm: swarm}); !errors.Is(err, fault.Unavailable) {
 		t.Errorf("two nodes: got %v, want unavailable", err)
 	}
 	d, swarm := cluster(8, 1, nil)
@@ -206,8 +216,9 @@ func TestPreferredMiddlesAndAvoidedNodes(t *testing.T) {
 	d, swarm := cluster(10, 3, nil)
 	r := generator(1)
 	for range 200 {
-		q := Query{Directory: d, Period: period, Guard: d.Nodes[9].ID, Swarm: swarm, Middles: []ident.NodeID{d.Nodes[4].ID, d.Nodes[5].ID},
-			Avoid: func(id ident.NodeID) bool { return id == d.Nodes[5].ID || id == d.Nodes[0].ID }}
+		q := Query{Directory: d, Period: period, Guard: d.Nodes[9].ID, Swarm: swarm,
+			Middles: []ident.NodeID{d.Nodes[4].ID, d.Nodes[5].ID},
+			Avoid:   func(id ident.NodeID) bool { return id == d.Nodes[5].ID || id == d.Nodes[0].ID }}
 		p, err := Choose(r, q)
 		if err != nil {
 			t.Fatal(err)
@@ -241,7 +252,8 @@ func TestGuardsAreStableAndLast(t *testing.T) {
 	// Other randomness, later starts, new nodes: the first guards stay.
 	for seed := range uint64(20) {
 		now = now.Add(24 * time.Hour)
-		d.Nodes = append(d.Nodes, directory.Node{ID: ident.NodeID{0xee, byte(seed)}, Roles: directory.RoleRelay, State: directory.Alive,
+		d.Nodes = append(d.Nodes, directory.Node{ID: ident.NodeID{0xee, byte(seed)},
+			Roles: directory.RoleRelay, State: directory.Alive,
 			ClientAddrs: []string{"192.0.2.1:1"}, OnionKeys: []directory.OnionKey{{Period: period}}})
 		s.Update(generator(seed), d, now)
 		if got := s.Guarded(d, own, period); !slices.Equal(got[:9], order[:9]) {
@@ -282,7 +294,8 @@ func TestGuardsExpireAndLeave(t *testing.T) {
 	later := now.Add(guardMax + time.Second)
 	s.Update(generator(6), d, later)
 	for _, g := range s.Guards {
-		if life := time.Duration(g.Until-later.Unix()) * time.Second; life < guardMin-time.Minute || life > guardMax {
+		if life := time.Duration(g.Until-later.Unix()) * time.Second; life < guardMin-time.Minute ||
+			life > guardMax {
 			t.Errorf("guard lives %v from now, want 60 to 120 days", life)
 		}
 	}
@@ -312,7 +325,8 @@ func BenchmarkChoose(b *testing.B) {
 		r := generator(1)
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			for b.Loop() {
-				if _, err := Choose(r, Query{Directory: d, Period: period, Guard: d.Nodes[size-1].ID, Swarm: swarm}); err != nil {
+				if _, err := Choose(r, Query{Directory: d, Period: period, Guard: d.Nodes[size-1].ID,
+					Swarm: swarm}); err != nil {
 					b.Fatal(err)
 				}
 			}

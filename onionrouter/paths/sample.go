@@ -25,8 +25,8 @@ type Pin struct {
 	Gone  int64        `json:"gone,omitempty"` // since when the directory does not list it; 0: it does
 }
 
-// Sample is what a profile keeps of the network over restarts: its guards in order of preference (all nodes, so that
-// there always is another) and a few middles.
+// Sample is what a profile keeps of the network over restarts: its guards in order of preference (all nodes,
+// so that there always is another) and a few middles.
 type Sample struct {
 	Guards  []Pin `json:"guards"`
 	Middles []Pin `json:"middles"`
@@ -46,7 +46,10 @@ func (s *Sample) Update(r Random, d *directory.Directory, now time.Time) (change
 			g.Gone, changed = unix, true
 		}
 	}
-	keep := func(p Pin) bool { return p.Until > unix && (p.Gone == 0 || p.Gone+int64(goneAfter/time.Second) > unix) }
+	keep := func(p Pin) bool {
+		return p.Until > unix && (p.Gone == 0 ||
+			p.Gone+int64(goneAfter/time.Second) > unix)
+	}
 	changed = filter(&s.Guards, keep) || changed
 	changed = filter(&s.Middles, func(p Pin) bool {
 		n, ok := lookup(d, p.Node)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// compose is the cluster of deploy/compose. Crash is docker kill -s KILL; Cut takes the container off the network
-// "peers" and leaves it on the one that clients use.
+// compose is the cluster of deploy/compose. Crash is docker kill -s KILL; Cut takes the container off the
+// network "peers" and leaves it on the one that clients use.
 type compose struct {
 	dir  string
 	tool []string // docker compose, or docker-compose
@@ -21,7 +21,8 @@ type compose struct {
 const project = "starling-e2e"
 
 func (c *compose) Start(t *testing.T) {
-	if out, err := exec.Command("docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
+	if out, err := exec.Command("docker", "version", "--format",
+		"{{.Server.Version}}").CombinedOutput(); err != nil {
 		t.Skipf("NOT RUN: no Docker engine answers, so containers are not tested here: %v %s", err, out)
 	}
 	switch {
@@ -49,8 +50,8 @@ func (c *compose) Start(t *testing.T) {
 	}
 }
 
-// buildEnv says what the images are built from. Tests pull nothing: where the base image is not here, the machine's own Go
-// toolchain makes one.
+// buildEnv says what the images are built from. Tests pull nothing: where the base image is not here, the
+// machine's own Go toolchain makes one.
 func buildEnv(t *testing.T, dir string) []string {
 	t.Helper()
 	if os.Getenv("GO_IMAGE") != "" {
@@ -76,8 +77,10 @@ func (c *compose) compose(t *testing.T, args ...string) string {
 func (c *compose) container(t *testing.T, i int) string {
 	t.Helper()
 	// Only what the tool prints on stdout: warnings go elsewhere.
-	all := append(append(c.tool[1:len(c.tool):len(c.tool)], "--project-name", project), "ps", "--quiet", "--all", service(i))
-	if len(c.tool) == 1 { // docker-compose 1.29 lists stopped containers anyway and knows --all for whole projects only
+	all := append(append(c.tool[1:len(c.tool):len(c.tool)], "--project-name", project), "ps", "--quiet",
+		"--all", service(i))
+	if len(c.tool) == 1 {
+		// docker-compose 1.29 lists stopped containers anyway and knows --all for whole projects only
 		all = []string{"--project-name", project, "ps", "--quiet", service(i)}
 	}
 	cmd := exec.Command(c.tool[0], all...)
@@ -98,7 +101,8 @@ func (c *compose) healthy(t *testing.T, i int) {
 	id := c.container(t, i)
 	// The node's own check, run now: the engine asks only every few seconds.
 	waitFor(t, fmt.Sprintf("node %d to be ready", i), func() error {
-		out, err := exec.Command("docker", "exec", id, "/usr/bin/swarmd", "health", "--ready").CombinedOutput()
+		out, err := exec.Command("docker", "exec", id, "/usr/bin/swarmd", "health",
+			"--ready").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
@@ -126,6 +130,7 @@ func (c *compose) Cut(t *testing.T, i int) {
 
 func (c *compose) Heal(t *testing.T, i int) {
 	t.Helper()
-	mustRun(t, c.dir, nil, "docker", "network", "connect", "--alias", fmt.Sprintf("peer-%d", i+1), project+"_peers", c.container(t, i))
+	mustRun(t, c.dir, nil, "docker", "network", "connect", "--alias", fmt.Sprintf("peer-%d", i+1),
+		project+"_peers", c.container(t, i))
 	c.healthy(t, i)
 }

@@ -11,12 +11,15 @@ import (
 	"github.com/starling-swarm/starling/internal/scenario"
 )
 
-// TestScenarios plays the list of sessionctl e2e on one cluster: with two devices, and with time also with three; in short only those
-// that are quickly over.
+// TestScenarios plays the list of sessionctl e2e on one cluster: with two devices, and with time also with
+// three; in short only those that are quickly over.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	c := scenarioCluster(t)
-	all := slices.DeleteFunc(scenario.All(), func(s scenario.Scenario) bool { return s.Fixed || testing.Short() && s.Heavy })
+	all := slices.DeleteFunc(scenario.All(), func(s scenario.Scenario) bool {
+		return s.Fixed ||
+			testing.Short() && s.Heavy
+	})
 	t.Run("two devices", func(t *testing.T) { playTogether(t, c, all, 2) })
 	t.Run("three devices", func(t *testing.T) {
 		if testing.Short() {
@@ -33,10 +36,12 @@ func TestGroupScenarios(t *testing.T) {
 	}
 	t.Parallel()
 	c := scenarioCluster(t)
-	playTogether(t, c, slices.DeleteFunc(scenario.All(), func(s scenario.Scenario) bool { return !s.Fixed }), 2)
+	playTogether(t, c, slices.DeleteFunc(scenario.All(), func(s scenario.Scenario) bool { return !s.Fixed }),
+		2)
 }
 
-// TestGroupScenariosWhileLeadersDie breaks what the group's mailbox rests on in the middle: its leader dies, or is cut off.
+// TestGroupScenariosWhileLeadersDie breaks what the group's mailbox rests on in the middle: its leader dies,
+// or is cut off.
 func TestGroupScenariosWhileLeadersDie(t *testing.T) {
 	if testing.Short() {
 		t.Skip("every play kills and restarts nodes; run without -short")
@@ -47,7 +52,8 @@ func TestGroupScenariosWhileLeadersDie(t *testing.T) {
 		name    string
 		disturb scenario.Disturb
 	}{{"dies", scenario.KillLeader(c)}, {"is cut off", scenario.CutLeader(c)}} {
-		for _, name := range []string{"group-talk", "group-two-admins", "group-kill-in-rekey", "group-public"} {
+		for _, name := range []string{"group-talk", "group-two-admins", "group-kill-in-rekey",
+			"group-public"} {
 			s, ok := scenario.Find(name)
 			if !ok {
 				t.Fatalf("no scenario is called %s", name)
@@ -59,14 +65,16 @@ func TestGroupScenariosWhileLeadersDie(t *testing.T) {
 	}
 }
 
-// TestScenariosWhileLeadersDie kills the node that leads the account's swarm in the middle, and moves its leadership.
+// TestScenariosWhileLeadersDie kills the node that leads the account's swarm in the middle, and moves its
+// leadership.
 func TestScenariosWhileLeadersDie(t *testing.T) {
 	if testing.Short() {
 		t.Skip("every play kills and restarts nodes; run without -short")
 	}
 	t.Parallel()
 	c := scenarioCluster(t)
-	for _, name := range []string{"link-by-code", "link-by-phrase", "restore-and-return", "revoke", "petname", "read", "both-offline", "kill-in-push"} {
+	for _, name := range []string{"link-by-code", "link-by-phrase", "restore-and-return", "revoke", "petname",
+		"read", "both-offline", "kill-in-push"} {
 		s, ok := scenario.Find(name)
 		if !ok {
 			t.Fatalf("no scenario is called %s", name)
@@ -82,7 +90,8 @@ func scenarioCluster(t *testing.T) *node.Embedded {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	c, err := node.StartEmbedded(ctx, node.EmbeddedConfig{Name: "e2e", Nodes: nodes, Dir: t.TempDir(), NoOps: true})
+	c, err := node.StartEmbedded(ctx, node.EmbeddedConfig{Name: "e2e", Nodes: nodes,
+		Dir: t.TempDir(), NoOps: true})
 	if err != nil {
 		t.Fatalf("start cluster: %v", err)
 	}
@@ -95,11 +104,12 @@ func scenarioCluster(t *testing.T) *node.Embedded {
 }
 
 func scenarioConfig(t *testing.T, c *node.Embedded, devices int, d scenario.Disturb) scenario.Config {
-	return scenario.Config{Cluster: c.ClusterFile(), Dir: t.TempDir(), Devices: devices, Seed: 1, Contacts: 500, Disturb: d}
+	return scenario.Config{Cluster: c.ClusterFile(), Dir: t.TempDir(), Devices: devices, Seed: 1,
+		Contacts: 500, Disturb: d}
 }
 
-// together is how many scenarios are under way at a time: most of what they do is to wait for delays that are there on
-// purpose.
+// together is how many scenarios are under way at a time: most of what they do is to wait for delays that are
+// there on purpose.
 var together = 2 * runtime.GOMAXPROCS(0)
 
 // playTogether plays scenarios side by side, those that take longest first.

@@ -9,8 +9,8 @@ import (
 	"github.com/starling-swarm/starling/internal/node"
 )
 
-// embedded is a cluster in this process. Crash stops a node without flush or leave; Cut is the fault switch in front
-// of its network.
+// embedded is a cluster in this process. Crash stops a node without flush or leave; Cut is the fault switch
+// in front of its network.
 type embedded struct {
 	cluster *node.Embedded
 	file    string
@@ -19,7 +19,8 @@ type embedded struct {
 func (e *embedded) Start(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	c, err := node.StartEmbedded(ctx, node.EmbeddedConfig{Name: "e2e", Nodes: nodes, Dir: t.TempDir(), NoOps: true})
+	c, err := node.StartEmbedded(ctx, node.EmbeddedConfig{Name: "e2e", Nodes: nodes,
+		Dir: t.TempDir(), NoOps: true})
 	if err != nil {
 		t.Fatalf("start embedded cluster: %v", err)
 	}

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// groupStaysInStep: Alice makes a group with Bob and Carol. A node dies and one loses its network while all of them talk
-// and an admin is made; commands that change the group are killed in the middle; Carol is removed and hears nothing more.
+// groupStaysInStep: Alice makes a group with Bob and Carol. A node dies and one loses its network while all
+// of them talk and an admin is made; commands that change the group are killed in the middle; Carol is
+// removed and hears nothing more.
 func groupStaysInStep(t *testing.T, s Shape, ids []string, phone, laptop, bob, carol *device) {
 	t.Helper()
 	aliceID, bobID := phone.account(), bob.account()
@@ -125,7 +126,8 @@ func seenOf(doc document) seen {
 	return s
 }
 
-// joins waits until the device's account is a member: it asks, an admin's device lets it in, and it finds its keys.
+// joins waits until the device's account is a member: it asks, an admin's device lets it in, and it finds its
+// keys.
 func (d *device) joins(group string, admin *device) {
 	d.t.Helper()
 	me := d.account()

@@ -85,7 +85,8 @@ func (d *device) all(args ...string) []document {
 	d.t.Helper()
 	code, docs, errs := d.try(args...)
 	if code != 0 {
-		d.t.Fatalf("%s: sessionctl %s: got exit code %d, want 0\n%s", d.name, strings.Join(args, " "), code, errs)
+		d.t.Fatalf("%s: sessionctl %s: got exit code %d, want 0\n%s", d.name, strings.Join(args, " "), code,
+			errs)
 	}
 	return docs
 }
@@ -113,7 +114,8 @@ func (d *device) send(to, text string) document {
 // wantEach checks that each device, all at the same time, is handed out exactly these messages of others.
 func wantEach(t *testing.T, devices []*device, want ...string) {
 	t.Helper()
-	codes, got, errs := make([]int, len(devices)), make([][]string, len(devices)), make([]string, len(devices))
+	codes, got, errs := make([]int, len(devices)), make([][]string, len(devices)), make([]string,
+		len(devices))
 	var all sync.WaitGroup
 	for i, d := range devices {
 		all.Go(func() {
@@ -127,7 +129,8 @@ func wantEach(t *testing.T, devices []*device, want ...string) {
 	all.Wait()
 	for i, d := range devices {
 		if codes[i] != 0 || !slices.Equal(got[i], want) {
-			t.Fatalf("%s: got exit code %d and %q, want 0 and %q; stderr: %s", d.name, codes[i], got[i], want, errs[i])
+			t.Fatalf("%s: got exit code %d and %q, want 0 and %q; stderr: %s", d.name, codes[i],
+				got[i], want, errs[i])
 		}
 	}
 }
@@ -140,7 +143,8 @@ func (d *device) nothingMore() {
 	}
 }
 
-// texts returns the texts of a conversation as this device has it, oldest first, without what a group's log says.
+// texts returns the texts of a conversation as this device has it, oldest first, without what a group's log
+// says.
 func (d *device) texts(peer string) (texts []string) {
 	d.t.Helper()
 	for _, m := range d.all("log", peer, "-n", "1000") {

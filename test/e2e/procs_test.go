@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// procs is a cluster of separate swarmd processes on loopback. Crash is kill -9; Cut is the node's fault switch,
-// thrown over its admin socket.
+// procs is a cluster of separate swarmd processes on loopback. Crash is kill -9; Cut is the node's fault
+// switch, thrown over its admin socket.
 type procs struct {
 	swarmd string
 	dir    string
@@ -53,7 +53,8 @@ func (p *procs) config(i int) string {
 
 func (p *procs) run(t *testing.T, i int) {
 	t.Helper()
-	log, err := os.OpenFile(filepath.Join(p.dir, fmt.Sprintf("node-%d.log", i+1)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(filepath.Join(p.dir, fmt.Sprintf("node-%d.log", i+1)),
+		os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}

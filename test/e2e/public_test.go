@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// publicGroupStaysInStep: Alice makes a public group and a link to it, and is away. Bob and Carol come by the link, Bob with
-// commands that are killed in the middle; a node dies while they talk. Then Alice bans Carol and closes the link.
+// publicGroupStaysInStep: Alice makes a public group and a link to it, and is away. Bob and Carol come by the
+// link, Bob with commands that are killed in the middle; a node dies while they talk. Then Alice bans Carol
+// and closes the link.
 func publicGroupStaysInStep(t *testing.T, s Shape, ids []string, phone, laptop, bob, carol *device) {
 	t.Helper()
 	aliceID, bobID, carolID := phone.account(), bob.account(), carol.account()
@@ -20,8 +21,10 @@ func publicGroupStaysInStep(t *testing.T, s Shape, ids []string, phone, laptop, 
 		bob.killed("group", "join", link)
 	}
 	for _, d := range []*device{bob, carol} {
-		if in := d.do("group", "join", link, "--wait", "joined", "--timeout", "90s"); in.text("status") != "joined" || in.text("form") != "public" {
-			t.Fatalf("%s joins by the link: got status %q, form %q, want joined, public", d.name, in.text("status"), in.text("form"))
+		if in := d.do("group", "join", link, "--wait", "joined", "--timeout",
+			"90s"); in.text("status") != "joined" || in.text("form") != "public" {
+			t.Fatalf("%s joins by the link: got status %q, form %q, want joined, public", d.name,
+				in.text("status"), in.text("form"))
 		}
 	}
 	last := carol.send(to, "hello, club")

@@ -43,9 +43,9 @@ func burst() int {
 	return 12
 }
 
-// devicesStayInStep: Alice on one device, Bob, then more devices of Alice; a node dies and one loses its network while
-// they talk; in the end every device has every message once and in order. Then the same with a group of three, with a public
-// group whose admin is away, and a recovery that is seen by everybody.
+// devicesStayInStep: Alice on one device, Bob, then more devices of Alice; a node dies and one loses its
+// network while they talk; in the end every device has every message once and in order. Then the same with a
+// group of three, with a public group whose admin is away, and a recovery that is seen by everybody.
 func devicesStayInStep(t *testing.T, s Shape) {
 	s.Start(t)
 	ids := clusterNodes(t, s.ClusterFile())
@@ -61,7 +61,8 @@ func devicesStayInStep(t *testing.T, s Shape) {
 	phone.do("contact", "add", bobID, "--nick", "bobby")
 
 	// A second device, by phrase, with approval.
-	if linked := laptop.link(phrase, phone); linked.text("account_id") != alice || linked["recovered"] != false {
+	if linked := laptop.link(phrase, phone); linked.text("account_id") != alice ||
+		linked["recovered"] != false {
 		t.Fatalf("link: got %v, want account %s, not recovered", linked, alice)
 	}
 
@@ -93,7 +94,8 @@ func devicesStayInStep(t *testing.T, s Shape) {
 	// Nothing came twice, and both devices tell the same story.
 	phone.nothingMore()
 	laptop.nothingMore()
-	story := slices.Concat([]string{"hello from the phone", "hello to both"}, said, more, []string{"all together again"})
+	story := slices.Concat([]string{"hello from the phone", "hello to both"}, said, more,
+		[]string{"all together again"})
 	wantTexts(t, "phone's log", phone.texts("bobby"), story...)
 	wantTexts(t, "laptop's log", laptop.texts("bobby"), story...)
 
@@ -156,8 +158,8 @@ func thirdDeviceHasTheContacts(t *testing.T, tablet, approver *device, phrase st
 	}
 }
 
-// recoveryIsVisible restores the account without asking anybody: it works at once, the new device reads new mail, and
-// nobody is left in the dark about it.
+// recoveryIsVisible restores the account without asking anybody: it works at once, the new device reads new
+// mail, and nobody is left in the dark about it.
 func recoveryIsVisible(t *testing.T, fresh, old, bob *device, phrase, alice string) {
 	t.Helper()
 	file := writeFile(t, phrase)
@@ -167,7 +169,8 @@ func recoveryIsVisible(t *testing.T, fresh, old, bob *device, phrase, alice stri
 	}
 	bob.send(alice, "is that you?")
 	wantEach(t, []*device{fresh}, "is that you?")
-	if events := bob.do("contact", "list").list("contacts")[0].list("events"); len(events) == 0 || events[len(events)-1].text("kind") != "recovered" {
+	if events := bob.do("contact", "list").list("contacts")[0].list("events"); len(events) == 0 ||
+		events[len(events)-1].text("kind") != "recovered" {
 		t.Errorf("what Bob sees of Alice: got %v, want a recovery", events)
 	}
 	// The device that was left out learns it when it asks, and then neither reads nor writes.

@@ -1,8 +1,8 @@
-// Package e2e plays whole stories with the real commands: several devices of one account and somebody else, against
-// a cluster whose nodes die and lose their network.
+// Package e2e plays whole stories with the real commands: several devices of one account and somebody else,
+// against a cluster whose nodes die and lose their network.
 //
-// A story is written once, over Shape, and runs against a cluster in this process, against separate processes on
-// loopback, and against containers. It waits on events and acknowledgements, never on time.
+// A story is written once, over Shape, and runs against a cluster in this process, against separate processes
+// on loopback, and against containers. It waits on events and acknowledgements, never on time.
 package e2e
 
 import (
@@ -26,7 +26,8 @@ const patience = 2 * time.Minute
 
 // Shape is one way to run a cluster of five nodes, numbered from 0 in the order of the cluster file.
 type Shape interface {
-	// Start brings the cluster up and arranges for its end. It skips the test, loudly, where this shape cannot run.
+	// Start brings the cluster up and arranges for its end. It skips the test, loudly, where this shape
+	// cannot run.
 	Start(t *testing.T)
 	// ClusterFile is the path of the file that clients are given.
 	ClusterFile() string
@@ -34,7 +35,8 @@ type Shape interface {
 	Crash(t *testing.T, i int)
 	// Restart starts a crashed node from its disk and returns when it is ready.
 	Restart(t *testing.T, i int)
-	// Cut takes a node's network to the other nodes away; Heal gives it back and returns when it is ready again.
+	// Cut takes a node's network to the other nodes away; Heal gives it back and returns when it is ready
+	// again.
 	Cut(t *testing.T, i int)
 	Heal(t *testing.T, i int)
 }

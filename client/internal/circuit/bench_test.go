@@ -12,8 +12,8 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 )
 
-// BenchmarkRequest measures a request and its answer through three hops, with the storage in memory: what the onion
-// network costs. sub is the number of callers at a time.
+// BenchmarkRequest measures a request and its answer through three hops, with the storage in memory: what the
+// onion network costs. sub is the number of callers at a time.
 func BenchmarkRequest(b *testing.B) {
 	c := five(b)
 	m := c.mailboxIn(1, 1)
@@ -54,8 +54,8 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkBuild measures the making of a circuit: four hops, one round trip. A guard admits 100 circuits of a client at
-// once, so run it with -benchtime=90x.
+// BenchmarkBuild measures the making of a circuit: four hops, one round trip. A guard admits 100 circuits of
+// a client at once, so run it with -benchtime=90x.
 func BenchmarkBuild(b *testing.B) {
 	c := five(b)
 	m := c.mailboxIn(1, 1)
@@ -77,8 +77,9 @@ func BenchmarkBuild(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 }
 
-// BenchmarkIdleCircuit reports the memory of a circuit that nobody uses: client, three relays and storage node together,
-// all in this process. Run it with -benchtime=1x: a guard admits no more circuits than that at once.
+// BenchmarkIdleCircuit reports the memory of a circuit that nobody uses: client, three relays and storage
+// node together, all in this process. Run it with -benchtime=1x: a guard admits no more circuits than that at
+// once.
 func BenchmarkIdleCircuit(b *testing.B) {
 	c := five(b)
 	m := c.mailboxIn(1, 1)

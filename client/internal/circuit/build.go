@@ -53,8 +53,8 @@ func (n *Network) follow(ctx context.Context, k key, p *plan) (*live, error) {
 	return c, nil
 }
 
-// plan waits for a directory with the mailbox's swarm and chooses a path, through another guard than the one to skip if
-// there is one.
+// plan waits for a directory with the mailbox's swarm and chooses a path, through another guard than the one
+// to skip if there is one.
 func (n *Network) plan(ctx context.Context, mailbox ident.MailboxID, skip ident.NodeID) (*plan, error) {
 	v, err := n.current(ctx)
 	if err != nil {
@@ -77,7 +77,8 @@ func (n *Network) plan(ctx context.Context, mailbox ident.MailboxID, skip ident.
 	middles := n.state.middles()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	q := paths.Query{Directory: v.dir, Period: period, Guard: g.id, Swarm: swarm.Replicas, Own: own, Middles: middles}
+	q := paths.Query{Directory: v.dir, Period: period, Guard: g.id, Swarm: swarm.Replicas, Own: own,
+		Middles: middles}
 	path, err := n.choose(q)
 	if err != nil {
 		n.refetch()
@@ -86,9 +87,9 @@ func (n *Network) plan(ctx context.Context, mailbox ident.MailboxID, skip ident.
 	return &plan{v, g, path}, nil
 }
 
-// choose chooses a path without the nodes that failed lately. Where there is none, better a node that failed than no path: those
-// are given a chance first that failed longest ago, since in a small cluster one of them may have been blamed for a neighbour's
-// death, while the one that is dead fails again and again.
+// choose chooses a path without the nodes that failed lately. Where there is none, better a node that failed
+// than no path: those are given a chance first that failed longest ago, since in a small cluster one of them
+// may have been blamed for a neighbour's death, while the one that is dead fails again and again.
 func (n *Network) choose(q paths.Query) (path paths.Path, err error) {
 	avoided := n.avoidedNow()
 	for {
@@ -104,11 +105,13 @@ func (n *Network) choose(q paths.Query) (path paths.Path, err error) {
 func (n *Network) avoidedNow() []ident.NodeID {
 	now := time.Now()
 	maps.DeleteFunc(n.avoided, func(_ ident.NodeID, until time.Time) bool { return now.After(until) })
-	return slices.SortedFunc(maps.Keys(n.avoided), func(a, b ident.NodeID) int { return n.avoided[a].Compare(n.avoided[b]) })
+	return slices.SortedFunc(maps.Keys(n.avoided),
+		func(a, b ident.NodeID) int { return n.avoided[a].Compare(n.avoided[b]) })
 }
 
 // create sends the packet and waits for the answer.
-func (n *Network) create(ctx context.Context, k key, p *plan, pending *onion.Pending, packet []byte) (*live, error) {
+func (n *Network) create(ctx context.Context, k key, p *plan, pending *onion.Pending,
+	packet []byte) (*live, error) {
 	life, cancel := context.WithCancel(n.ctx) // of the circuit, not of the caller
 	slow := time.AfterFunc(createTimeout, cancel)
 	stop := context.AfterFunc(ctx, cancel)

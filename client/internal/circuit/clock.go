@@ -54,17 +54,18 @@ func (c *clock) known() bool {
 	return c.set
 }
 
-// fromNode takes the time of the node that answered with directory d, if it is a time at which d holds. It only counts
-// until circuits give better ones.
+// fromNode takes the time of the node that answered with directory d, if it is a time at which d holds. It
+// only counts until circuits give better ones.
 func (c *clock) fromNode(t time.Time, d *directory.Directory) {
-	if c.known() || t.Before(time.UnixMilli(d.IssuedAt).Add(-directory.Grace)) || t.After(time.UnixMilli(d.ValidUntil).Add(directory.Grace)) {
+	if c.known() || t.Before(time.UnixMilli(d.IssuedAt).Add(-directory.Grace)) ||
+		t.After(time.UnixMilli(d.ValidUntil).Add(directory.Grace)) {
 		return
 	}
 	c.apply(t)
 }
 
-// fromHops takes the median of the times that the four hops of a circuit sealed for this client: two of them would have to
-// lie together to move it.
+// fromHops takes the median of the times that the four hops of a circuit sealed for this client: two of them
+// would have to lie together to move it.
 func (c *clock) fromHops(answers []onion.Answer) {
 	if len(answers) != onion.Hops {
 		return
@@ -94,7 +95,8 @@ func (c *clock) apply(t time.Time) {
 // check refuses to go on with a clock that is a day off: keys of days would be chosen by it.
 func (c *clock) check() error {
 	if s := c.skew(); s.Abs() > skewRefused {
-		return fault.New(fault.Denied, "check clock", "this machine's clock is %s from the cluster's: set it", s.Round(time.Minute))
+		return fault.New(fault.Denied, "check clock", "this machine's clock is %s from the cluster's: set it",
+			s.Round(time.Minute))
 	}
 	return nil
 }

@@ -142,8 +142,8 @@ func TestOneFailingMiddleNeverMovesTheGuard(t *testing.T) {
 	}
 }
 
-// A guard that says of every middle but one that it is out of reach tries to choose the path. The client believes it
-// once and then leaves it.
+// A guard that says of every middle but one that it is out of reach tries to choose the path. The client
+// believes it once and then leaves it.
 func TestLyingGuardCannotSteerThePath(t *testing.T) {
 	c := startCluster(t, 12, []int{0, 1, 2}, []int{2, 3, 4})
 	m := c.mailboxIn(1, 1)
@@ -207,7 +207,8 @@ func TestReplicaThatCannotServeIsLeft(t *testing.T) {
 	bad := n.Status().Circuits[0].Storage
 	c.boxes.answer = func(node ident.NodeID, _ *envelope.Request) *envelope.Response {
 		if node == bad {
-			return &envelope.Response{Failed: 0, Results: []envelope.Result{{Err: fault.New(fault.Unavailable, "", "no leader")}}}
+			return &envelope.Response{Failed: 0,
+				Results: []envelope.Result{{Err: fault.New(fault.Unavailable, "", "no leader")}}}
 		}
 		return nil
 	}
@@ -219,8 +220,8 @@ func TestReplicaThatCannotServeIsLeft(t *testing.T) {
 	}
 }
 
-// TestNodeThatIsDeadIsAvoidedLongest leaves no path without nodes that are to be avoided: all were blamed for the circuits that
-// ended with the one that is dead.
+// TestNodeThatIsDeadIsAvoidedLongest leaves no path without nodes that are to be avoided: all were blamed for
+// the circuits that ended with the one that is dead.
 func TestNodeThatIsDeadIsAvoidedLongest(t *testing.T) {
 	c := five(t)
 	m := c.mailboxIn(1, 1)
@@ -277,7 +278,8 @@ func TestErrorsOfOperationsAreNotRepeated(t *testing.T) {
 	asked := 0
 	c.boxes.answer = func(ident.NodeID, *envelope.Request) *envelope.Response {
 		asked++
-		return &envelope.Response{Failed: 0, Results: []envelope.Result{{Err: &fault.Error{Kind: fault.Stale, Head: 7}}}}
+		return &envelope.Response{Failed: 0,
+			Results: []envelope.Result{{Err: &fault.Error{Kind: fault.Stale, Head: 7}}}}
 	}
 	resp, _, err := n.Do(within(t), "send", m, storeOf(m, "x"), unsigned)
 	if err != nil || asked != 1 {
@@ -305,7 +307,8 @@ func TestWrongSwarmFetchesANewerDirectory(t *testing.T) {
 		if slices.Contains(d.Swarms[0].Replicas, node) {
 			return nil
 		}
-		return &envelope.Response{Failed: 0, Results: []envelope.Result{{Err: &fault.Error{Kind: fault.WrongSwarm, Version: d.Version}}}}
+		return &envelope.Response{Failed: 0,
+			Results: []envelope.Result{{Err: &fault.Error{Kind: fault.WrongSwarm, Version: d.Version}}}}
 	}
 	if _, _, err := n.Do(within(t), "send", m, storeOf(m, "x"), unsigned); err != nil {
 		t.Fatal(err)
@@ -326,7 +329,8 @@ func TestNodesThatForgotTheKeysOfADirectoryAreReached(t *testing.T) {
 		c.start(node)
 	}
 	n, _ := c.connect(t.TempDir(), c.mailboxIn(0, 1), nil)
-	for known := false; !known; { // the directory with the old keys; asking for it by Do would fetch once more
+	for known := false; !known; {
+		// the directory with the old keys; asking for it by Do would fetch once more
 		n.mu.Lock()
 		v, fresh := n.view, n.fresh
 		n.mu.Unlock()
@@ -374,11 +378,13 @@ func TestDirectoryMustBeSignedByTheClusterFilesSigners(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign := newKey(t)
-	forged := &directory.Signed{Body: c.signed.Body, Signatures: []directory.Signature{{Sig: directory.Sign(foreign, c.signed.Body)}}}
+	forged := &directory.Signed{Body: c.signed.Body,
+		Signatures: []directory.Signature{{Sig: directory.Sign(foreign, c.signed.Body)}}}
 	for name, s := range map[string]*directory.Signed{
 		"by somebody else": forged,
 		"by nobody":        {Body: c.signed.Body},
-		"over other bytes": {Body: slices.Concat(c.signed.Body[:len(c.signed.Body)-1], []byte{0xff}), Signatures: c.signed.Signatures},
+		"over other bytes": {Body: slices.Concat(c.signed.Body[:len(c.signed.Body)-1], []byte{0xff}),
+			Signatures: c.signed.Signatures},
 	} {
 		if _, err := n.verify(s); err == nil {
 			t.Errorf("directory signed %s was accepted", name)
@@ -405,7 +411,10 @@ func TestStateOfAnotherClusterIsDenied(t *testing.T) {
 func TestClusterOutOfReach(t *testing.T) {
 	c := five(t)
 	n, _ := c.connect(t.TempDir(), c.mailboxIn(0, 1), func(cfg *Config) {
-		cfg.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no route") }
+		cfg.Dial = func(context.Context, string, string) (net.Conn, error) {
+			return nil,
+				errors.New("no route")
+		}
 	})
 	m := c.mailboxIn(0, 1)
 	// A subscription fails by itself; a request when its context ends.
@@ -440,8 +449,10 @@ func TestClockFollowsTheMedianOfTheHops(t *testing.T) {
 		{"in step", hops(0, 0, 0, 0), 0, false, false},
 		{"one liar", hops(0, 0, 0, 100*time.Hour), 0, false, false},
 		{"one liar back", hops(-100*time.Hour, 0, 0, 0), 0, false, false},
-		{"ten minutes off", hops(10*time.Minute, 10*time.Minute, 10*time.Minute, 10*time.Minute), 10 * time.Minute, true, false},
-		{"a day and an hour off", hops(-25*time.Hour, -25*time.Hour, -25*time.Hour, -25*time.Hour), -25 * time.Hour, true, true},
+		{"ten minutes off", hops(10*time.Minute, 10*time.Minute, 10*time.Minute, 10*time.Minute),
+			10 * time.Minute, true, false},
+		{"a day and an hour off", hops(-25*time.Hour, -25*time.Hour, -25*time.Hour, -25*time.Hour),
+			-25 * time.Hour, true, true},
 		{"three answers", hops(time.Hour, time.Hour, time.Hour), 0, false, false},
 	} {
 		k := newClock(nil)

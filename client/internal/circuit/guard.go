@@ -19,7 +19,8 @@ const (
 	guardRetryMax = 10 * time.Minute
 	guardIdle     = time.Minute // a connection without circuits to another than the first guard stays so long
 	// guardStrikes is how many circuits in a row, over different middles, must fail at a guard that accepts
-	// connections before it is passed over. What one other node says or does never moves a client from its guard.
+	// connections before it is passed over. What one other node says or does never moves a client from its
+	// guard.
 	guardStrikes = 2
 )
 
@@ -42,8 +43,8 @@ type passed struct {
 // up reports whether the connection stands.
 func (g *guard) up() bool { return g.conn.GetState() == connectivity.Ready }
 
-// pickGuard returns the first guard in the profile's order that is not passed over nor the one to skip; if all are, the
-// one whose time ends first.
+// pickGuard returns the first guard in the profile's order that is not passed over nor the one to skip; if
+// all are, the one whose time ends first.
 func (n *Network) pickGuard(v *view, own []ident.NodeID, period uint32, skip ident.NodeID) (*guard, error) {
 	var order []ident.NodeID
 	err := n.state.update(func(k *kept) bool {
@@ -57,7 +58,8 @@ func (n *Network) pickGuard(v *view, own []ident.NodeID, period uint32, skip ide
 		return nil, err
 	}
 	if len(order) == 0 {
-		return nil, fault.New(fault.Unavailable, "pick guard", "the directory lists no node that takes clients")
+		return nil, fault.New(fault.Unavailable, "pick guard",
+			"the directory lists no node that takes clients")
 	}
 	if i := slices.Index(order, skip); i >= 0 && len(order) > 1 {
 		order = slices.Delete(order, i, i+1)
@@ -92,13 +94,14 @@ func (n *Network) guardLocked(v *view, id ident.NodeID) (*guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &guard{id: id, addrs: node.ClientAddrs, conn: conn, used: time.Now(), strikes: map[ident.NodeID]bool{}}
+	g := &guard{id: id, addrs: node.ClientAddrs, conn: conn, used: time.Now(),
+		strikes: map[ident.NodeID]bool{}}
 	n.guards[id] = g
 	return g, nil
 }
 
-// guardFailed records that no circuit could be built through the guard and middle. Without a connection the guard is
-// passed over at once.
+// guardFailed records that no circuit could be built through the guard and middle. Without a connection the
+// guard is passed over at once.
 func (n *Network) guardFailed(g *guard, middle ident.NodeID) {
 	n.mu.Lock()
 	g.strikes[middle] = true
@@ -127,8 +130,8 @@ func (n *Network) guardWorked(g *guard) {
 	}
 }
 
-// dropGuards closes the connections that no circuit uses any more: of guards other than keep, or with addresses that
-// the directory has changed.
+// dropGuards closes the connections that no circuit uses any more: of guards other than keep, or with
+// addresses that the directory has changed.
 func (n *Network) dropGuards(keep ident.NodeID, d *directory.Directory) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -38,7 +38,8 @@ type mailboxes struct {
 }
 
 func newMailboxes() *mailboxes {
-	return &mailboxes{logs: map[ident.MailboxID][]envelope.Envelope{}, grown: make(chan struct{}), served: map[ident.NodeID]int{}}
+	return &mailboxes{logs: map[ident.MailboxID][]envelope.Envelope{}, grown: make(chan struct{}),
+		served: map[ident.NodeID]int{}}
 }
 
 // storage is mailboxes as one node serves them.
@@ -90,7 +91,8 @@ func (s storage) Do(ctx context.Context, tag [32]byte, signed []byte) []byte {
 func (s storage) apply(m ident.MailboxID, op envelope.Op) (res envelope.Result) {
 	switch op := op.(type) {
 	case envelope.Store:
-		e := envelope.Envelope{Seq: uint64(len(s.logs[m]) + 1), Namespace: op.Namespace, Key: op.Key, Body: slices.Clone(op.Body)}
+		e := envelope.Envelope{Seq: uint64(len(s.logs[m]) + 1), Namespace: op.Namespace, Key: op.Key,
+			Body: slices.Clone(op.Body)}
 		for _, have := range s.logs[m] {
 			if string(have.Body) == string(e.Body) {
 				return envelope.Result{Seq: have.Seq, Existed: true}
@@ -112,7 +114,8 @@ func (s storage) apply(m ident.MailboxID, op envelope.Op) (res envelope.Result) 
 	return res
 }
 
-func (s storage) Subscribe(ctx context.Context, tag [32]byte, signed []byte, send func(uint64, []byte) error) error {
+func (s storage) Subscribe(ctx context.Context, tag [32]byte, signed []byte,
+	send func(uint64, []byte) error) error {
 	sg, err := envelope.DecodeSigned(signed)
 	if err != nil {
 		return err
@@ -207,7 +210,8 @@ func startCluster(t testing.TB, n int, swarms ...[]int) *testCluster {
 	for range n {
 		key := newKey(t)
 		pub := key.Public()
-		node := &testNode{id: ident.NodeIDOf(pub[:]), key: key, dir: t.TempDir(), peer: "127.0.0.1:0", client: "127.0.0.1:0"}
+		node := &testNode{id: ident.NodeIDOf(pub[:]), key: key, dir: t.TempDir(), peer: "127.0.0.1:0",
+			client: "127.0.0.1:0"}
 		c.nodes = append(c.nodes, node)
 	}
 	slices.SortFunc(c.nodes, func(a, b *testNode) int { return slices.Compare(a.id[:], b.id[:]) })
@@ -230,7 +234,8 @@ func startCluster(t testing.TB, n int, swarms ...[]int) *testCluster {
 			slices.SortFunc(s.Replicas, func(a, b ident.NodeID) int { return slices.Compare(a[:], b[:]) })
 			d.Swarms = append(d.Swarms, s)
 			d.Slots = append(d.Slots, directory.SlotRange{
-				First: ident.Slot(i * ident.SlotCount / len(swarms)), Last: ident.Slot((i+1)*ident.SlotCount/len(swarms) - 1),
+				First: ident.Slot(i * ident.SlotCount / len(swarms)),
+				Last:  ident.Slot((i+1)*ident.SlotCount/len(swarms) - 1),
 				Swarm: s.ID, Config: 1,
 			})
 		}
@@ -283,7 +288,8 @@ func (c *testCluster) start(n *testNode) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	n.peers = rpc.NewPeerListener(peer, rpc.PeerConfig{Identity: identity, Trust: func(ident.NodeID) rpc.Trust { return rpc.Member }})
+	n.peers = rpc.NewPeerListener(peer, rpc.PeerConfig{Identity: identity,
+		Trust: func(ident.NodeID) rpc.Trust { return rpc.Member }})
 	n.guests = rpc.NewClientListener(client, rpc.ClientConfig{Identity: identity})
 	n.router.RegisterPeer(n.peers.Server())
 	n.router.RegisterClient(n.guests.Server())
@@ -363,8 +369,10 @@ func (c *testCluster) publish(change func(*directory.Directory)) {
 	d.Nodes = nil
 	for _, n := range c.nodes {
 		d.Nodes = append(d.Nodes, directory.Node{
-			ID: n.id, Key: n.key.Public(), Roles: directory.RoleStorage | directory.RoleRelay | directory.RoleDirectory,
-			State: directory.Alive, Incarnation: 1, Weight: 100, PeerAddr: n.peer, ClientAddrs: []string{n.client}, OnionKeys: n.router.OnionKeys(),
+			ID: n.id, Key: n.key.Public(),
+			Roles: directory.RoleStorage | directory.RoleRelay | directory.RoleDirectory,
+			State: directory.Alive, Incarnation: 1, Weight: 100, PeerAddr: n.peer,
+			ClientAddrs: []string{n.client}, OnionKeys: n.router.OnionKeys(),
 		})
 	}
 	if change != nil {
@@ -375,7 +383,8 @@ func (c *testCluster) publish(change func(*directory.Directory)) {
 		c.t.Fatal(err)
 	}
 	c.dir, c.digest = &d, directory.Digest(body)
-	c.signed = &directory.Signed{Body: body, Signatures: []directory.Signature{{Sig: directory.Sign(c.admin, body)}}}
+	c.signed = &directory.Signed{Body: body,
+		Signatures: []directory.Signature{{Sig: directory.Sign(c.admin, body)}}}
 }
 
 // Current is what the relays go by.
@@ -459,5 +468,6 @@ func unsigned(_ ident.NodeID, _ [32]byte, timeMS int64, _ string, b []byte) enve
 }
 
 func storeOf(m ident.MailboxID, body string) []byte {
-	return (&envelope.Request{Mailbox: m, Ops: []envelope.Op{envelope.Store{Namespace: envelope.Inbox, TTL: 60, Body: []byte(body)}}}).Encode()
+	return (&envelope.Request{Mailbox: m, Ops: []envelope.Op{envelope.Store{Namespace: envelope.Inbox,
+		TTL: 60, Body: []byte(body)}}}).Encode()
 }

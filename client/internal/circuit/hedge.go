@@ -8,8 +8,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// hedgeAfter is how long a circuit may take before a second one is begun beside it, through the second guard: longer
-// than a path of healthy nodes takes, shorter than relays wait for each other.
+// hedgeAfter is how long a circuit may take before a second one is begun beside it, through the second guard:
+// longer than a path of healthy nodes takes, shorter than relays wait for each other.
 const hedgeAfter = 800 * time.Millisecond
 
 type attempt struct {
@@ -17,9 +17,9 @@ type attempt struct {
 	err error
 }
 
-// build makes one circuit to the mailbox's swarm. If it is slow, another is begun, and the first that stands is taken;
-// the other is watched to its end, so that its guard gets what it deserves. Errors but those of the disk and of the clock
-// are Unavailable.
+// build makes one circuit to the mailbox's swarm. If it is slow, another is begun, and the first that stands
+// is taken; the other is watched to its end, so that its guard gets what it deserves. Errors but those of the
+// disk and of the clock are Unavailable.
 func (n *Network) build(ctx context.Context, k key) (*live, error) {
 	first, err := n.plan(ctx, k.mailbox, ident.NodeID{})
 	if err != nil {

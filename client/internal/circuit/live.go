@@ -22,9 +22,9 @@ const (
 	maxStream   = 1<<16 - 2*onion.MaxStreams
 )
 
-// live is a circuit that stands. Its reader goroutine opens cells and never blocks on anything but the stream; its
-// keeper goroutine sends what the reader owes (credit) and keeps the circuit alive. Requests send from their callers'
-// goroutines.
+// live is a circuit that stands. Its reader goroutine opens cells and never blocks on anything but the
+// stream; its keeper goroutine sends what the reader owes (credit) and keeps the circuit alive. Requests send
+// from their callers' goroutines.
 type live struct {
 	n       *Network
 	purpose string
@@ -66,7 +66,8 @@ type result struct {
 	err  error
 }
 
-func (n *Network) newLive(ctx context.Context, cancel context.CancelFunc, k key, p paths.Path, s cellstream.Stream, circ *onion.Circuit) (*live, error) {
+func (n *Network) newLive(ctx context.Context, cancel context.CancelFunc, k key, p paths.Path,
+	s cellstream.Stream, circ *onion.Circuit) (*live, error) {
 	c := &live{
 		n: n, purpose: k.purpose, path: p, born: time.Now(), stream: s, cancel: cancel, circ: circ,
 		slots: make(chan struct{}, onion.MaxStreams), done: make(chan struct{}), owed: make(chan struct{}, 1),
@@ -230,7 +231,8 @@ const (
 	probeWait  = 1500 * time.Millisecond // and then: the circuit is dead
 )
 
-// do carries one request and returns its answer. When ctx ends the request is withdrawn; its outcome is unknown.
+// do carries one request and returns its answer. When ctx ends the request is withdrawn; its outcome is
+// unknown.
 func (c *live) do(ctx context.Context, body []byte) ([]byte, error) {
 	if err := c.take(ctx); err != nil {
 		return nil, err

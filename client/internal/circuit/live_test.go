@@ -18,8 +18,8 @@ import (
 	"github.com/starling-swarm/starling/onionrouter/paths"
 )
 
-// wire is a circuit's stream whose four hops are one function: it opens every cell and answers from the storage node as
-// reply says. It lets tests of timers run in a bubble, without a network.
+// wire is a circuit's stream whose four hops are one function: it opens every cell and answers from the
+// storage node as reply says. It lets tests of timers run in a bubble, without a network.
 type wire struct {
 	hops  [onion.Hops]*onion.Hop
 	back  chan cellstream.Frame
@@ -126,7 +126,8 @@ func newWire(t *testing.T, reply func(onion.Payload) []onion.Payload) (*live, *w
 	ctx, cancel := context.WithCancel(t.Context())
 	w.done = ctx.Done()
 	n := &Network{rng: rand.New(rand.NewPCG(1, 2)), avoided: map[ident.NodeID]time.Time{}}
-	path := paths.Path{Guard: p.Hops[0].Node, Middle: p.Hops[1].Node, Exit: p.Hops[2].Node, Storage: p.Hops[3].Node}
+	path := paths.Path{Guard: p.Hops[0].Node, Middle: p.Hops[1].Node, Exit: p.Hops[2].Node,
+		Storage: p.Hops[3].Node}
 	c, err := n.newLive(ctx, cancel, key{purpose: "send"}, path, w, circ)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +205,8 @@ func TestRequestWaitsOnACircuitThatLives(t *testing.T) {
 }
 
 func TestHopsMaySayOnlyWhatIsTheirs(t *testing.T) {
-	start := onion.Payload{Command: onion.Resp, Stream: 1, Flags: onion.FlagStart, Data: []byte{0, 0, 0, 1, 'x'}}
+	start := onion.Payload{Command: onion.Resp, Stream: 1, Flags: onion.FlagStart,
+		Data: []byte{0, 0, 0, 1, 'x'}}
 	for _, row := range []struct {
 		name string
 		hop  int
@@ -212,13 +214,17 @@ func TestHopsMaySayOnlyWhatIsTheirs(t *testing.T) {
 		ends bool
 	}{
 		{"DROP of the exit", 3, onion.Payload{Command: onion.Drop}, false},
-		{"RESP to nobody's stream", 4, onion.Payload{Command: onion.Resp, Stream: 99, Flags: onion.FlagStart, Data: start.Data}, false},
+		{"RESP to nobody's stream", 4, onion.Payload{Command: onion.Resp, Stream: 99, Flags: onion.FlagStart,
+			Data: start.Data}, false},
 		{"END of nobody's stream", 4, onion.Payload{Command: onion.End, Stream: 99, Data: []byte{0}}, false},
 		{"RESP of the exit", 3, start, true},
-		{"PUSH of the guard", 1, onion.Payload{Command: onion.Push, Stream: 1, Flags: onion.FlagStart, Data: start.Data}, true},
+		{"PUSH of the guard", 1, onion.Payload{Command: onion.Push, Stream: 1, Flags: onion.FlagStart,
+			Data: start.Data}, true},
 		{"END of the middle", 2, onion.Payload{Command: onion.End, Stream: 1, Data: []byte{0}}, true},
-		{"PUSH on a request", 4, onion.Payload{Command: onion.Push, Stream: 1, Flags: onion.FlagStart, Data: start.Data}, true},
-		{"REQ from the storage node", 4, onion.Payload{Command: onion.Req, Stream: 1, Flags: onion.FlagStart, Data: start.Data}, true},
+		{"PUSH on a request", 4, onion.Payload{Command: onion.Push, Stream: 1, Flags: onion.FlagStart,
+			Data: start.Data}, true},
+		{"REQ from the storage node", 4, onion.Payload{Command: onion.Req, Stream: 1, Flags: onion.FlagStart,
+			Data: start.Data}, true},
 		{"DESTROY", 4, onion.Payload{Command: onion.Destroy}, true},
 		{"EXTEND_FAIL of the middle", 2, onion.Payload{Command: onion.ExtendFail}, true},
 		{"EXTEND_FAIL of the storage node", 4, onion.Payload{Command: onion.ExtendFail}, true},
@@ -252,7 +258,8 @@ func TestStreamNumbersRunOut(t *testing.T) {
 			if p.Command != onion.Req {
 				return pongs(p)
 			}
-			return []onion.Payload{{Command: onion.Resp, Stream: p.Stream, Flags: onion.FlagStart, Data: []byte{0, 0, 0, 0}}}
+			return []onion.Payload{{Command: onion.Resp, Stream: p.Stream, Flags: onion.FlagStart,
+				Data: []byte{0, 0, 0, 0}}}
 		})
 		n := 0
 		for ; c.usable(); n++ {

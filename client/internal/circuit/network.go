@@ -1,14 +1,14 @@
 // Package circuit is the client's side of the onion network: it keeps guards, builds and reuses circuits, and
 // carries requests, answers, subscriptions and pushes over them.
 //
-// A Network serves one profile. New loads what the profile keeps (guards, the newest directory seen) and starts
-// nothing; Run owns every goroutine. Do and Subscribe wait for the first directory, pick or build a circuit to a
-// replica of the mailbox's swarm, and never share a circuit between destinations. Requests are repeated on another
-// circuit after an attempt whose outcome is unknown, until their context ends: every operation of the protocol is
-// idempotent.
+// A Network serves one profile. New loads what the profile keeps (guards, the newest directory seen) and
+// starts nothing; Run owns every goroutine. Do and Subscribe wait for the first directory, pick or build a
+// circuit to a replica of the mailbox's swarm, and never share a circuit between destinations. Requests are
+// repeated on another circuit after an attempt whose outcome is unknown, until their context ends: every
+// operation of the protocol is idempotent.
 //
-// What the package trusts: the cluster file, and directories signed as it demands, never older than the newest one
-// seen. Formats: docs/formats.md, section 2; path rules: package paths.
+// What the package trusts: the cluster file, and directories signed as it demands, never older than the
+// newest one seen. Formats: docs/formats.md, section 2; path rules: package paths.
 package circuit
 
 import (
@@ -29,11 +29,12 @@ import (
 	"github.com/starling-swarm/starling/internal/rpc"
 )
 
-// SignFunc signs b (an encoded request or subscription, as label says) for the node and circuit that will carry it.
+// SignFunc signs b (an encoded request or subscription, as label says) for the node and circuit that will
+// carry it.
 type SignFunc = func(node ident.NodeID, tag [32]byte, timeMS int64, label string, b []byte) envelope.Signed
 
-// PurposeInbox is the purpose of circuits to the account's own mailbox: subscriptions and requests share one, which
-// lives for hours. Circuits of every other purpose take new requests for ten minutes.
+// PurposeInbox is the purpose of circuits to the account's own mailbox: subscriptions and requests share one,
+// which lives for hours. Circuits of every other purpose take new requests for ten minutes.
 const PurposeInbox = "inbox"
 
 // Config is what a Network is made of.
@@ -95,7 +96,8 @@ type Network struct {
 	trouble error // what the last attempt met; nil after a success
 }
 
-// New loads the profile's state. It starts nothing. Errors: Denied (the state is of another cluster), Corrupt.
+// New loads the profile's state. It starts nothing. Errors: Denied (the state is of another cluster),
+// Corrupt.
 func New(cfg Config) (*Network, error) {
 	if cfg.Cluster == nil || cfg.Dir == "" {
 		return nil, fault.New(fault.Invalid, "make network", "Cluster and Dir must be set")
@@ -129,8 +131,8 @@ func New(cfg Config) (*Network, error) {
 	return n, nil
 }
 
-// Run fetches directories, keeps circuits ready and ends everything when ctx ends. It returns nil then. It is called
-// once.
+// Run fetches directories, keeps circuits ready and ends everything when ctx ends. It returns nil then. It is
+// called once.
 func (n *Network) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -174,11 +176,12 @@ const (
 	avoidAsked     = 30 * time.Second // a replica whose answer is to be compared with others
 )
 
-// Do carries one encoded request to mailbox and returns the answer and the path of the circuit that brought it. An
-// attempt whose outcome is unknown is repeated on another circuit, and so is one that the swarm could not serve, until
-// ctx ends; then the error is Unavailable around what the last attempt met. Results of operations, with their errors,
-// are in the response.
-func (n *Network) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign SignFunc) (*envelope.Response, ident.Path, error) {
+// Do carries one encoded request to mailbox and returns the answer and the path of the circuit that brought
+// it. An attempt whose outcome is unknown is repeated on another circuit, and so is one that the swarm could
+// not serve, until ctx ends; then the error is Unavailable around what the last attempt met. Results of
+// operations, with their errors, are in the response.
+func (n *Network) Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte,
+	sign SignFunc) (*envelope.Response, ident.Path, error) {
 	k := key{purpose, mailbox}
 	for wait := retryMin; ; wait = min(2*wait, retryMax) {
 		resp, c, err := n.attempt(ctx, k, request, sign)
@@ -198,8 +201,8 @@ func (n *Network) Do(ctx context.Context, purpose string, mailbox ident.MailboxI
 	}
 }
 
-// Elsewhere makes the next requests to mailbox end at other replicas than those before, as far as there are any: for a
-// caller who wants a second opinion. Subscriptions go on where they are.
+// Elsewhere makes the next requests to mailbox end at other replicas than those before, as far as there are
+// any: for a caller who wants a second opinion. Subscriptions go on where they are.
 func (n *Network) Elsewhere(mailbox ident.MailboxID) {
 	n.mu.Lock()
 	var asked []*live
@@ -215,7 +218,8 @@ func (n *Network) Elsewhere(mailbox ident.MailboxID) {
 	}
 }
 
-func (n *Network) attempt(ctx context.Context, k key, request []byte, sign SignFunc) (*envelope.Response, *live, error) {
+func (n *Network) attempt(ctx context.Context, k key, request []byte,
+	sign SignFunc) (*envelope.Response, *live, error) {
 	c, err := n.circuit(ctx, k)
 	if err != nil {
 		return nil, nil, err

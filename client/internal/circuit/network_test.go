@@ -51,11 +51,14 @@ func TestSignatureIsBoundToNodeAndCircuit(t *testing.T) {
 	m := c.mailboxIn(0, 1)
 	n, _ := c.connect(t.TempDir(), m, nil)
 	pub, key, _ := ed25519.GenerateKey(nil)
-	req := &envelope.Request{Mailbox: m, Authority: [32]byte(pub), Ops: []envelope.Op{envelope.Store{Namespace: envelope.Sync, Body: []byte("x")}}}
+	req := &envelope.Request{Mailbox: m, Authority: [32]byte(pub),
+		Ops: []envelope.Op{envelope.Store{Namespace: envelope.Sync, Body: []byte("x")}}}
 	sign := func(change func(*ident.NodeID, *[32]byte)) SignFunc {
 		return func(node ident.NodeID, tag [32]byte, ms int64, label string, b []byte) envelope.Signed {
 			change(&node, &tag)
-			return envelope.Signed{TimeMS: ms, Signature: [64]byte(ed25519.Sign(key, envelope.SignedBytes(label, node, tag, ms, b))), Bytes: b}
+			return envelope.Signed{TimeMS: ms,
+				Signature: [64]byte(ed25519.Sign(key, envelope.SignedBytes(label, node, tag,
+					ms, b))), Bytes: b}
 		}
 	}
 	for name, row := range map[string]struct {
@@ -64,7 +67,8 @@ func TestSignatureIsBoundToNodeAndCircuit(t *testing.T) {
 	}{
 		"this node and circuit": {func(*ident.NodeID, *[32]byte) {}, 0},
 		"another node":          {func(n *ident.NodeID, _ *[32]byte) { n[0] ^= 1 }, fault.Unauthenticated},
-		"another circuit":       {func(_ *ident.NodeID, tag *[32]byte) { tag[0] ^= 1 }, fault.Unauthenticated},
+		"another circuit": {func(_ *ident.NodeID, tag *[32]byte) { tag[0] ^= 1 },
+			fault.Unauthenticated},
 	} {
 		resp, _, err := n.Do(within(t), PurposeInbox, m, req.Encode(), sign(row.change))
 		if err != nil {
@@ -88,7 +92,8 @@ func TestCircuitsAreSharedWithinAndNeverBetweenDestinations(t *testing.T) {
 	for i := range 40 {
 		m := c.mailboxIn(i%2, byte(10+i%4))
 		wg.Go(func() {
-			if _, _, err := n.Do(within(t), "send", m, storeOf(m, fmt.Sprint("text ", i)), unsigned); err != nil {
+			if _, _, err := n.Do(within(t), "send", m, storeOf(m, fmt.Sprint("text ", i)),
+				unsigned); err != nil {
 				t.Error(err)
 			}
 		})
@@ -117,8 +122,10 @@ func TestLargeRequestAndLongAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// 960,000 bytes: eight messages on one stream, beyond what may be sent without credit when asked for twice.
-	ask := (&envelope.Request{Mailbox: m, Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}}}}).Encode()
+	// 960,000 bytes: eight messages on one stream, beyond what may be sent without credit when asked for
+	// twice.
+	ask := (&envelope.Request{Mailbox: m,
+		Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}}}}).Encode()
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -127,7 +134,8 @@ func TestLargeRequestAndLongAnswer(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if got := resp.Results[0].Envelopes; len(got) != count || len(got[3].Body) != 80_000 || got[3].Body[79_999] != 'd' {
+			if got := resp.Results[0].Envelopes; len(got) != count || len(got[3].Body) != 80_000 ||
+				got[3].Body[79_999] != 'd' {
 				t.Errorf("got %d envelopes, want %d", len(got), count)
 			}
 		})
@@ -140,11 +148,13 @@ func TestLargeRequestAndLongAnswer(t *testing.T) {
 }
 
 // subscribe runs a subscription and returns its envelopes and its end.
-func subscribe(ctx context.Context, n *Network, m ident.MailboxID, cursor uint64) (<-chan envelope.Envelope, <-chan error) {
+func subscribe(ctx context.Context, n *Network, m ident.MailboxID,
+	cursor uint64) (<-chan envelope.Envelope, <-chan error) {
 	got, end := make(chan envelope.Envelope, 1000), make(chan error, 1)
 	go func() {
 		end <- n.Subscribe(ctx, m, func() []byte {
-			return (&envelope.Subscribe{Mailbox: m, Namespaces: []envelope.Namespace{envelope.Inbox}, Cursor: cursor}).Encode()
+			return (&envelope.Subscribe{Mailbox: m, Namespaces: []envelope.Namespace{envelope.Inbox},
+				Cursor: cursor}).Encode()
 		}, unsigned, func(e envelope.Envelope) error {
 			got <- e
 			return nil
@@ -159,7 +169,8 @@ func TestSubscriptionReplaysThenPushesInOrder(t *testing.T) {
 	receiver, _ := c.connect(t.TempDir(), m, nil)
 	sender, _ := c.connect(t.TempDir(), c.mailboxIn(1, 7), nil)
 	store := func(i int) {
-		if _, _, err := sender.Do(within(t), "send", m, storeOf(m, fmt.Sprint("text ", i)), unsigned); err != nil {
+		if _, _, err := sender.Do(within(t), "send", m, storeOf(m, fmt.Sprint("text ", i)),
+			unsigned); err != nil {
 			t.Error(err)
 		}
 	}
@@ -190,7 +201,8 @@ func TestSubscriptionStopsAtTheWindow(t *testing.T) {
 	m := c.mailboxIn(0, 1)
 	n, _ := c.connect(t.TempDir(), m, nil)
 	for i := range 100 {
-		c.boxes.logs[m] = append(c.boxes.logs[m], envelope.Envelope{Seq: uint64(i + 1), Namespace: envelope.Inbox, Body: []byte{byte(i)}})
+		c.boxes.logs[m] = append(c.boxes.logs[m], envelope.Envelope{Seq: uint64(i + 1),
+			Namespace: envelope.Inbox, Body: []byte{byte(i)}})
 	}
 	entered, resume := make(chan struct{}), make(chan struct{})
 	seen := 0
@@ -198,7 +210,8 @@ func TestSubscriptionStopsAtTheWindow(t *testing.T) {
 	end := make(chan error, 1)
 	go func() {
 		end <- n.Subscribe(ctx, m, func() []byte {
-			return (&envelope.Subscribe{Mailbox: m, Namespaces: []envelope.Namespace{envelope.Inbox}}).Encode()
+			return (&envelope.Subscribe{Mailbox: m,
+				Namespaces: []envelope.Namespace{envelope.Inbox}}).Encode()
 		}, unsigned, func(e envelope.Envelope) error {
 			if seen++; seen == 1 {
 				close(entered)
@@ -235,7 +248,8 @@ func TestEndOfASubscriptionSaysWhy(t *testing.T) {
 	c.boxes.stopAt = &fault.Error{Kind: fault.Denied, Op: "not for the wire", Detail: "the authority changed"}
 	_, end := subscribe(within(t), n, m, 0)
 	err := <-end
-	if !errors.Is(err, fault.Denied) || !strings.Contains(err.Error(), "the authority changed") || strings.Contains(err.Error(), "wire") {
+	if !errors.Is(err, fault.Denied) || !strings.Contains(err.Error(), "the authority changed") ||
+		strings.Contains(err.Error(), "wire") {
 		t.Errorf("got %v, want denied with the detail only", err)
 	}
 	// The circuit is free for more.
@@ -252,7 +266,8 @@ func TestHandlerErrorEndsTheSubscriptionOnly(t *testing.T) {
 	broken := errors.New("disk full")
 	for range 20 { // more than the streams that may be open
 		err := n.Subscribe(within(t), m, func() []byte {
-			return (&envelope.Subscribe{Mailbox: m, Namespaces: []envelope.Namespace{envelope.Inbox}}).Encode()
+			return (&envelope.Subscribe{Mailbox: m,
+				Namespaces: []envelope.Namespace{envelope.Inbox}}).Encode()
 		}, unsigned, func(envelope.Envelope) error { return broken })
 		if !errors.Is(err, broken) {
 			t.Fatalf("got %v, want the handler's error", err)
@@ -278,7 +293,8 @@ func TestWithdrawnRequestsFreeTheirStreams(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			if _, _, err := n.Do(ctx, "send", m, storeOf(m, fmt.Sprint(i)), unsigned); !errors.Is(err, fault.Unavailable) {
+			if _, _, err := n.Do(ctx, "send", m, storeOf(m, fmt.Sprint(i)), unsigned); !errors.Is(err,
+				fault.Unavailable) {
 				t.Errorf("withdrawn request: %v", err)
 			}
 		})
@@ -297,7 +313,8 @@ func TestWithdrawnRequestsFreeTheirStreams(t *testing.T) {
 	c.boxes.hold = nil
 	c.boxes.mu.Unlock()
 	for i := range 8 {
-		if _, _, err := n.Do(within(t), "send", m, storeOf(m, fmt.Sprint("again ", i)), unsigned); err != nil {
+		if _, _, err := n.Do(within(t), "send", m, storeOf(m, fmt.Sprint("again ", i)),
+			unsigned); err != nil {
 			t.Fatal(err)
 		}
 	}

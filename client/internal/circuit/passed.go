@@ -8,8 +8,9 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// rememberAtMost bounds how long a guard is passed over for what another run of the profile met: a program that runs for
-// a second must not try the guard that the one before it found dead, but an outage that is over is forgotten soon.
+// rememberAtMost bounds how long a guard is passed over for what another run of the profile met: a program
+// that runs for a second must not try the guard that the one before it found dead, but an outage that is over
+// is forgotten soon.
 const rememberAtMost = time.Minute
 
 // keptPassed is passed on disk.
@@ -26,7 +27,8 @@ func recall(kept []keptPassed, now time.Time) map[ident.NodeID]passed {
 		// What claims to last longer than a guard is ever passed over was written by another clock.
 		left := time.UnixMilli(k.Until).Sub(now)
 		if left > 0 && left <= guardRetryMax {
-			out[k.Node] = passed{until: time.Now().Add(min(left, rememberAtMost)), failures: max(k.Failures, 0)}
+			out[k.Node] = passed{until: time.Now().Add(min(left, rememberAtMost)),
+				failures: max(k.Failures, 0)}
 		}
 	}
 	return out
@@ -43,7 +45,10 @@ func (n *Network) keepPassed() {
 				k.Passed = append(k.Passed, keptPassed{id, n.clock.local().Add(left).UnixMilli(), p.failures})
 			}
 		}
-		slices.SortFunc(k.Passed, func(a, b keptPassed) int { return cmp.Compare(a.Node.String(), b.Node.String()) })
+		slices.SortFunc(k.Passed, func(a, b keptPassed) int {
+			return cmp.Compare(a.Node.String(),
+				b.Node.String())
+		})
 		return true
 	})
 	if err != nil {

@@ -57,7 +57,8 @@ func TestWhatIsRememberedOfGuardsIsBounded(t *testing.T) {
 	now := time.Now()
 	a, b, c, d := ident.NodeID{1}, ident.NodeID{2}, ident.NodeID{3}, ident.NodeID{4}
 	at := func(d time.Duration) int64 { return now.Add(d).UnixMilli() }
-	got := recall([]keptPassed{{a, at(5 * time.Second), 1}, {b, at(9 * time.Minute), 9}, {c, at(-time.Second), 1}, {d, at(time.Hour), -1}}, now)
+	got := recall([]keptPassed{{a, at(5 * time.Second), 1}, {b, at(9 * time.Minute), 9},
+		{c, at(-time.Second), 1}, {d, at(time.Hour), -1}}, now)
 	if left := time.Until(got[a].until); left <= 0 || left > 5*time.Second {
 		t.Errorf("guard that failed just now: passed over for %s, want at most 5 s", left)
 	}
@@ -102,7 +103,8 @@ func TestProbeOfDeadNodesFailsAtOnce(t *testing.T) {
 	for _, node := range c.nodes {
 		c.crash(node)
 	}
-	if err := n.Probe(within(t)); !errors.Is(err, fault.Unavailable) || errors.Is(err, context.DeadlineExceeded) {
+	if err := n.Probe(within(t)); !errors.Is(err, fault.Unavailable) ||
+		errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("probe: got %v, want unavailable before its time is over", err)
 	}
 }

@@ -155,7 +155,8 @@ func (n *Network) makeRoom(more int) {
 	}
 }
 
-// surplus takes the idle circuits that were unused for longest out of the pool, once there are too many with some more.
+// surplus takes the idle circuits that were unused for longest out of the pool, once there are too many with
+// some more.
 func (n *Network) surplus(more int) (out []*live) {
 	var idle []*slot
 	all := more

@@ -12,7 +12,8 @@ func TestRoomIsMadeByIdleCircuits(t *testing.T) {
 	n, now := &Network{pool: map[key]*slot{}}, time.Now()
 	var all []*live
 	for i := range maxPool + 2 {
-		c := &live{done: make(chan struct{}), calls: map[uint16]*call{}, cancel: func() {}, life: time.Hour, born: now}
+		c := &live{done: make(chan struct{}), calls: map[uint16]*call{}, cancel: func() {},
+			life: time.Hour, born: now}
 		if i%2 == 0 {
 			c.calls[1] = new(call)
 		}
@@ -20,7 +21,8 @@ func TestRoomIsMadeByIdleCircuits(t *testing.T) {
 		if i%3 == 0 {
 			purpose = "send"
 		}
-		n.pool[key{purpose, ident.MailboxID{byte(i)}}] = &slot{lock: make(chan struct{}, 1), c: c, used: now.Add(time.Duration(i) * time.Second)}
+		n.pool[key{purpose, ident.MailboxID{byte(i)}}] = &slot{lock: make(chan struct{}, 1), c: c,
+			used: now.Add(time.Duration(i) * time.Second)}
 		all = append(all, c)
 	}
 	n.makeRoom(1)

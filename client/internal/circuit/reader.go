@@ -88,7 +88,8 @@ func (c *live) stored(p onion.Payload, asm *onion.Reassembler) error {
 		select {
 		case cl.pushes <- m:
 		default:
-			return fault.New(fault.Invalid, "read circuit", "more than %d pushes without an acknowledgement", pushWindow)
+			return fault.New(fault.Invalid, "read circuit", "more than %d pushes without an acknowledgement",
+				pushWindow)
 		}
 	case m.Command == onion.Resp && cl.pushes == nil:
 		if len(cl.body)+len(m.Body) > maxAnswer {

@@ -23,12 +23,13 @@ const (
 
 // kept is the content of the state file.
 type kept struct {
-	V         int             `json:"v"`
-	Cluster   ident.ClusterID `json:"cluster"`
-	Version   uint64          `json:"version"`          // the newest directory seen: nothing older is accepted
-	Directory []byte          `json:"directory"`        // that directory, signed
-	Sample    paths.Sample    `json:"sample"`           // guards and middles
-	Passed    []keptPassed    `json:"passed,omitempty"` // guards that failed lately
+	V       int             `json:"v"`
+	Cluster ident.ClusterID `json:"cluster"`
+	// the newest directory seen: nothing older is accepted
+	Version   uint64       `json:"version"`
+	Directory []byte       `json:"directory"`        // that directory, signed
+	Sample    paths.Sample `json:"sample"`           // guards and middles
+	Passed    []keptPassed `json:"passed,omitempty"` // guards that failed lately
 }
 
 // stateFile is what a profile keeps of the network.

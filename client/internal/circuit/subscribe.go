@@ -11,10 +11,12 @@ import (
 	"github.com/starling-swarm/starling/onionrouter/onion"
 )
 
-// Subscribe sends what build returns (an encoded subscription) to mailbox and calls handle for every envelope, in order.
-// Envelopes are acknowledged, some at a time, once handle has returned. It blocks until ctx ends, the circuit dies, the storage node ends
-// the subscription, or handle fails, and returns why; the caller subscribes again from the cursor it has on disk.
-func (n *Network) Subscribe(ctx context.Context, mailbox ident.MailboxID, build func() []byte, sign SignFunc, handle func(envelope.Envelope) error) error {
+// Subscribe sends what build returns (an encoded subscription) to mailbox and calls handle for every
+// envelope, in order. Envelopes are acknowledged, some at a time, once handle has returned. It blocks until
+// ctx ends, the circuit dies, the storage node ends the subscription, or handle fails, and returns why; the
+// caller subscribes again from the cursor it has on disk.
+func (n *Network) Subscribe(ctx context.Context, mailbox ident.MailboxID, build func() []byte, sign SignFunc,
+	handle func(envelope.Envelope) error) error {
 	c, err := n.circuit(ctx, key{PurposeInbox, mailbox})
 	if err != nil {
 		n.note(err)
@@ -45,12 +47,14 @@ func (n *Network) Subscribe(ctx context.Context, mailbox ident.MailboxID, build 
 	return err
 }
 
-// ackEvery is how many pushes one ACK covers. An ACK only gives credit back, and its cell costs every hop as much as the
-// push itself: with one for each push a message to a large group would cost the relays twice as much.
+// ackEvery is how many pushes one ACK covers. An ACK only gives credit back, and its cell costs every hop as
+// much as the push itself: with one for each push a message to a large group would cost the relays twice as
+// much.
 const ackEvery = pushWindow / 4
 
 // consume hands pushes on until the subscription is over.
-func (c *live) consume(ctx context.Context, stream uint16, cl *call, handle func(envelope.Envelope) error) error {
+func (c *live) consume(ctx context.Context, stream uint16, cl *call,
+	handle func(envelope.Envelope) error) error {
 	owed := 0 // pushes without an ACK
 	take := func(m onion.Received) error {
 		seq, err := push(m, handle)
@@ -109,8 +113,9 @@ func push(m onion.Received, handle func(envelope.Envelope) error) (seq uint64, e
 	return seq, handle(e)
 }
 
-// giveUp tells the storage node that nobody listens on the stream any more, unless it is over anyway. What still comes
-// is dropped; the slot comes free when the storage node confirms, or with the answer that crossed this.
+// giveUp tells the storage node that nobody listens on the stream any more, unless it is over anyway. What
+// still comes is dropped; the slot comes free when the storage node confirms, or with the answer that crossed
+// this.
 func (c *live) giveUp(stream uint16, cl *call) {
 	cl.gone.Store(true)
 	c.mu.Lock()

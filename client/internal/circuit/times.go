@@ -36,10 +36,11 @@ func (n *Network) hear(p paths.Path, answers []onion.Answer) {
 	}
 }
 
-// Times returns what the clocks of nodes show now, by what each of them sealed for this client within the last hour. It
-// builds circuits until it has count nodes that are not among besides; where a cluster has no such nodes, the others,
-// asked anew, have to do.
-func (n *Network) Times(ctx context.Context, count int, besides map[ident.NodeID]time.Time) (map[ident.NodeID]time.Time, error) {
+// Times returns what the clocks of nodes show now, by what each of them sealed for this client within the
+// last hour. It builds circuits until it has count nodes that are not among besides; where a cluster has no
+// such nodes, the others, asked anew, have to do.
+func (n *Network) Times(ctx context.Context, count int,
+	besides map[ident.NodeID]time.Time) (map[ident.NodeID]time.Time, error) {
 	var since time.Time // what was heard before does not count; zero: what is good still does
 	if len(besides) > 0 {
 		since = time.Now()

@@ -60,15 +60,19 @@ func TestTimesComeFromNodesAndFurtherOnesFromOthers(t *testing.T) {
 }
 
 func TestWhatANodeSaidGetsOld(t *testing.T) {
-	n := &Network{clock: newClock(nil), heard: map[ident.NodeID]heard{{9}: {at: time.Now().Add(-2 * heardFor)}}}
+	n := &Network{clock: newClock(nil),
+		heard: map[ident.NodeID]heard{{9}: {at: time.Now().Add(-2 * heardFor)}}}
 	if got := n.times(time.Time{}, nil); len(got) != 0 {
 		t.Errorf("got %v, want nothing of what is two hours old", got)
 	}
-	p := paths.Path{Guard: ident.NodeID{1}, Middle: ident.NodeID{2}, Exit: ident.NodeID{3}, Storage: ident.NodeID{4}}
+	p := paths.Path{Guard: ident.NodeID{1}, Middle: ident.NodeID{2}, Exit: ident.NodeID{3},
+		Storage: ident.NodeID{4}}
 	now := time.Now()
-	n.hear(p, []onion.Answer{{TimeMS: now.UnixMilli()}, {TimeMS: now.Add(time.Hour).UnixMilli()}, {TimeMS: -1}, {TimeMS: 1 << 62}})
+	n.hear(p, []onion.Answer{{TimeMS: now.UnixMilli()}, {TimeMS: now.Add(time.Hour).UnixMilli()},
+		{TimeMS: -1}, {TimeMS: 1 << 62}})
 	got := n.times(time.Time{}, map[ident.NodeID]time.Time{{1}: {}})
-	if d := got[ident.NodeID{2}].Sub(now); len(got) != 1 || d < time.Hour-time.Second || d > time.Hour+time.Minute {
+	if d := got[ident.NodeID{2}].Sub(now); len(got) != 1 || d < time.Hour-time.Second ||
+		d > time.Hour+time.Minute {
 		t.Errorf("got %v, want node 2 alone, an hour ahead of %s", got, now)
 	}
 	if len(n.heard) != 2 {

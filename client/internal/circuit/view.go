@@ -48,11 +48,13 @@ func (n *Network) verify(s *directory.Signed) (*view, error) {
 func (v *view) hopKey(id ident.NodeID, period uint32) (onion.HopKey, error) {
 	node, ok := v.dir.Node(id)
 	if !ok {
-		return onion.HopKey{}, fault.New(fault.Unavailable, "find onion key", "node %s is not in the directory", id.Short())
+		return onion.HopKey{}, fault.New(fault.Unavailable, "find onion key",
+			"node %s is not in the directory", id.Short())
 	}
 	k, ok := node.OnionKey(period)
 	if !ok {
-		return onion.HopKey{}, fault.New(fault.Unavailable, "find onion key", "node %s has none for period %d", id.Short(), period)
+		return onion.HopKey{}, fault.New(fault.Unavailable, "find onion key",
+			"node %s has none for period %d", id.Short(), period)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -68,8 +70,8 @@ func (v *view) hopKey(id ident.NodeID, period uint32) (onion.HopKey, error) {
 	return onion.HopKey{Node: id, Period: k.Period, Key: pub}, nil
 }
 
-// accept makes a verified directory the current one, unless a newer one came meanwhile, and keeps it on disk first: a
-// profile that was restarted must not fall back behind it.
+// accept makes a verified directory the current one, unless a newer one came meanwhile, and keeps it on disk
+// first: a profile that was restarted must not fall back behind it.
 func (n *Network) accept(v *view) error {
 	err := n.state.update(func(k *kept) bool {
 		if v.dir.Version <= k.Version && len(k.Directory) > 0 {
@@ -108,7 +110,8 @@ const (
 	fetchGapMax   = time.Second
 )
 
-// followDirectory fetches the directory at the start, now and then, and when somebody finds the current one wanting.
+// followDirectory fetches the directory at the start, now and then, and when somebody finds the current one
+// wanting.
 func (n *Network) followDirectory(ctx context.Context) error {
 	retry := fetchRetryMin
 	for {
@@ -203,8 +206,8 @@ func (n *Network) fetch(ctx context.Context) error {
 	return n.askAround(ctx, "fetch directory", n.fetchFrom)
 }
 
-// Probe returns nil as soon as any node answers on its client listener. It asks one after the other, not waiting for the
-// slow ones. Errors: Unavailable once every node that is known has failed, or when ctx ends.
+// Probe returns nil as soon as any node answers on its client listener. It asks one after the other, not
+// waiting for the slow ones. Errors: Unavailable once every node that is known has failed, or when ctx ends.
 func (n *Network) Probe(ctx context.Context) error {
 	select {
 	case <-n.started:
@@ -217,7 +220,8 @@ func (n *Network) Probe(ctx context.Context) error {
 			return err
 		}
 		defer done()
-		_, _, err = rpc.FetchDirectory(ctx, conn, math.MaxUint64) // there is none so new: only the answer counts
+		// there is none so new: only the answer counts
+		_, _, err = rpc.FetchDirectory(ctx, conn, math.MaxUint64)
 		return err
 	})
 }
@@ -292,8 +296,8 @@ func (n *Network) fetchFrom(ctx context.Context, s source) error {
 	return n.accept(v)
 }
 
-// stillCurrent takes the time of a node that knows of no newer directory. A client that comes back with a directory from
-// its disk has no other way to learn that its clock is what makes it look invalid.
+// stillCurrent takes the time of a node that knows of no newer directory. A client that comes back with a
+// directory from its disk has no other way to learn that its clock is what makes it look invalid.
 func (n *Network) stillCurrent(nodeTime time.Time) {
 	n.clock.fromNode(nodeTime, n.Directory())
 	n.mu.Lock()
@@ -316,8 +320,8 @@ func (n *Network) borrow(s source) (conn grpc.ClientConnInterface, done func(), 
 	return c, func() { _ = c.Close() }, nil
 }
 
-// current returns a directory that can be used now. Without one it waits for the fetch under way, and fails with
-// Unavailable if that brings none: whether the cluster is out of reach is the caller's to judge.
+// current returns a directory that can be used now. Without one it waits for the fetch under way, and fails
+// with Unavailable if that brings none: whether the cluster is out of reach is the caller's to judge.
 func (n *Network) current(ctx context.Context) (*view, error) {
 	waited := false
 	for {

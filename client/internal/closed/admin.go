@@ -18,9 +18,11 @@ var (
 	adminNamespaces = []envelope.Namespace{envelope.GroupLeaves, envelope.GroupAsk}
 )
 
-// administer takes in what members and those who want to be tell the admins, while the account is one of them.
+// administer takes in what members and those who want to be tell the admins, while the account is one of
+// them.
 func (w *worker) administer(ctx context.Context) error {
-	return w.subscribe(ctx, w.adminCourse, func(_ context.Context, _ course, batch []envelope.Envelope) error {
+	return w.subscribe(ctx, w.adminCourse, func(_ context.Context, _ course,
+		batch []envelope.Envelope) error {
 		return w.takeAsks(batch)
 	}, func(context.Context, uint64) error {
 		// The follow loop finds the next keys.
@@ -71,14 +73,16 @@ func (c *Groups) takeWord(tx *store.Tx, a *core.Batch, g *group, e envelope.Enve
 	case word.Urgent:
 		c.takeUrgent(tx, a, g, word, e.StoredAt)
 	case word.Leaf != nil:
-		tx.AddGroupAsk(&store.GroupAsk{Group: g.ID, Kind: askLeaf, Account: word.Account, Body: word.Leaf.Encode(), At: e.StoredAt})
+		tx.AddGroupAsk(&store.GroupAsk{Group: g.ID, Kind: askLeaf, Account: word.Account,
+			Body: word.Leaf.Encode(), At: e.StoredAt})
 	case word.Leave != nil:
-		tx.AddGroupAsk(&store.GroupAsk{Group: g.ID, Kind: askLeave, Account: word.Account, Body: word.Leave.Encode(), At: e.StoredAt})
+		tx.AddGroupAsk(&store.GroupAsk{Group: g.ID, Kind: askLeave, Account: word.Account,
+			Body: word.Leave.Encode(), At: e.StoredAt})
 	}
 }
 
-// answer makes one attempt at what is asked: everybody who leaves goes with one commit, everybody who may come in comes with
-// another.
+// answer makes one attempt at what is asked: everybody who leaves goes with one commit, everybody who may
+// come in comes with another.
 func (w *worker) answer(ctx context.Context) error {
 	var t *attempt
 	rest := false
@@ -140,7 +144,8 @@ func (a *answers) leavers(tx *store.Tx, g *group) (*groups.Change, error) {
 			return nil, err
 		}
 		m := g.state.Member(ask.Account)
-		if len(ch.Targets) != 1 || m == nil || m.Joined != ch.Targets[0].Joined || ask.Account == a.w.c.core.Me {
+		if len(ch.Targets) != 1 || m == nil || m.Joined != ch.Targets[0].Joined ||
+			ask.Account == a.w.c.core.Me {
 			// Gone already. Nobody removes the own account: another admin does.
 			if ask.Account != a.w.c.core.Me {
 				tx.DropGroupAsk(ask.N)

@@ -22,13 +22,15 @@ const maxHistory = 30
 
 func (i *Info) check() error {
 	if t := i.Timer; t != nil && (t.AfterRead || t.Check() != nil) {
-		return fault.New(fault.Invalid, "set group info", "the timer of a group is off or runs from when a message is sent")
+		return fault.New(fault.Invalid, "set group info",
+			"the timer of a group is off or runs from when a message is sent")
 	}
 	return nil
 }
 
-// Create makes a group with the own account as its only admin. It returns when the group is on disk on a majority. It
-// needs Run. Errors: Invalid (limits of GroupInfo, the form), Denied (this device was revoked), Unavailable.
+// Create makes a group with the own account as its only admin. It returns when the group is on disk on a
+// majority. It needs Run. Errors: Invalid (limits of GroupInfo, the form), Denied (this device was revoked),
+// Unavailable.
 func (c *Groups) Create(ctx context.Context, info Info, form Form) (out View, err error) {
 	if err := info.check(); err != nil {
 		return out, err
@@ -54,14 +56,17 @@ func (c *Groups) Create(ctx context.Context, info Info, form Form) (out View, er
 	if err != nil {
 		return out, err
 	}
-	s, p, err := groups.Create(rand.Reader, c.core.Net.Now(), genesis, c.core.Cluster.ID, c.core.Me, keys, credential, info.on(groups.Info{}), kind)
+	s, p, err := groups.Create(rand.Reader, c.core.Net.Now(), genesis, c.core.Cluster.ID, c.core.Me, keys,
+		credential, info.on(groups.Info{}), kind)
 	if err != nil {
 		return out, err
 	}
 	mailbox := ident.MailboxID(key.Public())
 	commit := envelope.Store{Namespace: envelope.GroupLog, IfHead: new(uint64), Body: p.Commit}
 	c.core.Admit(mailbox, &commit)
-	r := &envelope.Request{Mailbox: mailbox, Ops: []envelope.Op{envelope.SetAuthority{Change: envelope.Genesis, Key: p.Admin, Flags: envelope.NoRecover}}}
+	r := &envelope.Request{Mailbox: mailbox,
+		Ops: []envelope.Op{envelope.SetAuthority{Change: envelope.Genesis, Key: p.Admin,
+			Flags: envelope.NoRecover}}}
 	r.Ops = append(append(r.Ops, stage(p, 0, len(p.Slots))...), commit)
 	at := len(r.Ops) - 1
 	r.Ops = append(r.Ops, p.Ops...)
@@ -105,9 +110,10 @@ const (
 	byMember
 )
 
-// changeGroup queues what plan wants of a group and waits until it is in the log. plan runs in a transaction. Errors: Denied
-// (this account may not), those of plan, Unavailable, ctx's.
-func (c *Groups) changeGroup(ctx context.Context, id ident.GroupID, by changer, plan func(tx *store.Tx, g *group) ([]wanted, error)) error {
+// changeGroup queues what plan wants of a group and waits until it is in the log. plan runs in a transaction.
+// Errors: Denied (this account may not), those of plan, Unavailable, ctx's.
+func (c *Groups) changeGroup(ctx context.Context, id ident.GroupID, by changer, plan func(tx *store.Tx,
+	g *group) ([]wanted, error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -119,9 +125,11 @@ func (c *Groups) changeGroup(ctx context.Context, id ident.GroupID, by changer, 
 		}
 		switch {
 		case g.state == nil || Status(g.Status) != Joined:
-			return fault.New(fault.Denied, "change group", "this account is no member, or this device has no keys of the group")
+			return fault.New(fault.Denied, "change group",
+				"this account is no member, or this device has no keys of the group")
 		case by == byAdmin && !g.state.Admin():
-			return fault.New(fault.Denied, "change group", "this account is no admin of the group: ask one of them")
+			return fault.New(fault.Denied, "change group",
+				"this account is no admin of the group: ask one of them")
 		}
 		all, err := plan(tx, g)
 		if err != nil {
@@ -149,12 +157,14 @@ func (c *Groups) changeGroup(ctx context.Context, id ident.GroupID, by changer, 
 	return first
 }
 
-// Add invites accounts; those that were banned are allowed again. history is how many days of earlier messages they
-// get, 0 to 30, as far as the admin's device that lets them in keeps their keys: for 16 days. It returns when the group's log has the invitation;
-// the messages to the invited leave by the outbox. It needs Run. Errors: Denied (no admin), Limited (too many members), Exists (all are members or invited).
+// Add invites accounts; those that were banned are allowed again. history is how many days of earlier
+// messages they get, 0 to 30, as far as the admin's device that lets them in keeps their keys: for 16 days.
+// It returns when the group's log has the invitation; the messages to the invited leave by the outbox. It
+// needs Run. Errors: Denied (no admin), Limited (too many members), Exists (all are members or invited).
 func (c *Groups) Add(ctx context.Context, id ident.GroupID, history int, accounts ...ident.AccountID) error {
 	if history < 0 || history > maxHistory {
-		return fault.New(fault.Invalid, "add to group", "%d days of history, want 0 to %d", history, maxHistory)
+		return fault.New(fault.Invalid, "add to group", "%d days of history, want 0 to %d",
+			history, maxHistory)
 	}
 	return c.changeGroup(ctx, id, byAdmin, func(tx *store.Tx, g *group) ([]wanted, error) {
 		invited := g.state.Invited()
@@ -170,7 +180,8 @@ func (c *Groups) Add(ctx context.Context, id ident.GroupID, history int, account
 		if len(fresh) == 0 {
 			return nil, fault.New(fault.Exists, "add to group", "all of them are members or invited")
 		}
-		ch, seed, err := groups.NewBoundInvite(rand.Reader, c.core.Net.Now().Add(inviteLife), uint16(history), fresh)
+		ch, seed, err := groups.NewBoundInvite(rand.Reader, c.core.Net.Now().Add(inviteLife),
+			uint16(history), fresh)
 		if err != nil {
 			return nil, err
 		}
@@ -190,9 +201,11 @@ const (
 	Ban    Removal = true  // they stay out until they are added again
 )
 
-// Remove removes members, or withdraws invitations, and begins a new generation. In a public group who has a link can come back as another account: see RevokeLink. It needs
-// Run. Errors: Denied (no admin; an admin is removed by another one), NotFound (none of them is in the group).
-func (c *Groups) Remove(ctx context.Context, id ident.GroupID, how Removal, accounts ...ident.AccountID) error {
+// Remove removes members, or withdraws invitations, and begins a new generation. In a public group who has a
+// link can come back as another account: see RevokeLink. It needs Run. Errors: Denied (no admin; an admin is
+// removed by another one), NotFound (none of them is in the group).
+func (c *Groups) Remove(ctx context.Context, id ident.GroupID, how Removal,
+	accounts ...ident.AccountID) error {
 	return c.changeGroup(ctx, id, byAdmin, func(tx *store.Tx, g *group) (out []wanted, err error) {
 		ban := how == Ban
 		remove := groups.Change{Kind: groups.KindRemove, Ban: ban}
@@ -202,7 +215,8 @@ func (c *Groups) Remove(ctx context.Context, id ident.GroupID, how Removal, acco
 			m := g.state.Member(a)
 			switch {
 			case a == c.core.Me:
-				return nil, fault.New(fault.Denied, "remove from group", "nobody removes themselves: leave the group")
+				return nil, fault.New(fault.Denied, "remove from group",
+					"nobody removes themselves: leave the group")
 			case m != nil:
 				remove.Targets = append(remove.Targets, groups.Target{Account: a, Joined: m.Joined})
 			case ban || slices.Contains(invited, a):
@@ -222,8 +236,8 @@ func (c *Groups) Remove(ctx context.Context, id ident.GroupID, how Removal, acco
 	})
 }
 
-// SetRole promotes or demotes a member. Nobody lowers their own role; an admin asks another one. It needs Run. Errors:
-// Denied, NotFound (no member), Invalid.
+// SetRole promotes or demotes a member. Nobody lowers their own role; an admin asks another one. It needs
+// Run. Errors: Denied, NotFound (no member), Invalid.
 func (c *Groups) SetRole(ctx context.Context, id ident.GroupID, account ident.AccountID, role Role) error {
 	want, err := role.core()
 	if err != nil {
@@ -239,16 +253,21 @@ func (c *Groups) SetRole(ctx context.Context, id ident.GroupID, account ident.Ac
 		case account == c.core.Me:
 			return nil, fault.New(fault.Denied, "set role", "nobody lowers their own role: ask another admin")
 		}
-		return []wanted{wantChange(groups.Change{Kind: groups.KindRole, Targets: []groups.Target{{Account: account, Joined: m.Joined}}, Role: want})}, nil
+		return []wanted{wantChange(groups.Change{Kind: groups.KindRole,
+			Targets: []groups.Target{{Account: account, Joined: m.Joined}}, Role: want})}, nil
 	})
 }
 
-// SetInfo renames, describes, illustrates, or sets the timer. It needs Run. Errors: Denied (no admin), Invalid.
+// SetInfo renames, describes, illustrates, or sets the timer. It needs Run. Errors: Denied (no admin),
+// Invalid.
 func (c *Groups) SetInfo(ctx context.Context, id ident.GroupID, info Info) error {
 	if err := info.check(); err != nil {
 		return err
 	}
-	return c.changeGroup(ctx, id, byAdmin, func(*store.Tx, *group) ([]wanted, error) { return []wanted{{Info: &info}}, nil })
+	return c.changeGroup(ctx, id, byAdmin, func(*store.Tx, *group) ([]wanted,
+		error) {
+		return []wanted{{Info: &info}}, nil
+	})
 }
 
 // Rekey begins a new generation. It needs Run. Errors: Denied (no admin).
@@ -260,13 +279,17 @@ func (c *Groups) Rekey(ctx context.Context, id ident.GroupID) error {
 	})
 }
 
-// Accept asks to join a group that this account was invited to; GroupDecline forgets the invitation. Errors: NotFound
-// (no invitation waits).
+// Accept asks to join a group that this account was invited to; GroupDecline forgets the invitation. Errors:
+// NotFound (no invitation waits).
 func (c *Groups) Accept(ctx context.Context, id ident.GroupID) error {
-	return c.answerInvitation(id, func(tx *store.Tx, g *group, in *groups.Invitation) error { return c.askToJoin(tx, g, in) })
+	return c.answerInvitation(id, func(tx *store.Tx, g *group,
+		in *groups.Invitation) error {
+		return c.askToJoin(tx, g, in)
+	})
 }
 
-// Decline is described at GroupAccept. A join of a public group that is under way is undone: if its commit went in, the account leaves.
+// Decline is described at GroupAccept. A join of a public group that is under way is undone: if its commit
+// went in, the account leaves.
 func (c *Groups) Decline(ctx context.Context, id ident.GroupID) error {
 	return c.answerInvitation(id, func(tx *store.Tx, g *group, _ *groups.Invitation) error {
 		if !g.knocks() {
@@ -278,7 +301,8 @@ func (c *Groups) Decline(ctx context.Context, id ident.GroupID) error {
 	})
 }
 
-func (c *Groups) answerInvitation(id ident.GroupID, f func(*store.Tx, *group, *groups.Invitation) error) error {
+func (c *Groups) answerInvitation(id ident.GroupID, f func(*store.Tx, *group,
+	*groups.Invitation) error) error {
 	err := c.core.Update(func(tx *store.Tx, a *core.Batch) error {
 		g, err := c.get(tx, id)
 		if err != nil {
@@ -300,7 +324,8 @@ func (c *Groups) answerInvitation(id ident.GroupID, f func(*store.Tx, *group, *g
 	return nil
 }
 
-// Approve lets somebody in whose request or return waits for an admin's word. Errors: Denied (no admin), NotFound.
+// Approve lets somebody in whose request or return waits for an admin's word. Errors: Denied (no admin),
+// NotFound.
 func (c *Groups) Approve(ctx context.Context, id ident.GroupID, account ident.AccountID) error {
 	return c.changeGroup(ctx, id, byAdmin, func(tx *store.Tx, g *group) ([]wanted, error) {
 		found := false

@@ -16,11 +16,12 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// A change that the nodes refuse stands aside: it is tried again less and less often, and what was wanted after it goes on
-// meanwhile. What concerns the same accounts keeps its order, but a removal waits for nothing that stands aside.
+// A change that the nodes refuse stands aside: it is tried again less and less often, and what was wanted
+// after it goes on meanwhile. What concerns the same accounts keeps its order, but a removal waits for
+// nothing that stands aside.
 
-// maxRefusals is how often the nodes may refuse a change until it is given up. Each time others of them are asked, as far as
-// there are any: one that lies keeps no removal away.
+// maxRefusals is how often the nodes may refuse a change until it is given up. Each time others of them are
+// asked, as far as there are any: one that lies keeps no removal away.
 const maxRefusals = 5
 
 // aside is how long a change stands aside.
@@ -29,7 +30,8 @@ type aside struct {
 	delay time.Duration
 }
 
-// refusal tells the nodes' word about a change from what happened on the way to them. forGood: they gave no hope.
+// refusal tells the nodes' word about a change from what happened on the way to them. forGood: they gave no
+// hope.
 func refusal(err error) (refused, forGood bool) {
 	var f *fault.Error
 	if !errors.As(err, &f) {
@@ -42,8 +44,8 @@ func refusal(err error) (refused, forGood bool) {
 	return true, f.Kind != fault.Limited
 }
 
-// tried keeps with a change what an attempt at it met. nil: others may have their turn, the change is done, stands aside, or
-// was given up.
+// tried keeps with a change what an attempt at it met. nil: others may have their turn, the change is done,
+// stands aside, or was given up.
 func (w *worker) tried(ctx context.Context, ch store.GroupChange, cause error) error {
 	var broken *core.StoreError
 	refused, forGood := refusal(cause)
@@ -60,7 +62,10 @@ func (w *worker) tried(ctx context.Context, ch store.GroupChange, cause error) e
 		w.c.core.Net.Elsewhere(w.mailbox)
 	}
 	ch.Cause = metText(cause)
-	err := w.c.core.Commit(func(tx *store.Tx, a *core.Batch) error { return w.c.noteCause(tx, a, ch, cause, forGood) })
+	err := w.c.core.Commit(func(tx *store.Tx, a *core.Batch) error {
+		return w.c.noteCause(tx, a, ch,
+			cause, forGood)
+	})
 	if err != nil {
 		return err
 	}
@@ -74,8 +79,10 @@ func (w *worker) tried(ctx context.Context, ch store.GroupChange, cause error) e
 func metText(cause error) string { return strings.TrimPrefix(cause.Error(), "change group: ") }
 
 // noteCause saves a change with its cause, or gives it up if it was refused too often.
-func (c *Groups) noteCause(tx *store.Tx, a *core.Batch, ch store.GroupChange, cause error, forGood bool) error {
-	if !slices.ContainsFunc(tx.GroupChanges(ch.Group), func(o store.GroupChange) bool { return o.N == ch.N }) {
+func (c *Groups) noteCause(tx *store.Tx, a *core.Batch, ch store.GroupChange, cause error,
+	forGood bool) error {
+	if !slices.ContainsFunc(tx.GroupChanges(ch.Group),
+		func(o store.GroupChange) bool { return o.N == ch.N }) {
 		return tx.Err() // it came about all the same, or the group is over
 	}
 	a.Tell(core.Fact{Kind: core.FactGroup, Group: &ch.Group}) // without waking the worker, which is to wait
@@ -99,8 +106,8 @@ func (c *Groups) noteCause(tx *store.Tx, a *core.Batch, ch store.GroupChange, ca
 	return tx.Err()
 }
 
-// nextChange returns the change whose turn it is, nil if all stand aside, and when the first of those is to be tried again:
-// 0 if there is none.
+// nextChange returns the change whose turn it is, nil if all stand aside, and when the first of those is to
+// be tried again: 0 if there is none.
 func (w *worker) nextChange(changes []store.GroupChange) (next *store.GroupChange, again time.Duration) {
 	if len(changes) == 0 || len(w.aside) == 0 {
 		clear(w.aside)
@@ -128,7 +135,8 @@ func (w *worker) nextChange(changes []store.GroupChange) (next *store.GroupChang
 	return nil, again
 }
 
-// concern says what a change is about, for the order of those that are about the same, and whether it only takes away.
+// concern says what a change is about, for the order of those that are about the same, and whether it only
+// takes away.
 func concern(row *store.GroupChange) (about []string, removal bool) {
 	w, err := decodeWanted(row.Want)
 	if err != nil {
@@ -155,8 +163,10 @@ func accountsOf(ch *groups.Change) []ident.AccountID {
 	return append(out, ch.Invite.For...)
 }
 
-// overtaken ends what was wanted before a removal and stood aside as it came about: it would let those in again.
-func (c *Groups) overtaken(tx *store.Tx, a *core.Batch, g *group, by store.GroupChange, removed *groups.Change) error {
+// overtaken ends what was wanted before a removal and stood aside as it came about: it would let those in
+// again.
+func (c *Groups) overtaken(tx *store.Tx, a *core.Batch, g *group, by store.GroupChange,
+	removed *groups.Change) error {
 	if removed.Kind != groups.KindRemove && removed.Kind != groups.KindRevokeInvite || removed.Return {
 		return tx.Err()
 	}
@@ -168,11 +178,14 @@ func (c *Groups) overtaken(tx *store.Tx, a *core.Batch, g *group, by store.Group
 		}
 		ch, err := groups.DecodeChange(w.Change)
 		out := func(id ident.AccountID) bool { return slices.Contains(gone, id) }
-		if err != nil || row.N > by.N || ch.Kind != groups.KindAdd && ch.Kind != groups.KindInvite || !slices.ContainsFunc(accountsOf(&ch), out) {
+		if err != nil || row.N > by.N || ch.Kind != groups.KindAdd && ch.Kind != groups.KindInvite ||
+			!slices.ContainsFunc(accountsOf(&ch), out) {
 			continue
 		}
-		if ch.Invite.For = slices.DeleteFunc(ch.Invite.For, out); ch.Kind == groups.KindAdd || len(ch.Invite.For) == 0 {
-			c.giveUp(tx, a, g, row, fault.New(fault.Denied, "add to group", "%s was removed meanwhile", core.Short(gone[0])))
+		if ch.Invite.For = slices.DeleteFunc(ch.Invite.For, out); ch.Kind == groups.KindAdd ||
+			len(ch.Invite.For) == 0 {
+			c.giveUp(tx, a, g, row, fault.New(fault.Denied, "add to group", "%s was removed meanwhile",
+				core.Short(gone[0])))
 			continue
 		}
 		w.Change = ch.Encode()

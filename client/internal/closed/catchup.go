@@ -11,8 +11,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// catchUp returns once a group has taken in all that the leader of its swarm had in its log when catchUp was called, or once
-// the account is no member any more. It needs Run.
+// catchUp returns once a group has taken in all that the leader of its swarm had in its log when catchUp was
+// called, or once the account is no member any more. It needs Run.
 func (e *Groups) catchUp(ctx context.Context, id ident.GroupID) error {
 	e.kick(id)
 	w := e.worker(id)
@@ -26,7 +26,8 @@ func (e *Groups) catchUp(ctx context.Context, id ident.GroupID) error {
 	return w.compareRunning(p.cursor, running)
 }
 
-// catchUpAsks returns once what was asked of a group's admins when it was called is taken in, if the account is one of them.
+// catchUpAsks returns once what was asked of a group's admins when it was called is taken in, if the account
+// is one of them.
 func (e *Groups) catchUpAsks(ctx context.Context, id ident.GroupID) error {
 	w := e.worker(id)
 	if w == nil {
@@ -36,9 +37,10 @@ func (e *Groups) catchUpAsks(ctx context.Context, id ident.GroupID) error {
 	return err
 }
 
-// reachHead returns once the course that plan wants has come to where the leader of the swarm is, with the running hash there. The
-// course is empty if plan wants fewer than so many namespaces.
-func (w *worker) reachHead(ctx context.Context, plan func(*store.Tx) (course, error), namespaces int) (p course, running [32]byte, err error) {
+// reachHead returns once the course that plan wants has come to where the leader of the swarm is, with the
+// running hash there. The course is empty if plan wants fewer than so many namespaces.
+func (w *worker) reachHead(ctx context.Context, plan func(*store.Tx) (course, error),
+	namespaces int) (p course, running [32]byte, err error) {
 	for {
 		moved := w.c.Moved.Watch()
 		p, err := w.course(plan)

@@ -47,7 +47,8 @@ func decodeWanted(b []byte) (w wanted, err error) {
 // on returns the change upon the state s. Errors: Exists (nothing is left to do).
 func (w *wanted) on(s *groups.State) (groups.Change, error) {
 	if w.Generation != 0 && s.Generation() > w.Generation {
-		return groups.Change{}, fault.New(fault.Exists, "change group", "generation %d has begun", s.Generation())
+		return groups.Change{}, fault.New(fault.Exists, "change group", "generation %d has begun",
+			s.Generation())
 	}
 	if w.Info != nil {
 		return groups.Change{Kind: groups.KindInfo, Info: w.Info.on(s.Info())}, nil
@@ -84,7 +85,8 @@ func (w *wanted) pending() (out []Pending) {
 	if err != nil {
 		return nil
 	}
-	kinds := map[groups.Kind]string{groups.KindAdd: "add", groups.KindRemove: "remove", groups.KindRole: "role", groups.KindInfo: "info", groups.KindRekey: "rekey",
+	kinds := map[groups.Kind]string{groups.KindAdd: "add", groups.KindRemove: "remove",
+		groups.KindRole: "role", groups.KindInfo: "info", groups.KindRekey: "rekey",
 		groups.KindInvite: "invite", groups.KindRevokeInvite: "invite", groups.KindDisband: "disband"}
 	kind := kinds[ch.Kind]
 	var who []ident.AccountID
@@ -104,8 +106,8 @@ func (w *wanted) pending() (out []Pending) {
 	return out
 }
 
-// waitChange returns once change n is in the log, or was given up: then with the reason. Unavailable as soon as the cluster
-// proves to be out of reach; the change stays wanted then, as it does when ctx ends.
+// waitChange returns once change n is in the log, or was given up: then with the reason. Unavailable as soon
+// as the cluster proves to be out of reach; the change stays wanted then, as it does when ctx ends.
 func (c *Groups) waitChange(ctx context.Context, id ident.GroupID, n int64) error {
 	c.attend(n, 1)
 	defer c.attend(n, -1)
@@ -163,7 +165,8 @@ func (e *Groups) forgetChange(tx *store.Tx, ch store.GroupChange, cause error) (
 // giveUp forgets a change that can never come about. If nobody waits for it any more, the user is told.
 func (c *Groups) giveUp(tx *store.Tx, a *core.Batch, g *group, ch store.GroupChange, cause error) {
 	if !c.forgetChange(tx, ch, cause) {
-		a.Tell(core.Fact{Kind: core.FactNotice, Group: &g.ID, Text: "group " + g.Name + ": what was wanted cannot be done: " + cause.Error()})
+		a.Tell(core.Fact{Kind: core.FactNotice, Group: &g.ID, Text: "group " + g.Name +
+			": what was wanted cannot be done: " + cause.Error()})
 	}
 	c.changed(a, g.ID)
 }

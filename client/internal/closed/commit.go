@@ -18,10 +18,11 @@ import (
 )
 
 const (
-	stagedTTL    = 3600             // seconds that slots wait for their commit
-	commitAlone  = 30 * time.Second // how long a commit that was stored may take to come back through the subscription
-	stageAtOnce  = 4                // requests with slots under way
-	burst        = 8                // own commits within a second that nobody has to wait for
+	stagedTTL = 3600 // seconds that slots wait for their commit
+	// how long a commit that was stored may take to come back through the subscription
+	commitAlone  = 30 * time.Second
+	stageAtOnce  = 4 // requests with slots under way
+	burst        = 8 // own commits within a second that nobody has to wait for
 	requestSpace = envelope.MaxClientBatch - 2048
 )
 
@@ -33,7 +34,8 @@ type attempt struct {
 	index uint64
 }
 
-// propose makes the commit for a change upon the group's head. It runs inside a transaction. Errors: those of State.Propose.
+// propose makes the commit for a change upon the group's head. It runs inside a transaction. Errors: those of
+// State.Propose.
 func (c *Groups) propose(tx *store.Tx, g *group, ch groups.Change) (*attempt, error) {
 	key, ok := g.state.AdminKey()
 	if !ok {
@@ -50,8 +52,9 @@ func (c *Groups) propose(tx *store.Tx, g *group, ch groups.Change) (*attempt, er
 	return &attempt{p: p, admin: key, head: g.HeadSeq, index: index + 1}, nil
 }
 
-// submit stages the slots of a commit and stores it, if the log's head is still the one that it was made upon. Errors: Stale
-// (another commit came first), NotFound (another admin staged over the slots), those of requests.
+// submit stages the slots of a commit and stores it, if the log's head is still the one that it was made
+// upon. Errors: Stale (another commit came first), NotFound (another admin staged over the slots), those of
+// requests.
 func (w *worker) submit(ctx context.Context, t *attempt) error {
 	commit := envelope.Store{Namespace: envelope.GroupLog, IfHead: &t.head, Body: t.p.Commit}
 	last := append([]envelope.Op{commit}, t.p.Ops...)
@@ -95,7 +98,8 @@ func (w *worker) point(ctx context.Context, name string) {
 // stage returns the stores of some of a commit's slots.
 func stage(p *groups.Proposal, from, to int) (ops []envelope.Op) {
 	for i := from; i < to; i++ {
-		ops = append(ops, envelope.Store{Namespace: envelope.GroupSlots, Key: p.Slots[i].Locator, TTL: stagedTTL, Body: p.Body(i)})
+		ops = append(ops, envelope.Store{Namespace: envelope.GroupSlots, Key: p.Slots[i].Locator,
+			TTL: stagedTTL, Body: p.Body(i)})
 	}
 	return ops
 }
@@ -116,8 +120,8 @@ func stageBatches(p *groups.Proposal, n int) (out [][]envelope.Op) {
 	return out
 }
 
-// settle brings a commit into the log and waits until the group has taken in the commit of its index, its own or the one that
-// came first. nil: look what is left to do.
+// settle brings a commit into the log and waits until the group has taken in the commit of its index, its own
+// or the one that came first. nil: look what is left to do.
 func (w *worker) settle(ctx context.Context, t *attempt) error {
 	err := w.submit(ctx, t)
 	switch {
@@ -138,7 +142,8 @@ func (w *worker) settle(ctx context.Context, t *attempt) error {
 	return err
 }
 
-// jitter waits a little, longer after each race that was lost, but for the first: who lost one is at hand to win the next.
+// jitter waits a little, longer after each race that was lost, but for the first: who lost one is at hand to
+// win the next.
 func (w *worker) jitter(ctx context.Context) {
 	if w.lost = min(w.lost+1, 6); w.lost > 1 {
 		w.c.core.Sleep(ctx, core.Spread(0, w.c.core.Pace.Race<<w.lost))
@@ -190,8 +195,8 @@ func (w *worker) waitIndex(ctx context.Context, index uint64) error {
 	}
 }
 
-// findHead learns where the newest commit that was taken in lies in the mailbox: the next is stored on the condition that it
-// is still the newest there.
+// findHead learns where the newest commit that was taken in lies in the mailbox: the next is stored on the
+// condition that it is still the newest there.
 func (w *worker) findHead(ctx context.Context, key account.Signer, sum [32]byte) error {
 	log, err := w.fetchLog(ctx, key, 0, 0)
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// The credential of a member is the account's vouch for the signing key that the member has in the group. An admin checks it
-// before it lets somebody in, against the newest certificates; the others check it when they have the certificates, which
-// they read when the member's first message comes.
+// The credential of a member is the account's vouch for the signing key that the member has in the group. An
+// admin checks it before it lets somebody in, against the newest certificates; the others check it when they
+// have the certificates, which they read when the member's first message comes.
 
 // vouchKey names one stay of a member.
 type vouchKey struct {
@@ -25,8 +25,8 @@ type vouchKey struct {
 	joined  uint64
 }
 
-// vouches are credentials on their way to being checked. Only what was found is on disk: a message that stays marked as
-// unverified asks for its sender again after a restart.
+// vouches are credentials on their way to being checked. Only what was found is on disk: a message that stays
+// marked as unverified asks for its sender again after a restart.
 type vouches struct {
 	mu     sync.Mutex
 	wanted map[vouchKey]bool // whose certificates are to be read
@@ -60,15 +60,20 @@ func (v *vouches) take(m *map[vouchKey]bool) map[vouchKey]bool {
 
 // groupCredential makes the own account's credential for a signing key in a group.
 func (c *Groups) groupCredential(id ident.GroupID, sign [32]byte) (credential []byte, err error) {
-	c.core.Keys.Read(func(s *account.State) { credential, err = s.Vouch(groups.CredentialBytes(id, c.core.Me, sign)) })
+	c.core.Keys.Read(func(s *account.State) {
+		credential,
+			err = s.Vouch(groups.CredentialBytes(id, c.core.Me, sign))
+	})
 	return credential, err
 }
 
-// checkGroupCredential says whether the account of a member answers for its signing key: nil if so. For a member, what is
-// found is remembered for its stay, and certificates that are missing are read in the background. For somebody who asks to
-// be let in (Joined is 0) only the newest certificates count, since a device that was revoked holds the keys of older ones.
+// checkGroupCredential says whether the account of a member answers for its signing key: nil if so. For a
+// member, what is found is remembered for its stay, and certificates that are missing are read in the
+// background. For somebody who asks to be let in (Joined is 0) only the newest certificates count, since a
+// device that was revoked holds the keys of older ones.
 //
-// Errors: Denied (it does not), NotFound (the certificates are not known, or not of late: fetchPerson reads them).
+// Errors: Denied (it does not), NotFound (the certificates are not known, or not of late: fetchPerson reads
+// them).
 func (c *Groups) checkGroupCredential(tx *store.Tx, id ident.GroupID, m *groups.Member) error {
 	if m.Joined == 0 {
 		return c.checkNewcomer(tx, id, m)
@@ -89,7 +94,8 @@ func (c *Groups) checkGroupCredential(tx *store.Tx, id ident.GroupID, m *groups.
 	case !known:
 		c.keeper.want(k)
 		c.WakeKeeper()
-		return fault.New(fault.NotFound, "check member "+core.Short(m.Account), "its certificates are not known yet")
+		return fault.New(fault.NotFound, "check member "+core.Short(m.Account),
+			"its certificates are not known yet")
 	case !good:
 		return errForged(m.Account)
 	}
@@ -103,7 +109,8 @@ func (c *Groups) checkNewcomer(tx *store.Tx, id ident.GroupID, m *groups.Member)
 		return err
 	}
 	if chain == nil || !current {
-		return fault.New(fault.NotFound, "check member "+core.Short(m.Account), "its newest certificates are not known")
+		return fault.New(fault.NotFound, "check member "+core.Short(m.Account),
+			"its newest certificates are not known")
 	}
 	err = chain.CheckVouch(groups.CredentialBytes(id, m.Account, m.Sign), m.Credential)
 	if errors.Is(err, fault.NotFound) {
@@ -115,8 +122,8 @@ func (c *Groups) checkNewcomer(tx *store.Tx, id ident.GroupID, m *groups.Member)
 	return nil
 }
 
-// vouched says whether an account answers for the key of a member; known is false if its certificates do not tell: they end
-// before the credential, or begin after it, with a recovery.
+// vouched says whether an account answers for the key of a member; known is false if its certificates do not
+// tell: they end before the credential, or begin after it, with a recovery.
 func vouched(chain *account.Chain, id ident.GroupID, m *groups.Member) (good, known bool) {
 	if chain == nil {
 		return false, false
@@ -130,19 +137,22 @@ func vouched(chain *account.Chain, id ident.GroupID, m *groups.Member) (good, kn
 }
 
 func errForged(id ident.AccountID) error {
-	return fault.New(fault.Denied, "check member "+core.Short(id), "the account does not answer for the member's key")
+	return fault.New(fault.Denied, "check member "+core.Short(id),
+		"the account does not answer for the member's key")
 }
 
-// groupChain returns what is known of an account's certificates, and whether that is its newest. Denied: no account can have
-// that ID.
-func (c *Groups) groupChain(tx *store.Tx, id ident.AccountID) (chain *account.Chain, current bool, err error) {
+// groupChain returns what is known of an account's certificates, and whether that is its newest. Denied: no
+// account can have that ID.
+func (c *Groups) groupChain(tx *store.Tx,
+	id ident.AccountID) (chain *account.Chain, current bool, err error) {
 	if id == c.core.Me {
 		c.core.Keys.Read(func(s *account.State) { chain, current = s.Chain() })
 		return chain, current, nil
 	}
 	p, err := c.people.Get(tx, id)
 	if err != nil {
-		return nil, false, fault.New(fault.Denied, "check member", "no account can have the ID %s", core.Short(id))
+		return nil, false, fault.New(fault.Denied, "check member", "no account can have the ID %s",
+			core.Short(id))
 	}
 	return p.Certs, p.Sealable(c.core.Net.Now()), nil
 }
@@ -177,7 +187,8 @@ func (c *Groups) checkVouches(ctx context.Context) (err error) {
 	if serr := c.core.Commit(func(tx *store.Tx, a *core.Batch) error {
 		for k, good := range found {
 			_, known := tx.GroupVouched(k.group, k.account, k.joined)
-			tx.SaveGroupVouch(store.GroupVouch{Group: k.group, Account: k.account, Joined: k.joined, Good: good})
+			tx.SaveGroupVouch(store.GroupVouch{Group: k.group, Account: k.account,
+				Joined: k.joined, Good: good})
 			g, err := c.get(tx, k.group)
 			if good || known || err != nil || g.state == nil {
 				continue
@@ -210,7 +221,8 @@ func (c *Groups) settleVouch(k vouchKey) error {
 		chain, current, err := c.groupChain(tx, k.account)
 		good, known := vouched(chain, k.group, m)
 		// The next generation of the account may have begun since; the one after it has not.
-		if v, verr := account.VouchGeneration(m.Credential); !known && current && verr == nil && v > chain.G()+1 {
+		if v, verr := account.VouchGeneration(m.Credential); !known && current && verr == nil &&
+			v > chain.G()+1 {
 			known = true
 		}
 		if err != nil || !known {
@@ -229,7 +241,8 @@ func (c *Groups) settleVouch(k vouchKey) error {
 	return nil
 }
 
-// wantMarked asks anew, after a restart, for the certificates of members with messages that are marked as unverified.
+// wantMarked asks anew, after a restart, for the certificates of members with messages that are marked as
+// unverified.
 func (c *Groups) wantMarked(tx *store.Tx, g *group) {
 	for _, id := range tx.UnverifiedGroupSenders(g.ID.String()) {
 		if m := g.state.Member(id); m != nil {

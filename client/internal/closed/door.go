@@ -14,23 +14,24 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// Whoever has a link of a public group needs no admin: the link opens a slot with the keys of the generation, and with these
-// its holder makes the commit that lets it in. The wish lies in the store like any wish to join, with keys and without a
-// request; a commit that went in before the process died is found in the log by those keys. What cannot be done so is asked
-// of the admins, as by any link.
+// Whoever has a link of a public group needs no admin: the link opens a slot with the keys of the generation,
+// and with these its holder makes the commit that lets it in. The wish lies in the store like any wish to
+// join, with keys and without a request; a commit that went in before the process died is found in the log by
+// those keys. What cannot be done so is asked of the admins, as by any link.
 
 // knocks reports whether the account is about to come in without an admin.
 func (g *group) knocks() bool {
 	return Status(g.Status) == Waiting && g.Keys != nil && g.Request == nil
 }
 
-// backsOut reports whether the account declined while it was about to come in: a commit may have gone in, and then it leaves.
+// backsOut reports whether the account declined while it was about to come in: a commit may have gone in, and
+// then it leaves.
 func (g *group) backsOut() bool {
 	return g.Status == Declined && g.Keys != nil && g.Invitation != nil
 }
 
-// asksAt reports whether the account waits for an admin who was asked because an invitation did not let it in at once: that may
-// have changed.
+// asksAt reports whether the account waits for an admin who was asked because an invitation did not let it in
+// at once: that may have changed.
 func (g *group) asksAt(in *groups.Invitation) bool {
 	if !in.Door || Status(g.Status) != Waiting || g.Request == nil {
 		return false
@@ -116,7 +117,8 @@ func (w *worker) readDoor(ctx context.Context, k *knock) error {
 	if k.log = append(k.log, more...); uint64(len(k.log)) < k.in.HeadIndex {
 		w.door = nil // what a node made up does not add up
 		w.c.core.Net.Elsewhere(w.mailbox)
-		return fault.New(fault.Unavailable, "join group", "the node has %d commits, want %d at least", len(k.log), k.in.HeadIndex)
+		return fault.New(fault.Unavailable, "join group", "the node has %d commits, want %d at least",
+			len(k.log), k.in.HeadIndex)
 	}
 	return nil
 }
@@ -142,7 +144,8 @@ func (k *knock) slots() (out []doorSlot) {
 }
 
 // nextDoorSlot takes the first of some slots that the nodes have; nil: none.
-func (w *worker) nextDoorSlot(ctx context.Context, k *knock, from *[]doorSlot) (slot []byte, generation uint32, err error) {
+func (w *worker) nextDoorSlot(ctx context.Context, k *knock,
+	from *[]doorSlot) (slot []byte, generation uint32, err error) {
 	for slot == nil && err == nil && len(*from) > 0 {
 		generation = (*from)[0].generation
 		slot, err = w.fetchSlot(ctx, seedKey{k.in.ReadKey()}, (*from)[0].at)
@@ -165,16 +168,20 @@ func (w *worker) comeIn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var why error = fault.New(fault.Unavailable, "join group", "the newest keys of the group do not lie at this link")
-	if newest, err := envelope.DecodeCommit(k.log[len(k.log)-1].Body); slot != nil && !k.backsOut && err == nil && newest.Generation == generation {
+	var why error = fault.New(fault.Unavailable, "join group",
+		"the newest keys of the group do not lie at this link")
+	if newest, err := envelope.DecodeCommit(k.log[len(k.log)-1].Body); slot != nil && !k.backsOut &&
+		err == nil && newest.Generation == generation {
 		var p *groups.Proposal
 		var write private.Key
-		if p, write, why = k.shared.Join(cryptoRand, w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in, k.credential, bodies(k.log), slot); why == nil {
+		if p, write, why = k.shared.Join(cryptoRand, w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in,
+			k.credential, bodies(k.log), slot); why == nil {
 			return w.storeJoin(ctx, k, p, write, slot)
 		}
 	}
 	for slot != nil { // a commit of an earlier attempt may have gone in
-		if s, err := k.shared.Enter(w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in, bodies(k.log), slot); err == nil {
+		if s, err := k.shared.Enter(w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in, bodies(k.log),
+			slot); err == nil {
 			return w.cameIn(s, k.log)
 		}
 		if slot, _, err = w.nextDoorSlot(ctx, k, &left); err != nil {
@@ -182,144 +189,6 @@ func (w *worker) comeIn(ctx context.Context) error {
 		}
 	}
 	return w.turnedAway(k, why)
-}
-
-// storeJoin stores the commit that lets the account in and the capability of its key, if the log's head is still the one that it
-// was made upon. Many may come at once: each that loses the race reads on and tries again.
-func (w *worker) storeJoin(ctx context.Context, k *knock, p *groups.Proposal, write private.Key, slot []byte) error {
-	head := k.log[len(k.log)-1].Seq
-	commit := envelope.Store{Namespace: envelope.GroupLog, IfHead: &head, Body: p.Commit}
-	resp, _, err := w.c.request(ctx, w.id, seedKey{write}, append([]envelope.Op{commit}, p.Ops...)...)
-	var f *fault.Error
-	switch {
-	case core.Superseded(err):
-		if k.head = max(k.head, core.HeadOf(err)); core.HeadOf(err) == 0 {
-			w.c.core.Net.Elsewhere(w.mailbox)
-		}
-		w.jitter(ctx)
-		return nil
-	case errors.Is(err, fault.Invalid), errors.As(err, &f) && f.Kind == fault.Limited && f.RetryAfter == 0:
-		return w.turnedAway(k, fault.Wrap(fault.Unavailable, "join group", err))
-	case err != nil:
-		return err
-	}
-	w.lost = 0
-	w.point(ctx, "stored")
-	log := append(slices.Clip(k.log), envelope.Envelope{Namespace: envelope.GroupLog, Seq: resp.Results[0].Seq, StoredAt: resp.Clock, Body: p.Commit})
-	s, err := k.shared.Enter(w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in, bodies(log), slot)
-	if err != nil {
-		return err
-	}
-	return w.cameIn(s, log)
-}
-
-func (w *worker) cameIn(s *groups.State, log []envelope.Envelope) error {
-	w.door = nil
-	s.Share(nil)
-	return w.entered(s, log)
-}
-
-// noDoor notes that the nodes show no log to who has the link: they have no such group, or know nothing of its keys. One of them
-// could lie, or lag.
-func (w *worker) noDoor(k *knock, cause error) error {
-	if k.denied++; k.denied < slotWitnesses {
-		w.c.core.Net.Elsewhere(w.mailbox)
-		return cause
-	}
-	w.door = nil
-	if k.backsOut {
-		return w.stayOut()
-	}
-	return w.endJoin("the cluster has no such group, or no log for who has this link: " + reasonOf(cause))
-}
-
-// turnedAway ends the attempts: the account is in already, has to ask an admin, or cannot come in at all.
-func (w *worker) turnedAway(k *knock, why error) error {
-	if k.backsOut {
-		return w.stayOut()
-	}
-	switch fault.KindOf(why) {
-	case fault.Denied: // one node could say so by giving something else than the slot
-		if k.denied++; k.denied < slotWitnesses {
-			w.c.core.Net.Elsewhere(w.mailbox)
-			return nil
-		}
-	case fault.Exists, fault.Limited, fault.Unavailable:
-	case fault.Stale: // a replica that lags
-		return fault.Wrap(fault.Unavailable, "join group", why)
-	default:
-		w.door = nil
-		w.c.core.Net.Elsewhere(w.mailbox)
-		return w.refuse(why)
-	}
-	w.door = nil
-	err := w.c.core.Commit(func(tx *store.Tx, a *core.Batch) error {
-		g, err := w.c.get(tx, w.id)
-		if err != nil || !g.knocks() {
-			return err
-		}
-		switch fault.KindOf(why) {
-		case fault.Exists:
-			return w.c.inElsewhere(tx, a, g)
-		case fault.Denied:
-			return w.c.joinEnded(tx, a, g, reasonOf(why))
-		}
-		if k.in.Generation < g.Past { // no admin lets the account in by that
-			return w.c.joinEnded(tx, a, g, errOldLink.Detail)
-		}
-		g.Cause = reasonOf(why)
-		if errors.Is(why, fault.Invalid) { // the nodes may know the key from a stay that this device never heard of
-			keys, err := groups.NewKeys(cryptoRand)
-			if err != nil {
-				return err
-			}
-			g.Keys = keys.Marshal()
-		}
-		if err := w.c.makeRequest(g); err != nil {
-			return err
-		}
-		w.c.save(tx, g)
-		w.c.changed(a, g.ID)
-		return tx.Err()
-	})
-	if err != nil {
-		return err
-	}
-	w.c.WakeKeeper()
-	return nil
-}
-
-// stayOut notes that no commit went in of a join that was declined.
-func (w *worker) stayOut() error {
-	w.door = nil
-	return w.note(func(tx *store.Tx, a *core.Batch, g *group) {
-		if g.backsOut() {
-			g.Keys = nil
-			w.c.save(tx, g)
-		}
-	})
-}
-
-// inElsewhere waits for the keys: the account is a member, and not by this device.
-func (c *Groups) inElsewhere(tx *store.Tx, a *core.Batch, g *group) error {
-	g.Status, g.Invitation, g.Keys, g.Cause = string(Returning), nil, nil, ""
-	g.Warning = "the account is in the group already, with keys that this device waits for: if no other device of the account has them, an admin has to remove the account first"
-	c.save(tx, g)
-	c.putNew(tx, g.ID, errandAsk, c.core.Pace.GroupAsk)
-	c.changed(a, g.ID)
-	return tx.Err()
-}
-
-// reasonOf is what an error says to people, without what was done.
-func reasonOf(err error) string {
-	var f *fault.Error
-	for errors.As(err, &f) && f.Detail == "" && f.Cause != nil {
-		err = f.Cause
-	}
-	if f != nil && f.Detail != "" {
-		return f.Detail
-	}
-	return err.Error()
 }
 
 // awaitDoor returns once a join that needs no admin was made, or an admin was asked all the same.
@@ -355,38 +224,8 @@ func (c *Groups) awaitDoor(ctx context.Context, id ident.GroupID) (out View, err
 	}
 }
 
-// voidJoin notes that somebody came with a link who may not come in: the nodes took in the capability of its key before any
-// member could look, and are told to forget it.
-func (c *Groups) voidJoin(tx *store.Tx, g *group, commit []byte) error {
-	if !g.admin() || g.state.Form() != groups.FormPublic {
-		return nil
-	}
-	d, err := g.state.Describe(commit)
-	if err != nil || !d.Void || d.Kind != groups.KindJoin {
-		return nil
-	}
-	_, err = c.want(tx, g.ID, wanted{Revoke: envelope.Serial(d.Index, 0)})
-	return err
-}
-
-// each carries operations that stand alone. What is not there needs nothing done to it.
-func (w *worker) each(ctx context.Context, r *envelope.Request, key seedKey) error {
-	ctx, stop := context.WithTimeout(ctx, requestTimeout)
-	defer stop()
-	resp, _, err := w.c.core.Request(ctx, core.PurposeInbox, r, key)
-	if err != nil {
-		return err
-	}
-	for _, res := range resp.Results {
-		if res.Err != nil && res.Err.Kind != fault.NotFound {
-			return res.Err
-		}
-	}
-	return nil
-}
-
-// revoke tells the nodes to forget the capabilities of joins that do not count, as many as a request takes: whoever has a link can
-// make many. Another admin may have been faster.
+// revoke tells the nodes to forget the capabilities of joins that do not count, as many as a request takes:
+// whoever has a link can make many. Another admin may have been faster.
 func (w *worker) revoke(ctx context.Context) error {
 	var rows []int64
 	var key private.Key
@@ -401,7 +240,8 @@ func (w *worker) revoke(ctx context.Context) error {
 			key, _ = g.state.AdminKey()
 		}
 		for _, ch := range tx.GroupChanges(w.id) {
-			if want, err := decodeWanted(ch.Want); err == nil && want.Revoke != 0 && len(r.Ops) < envelope.MaxOps {
+			if want, err := decodeWanted(ch.Want); err == nil && want.Revoke != 0 &&
+				len(r.Ops) < envelope.MaxOps {
 				rows, r.Ops = append(rows, ch.N), append(r.Ops, envelope.Revoke{Serial: want.Revoke})
 			}
 		}

@@ -13,22 +13,25 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// What a member writes says which log of the group it knows. If that is not the log of this device, the nodes may show one of
-// the two a log of its own, or keep commits back; or the member is at fault. So the log is read again, from several replicas:
-// commits that were kept back are taken in, a log that differs makes a warning, and if the replicas agree with this device the
-// user is told, once, that the member is at fault. A warning is looked into again until the replicas agree with this device.
+// What a member writes says which log of the group it knows. If that is not the log of this device, the nodes
+// may show one of the two a log of its own, or keep commits back; or the member is at fault. So the log is
+// read again, from several replicas: commits that were kept back are taken in, a log that differs makes a
+// warning, and if the replicas agree with this device the user is told, once, that the member is at fault. A
+// warning is looked into again until the replicas agree with this device.
 
 const (
 	logWitnesses  = 3 // replicas that are asked for the log
 	errandDoubted = "doubted/"
 )
 
-var errOtherLog = fault.New(fault.Unavailable, "follow group", "the nodes show another log of the group than the one that this device knows")
+var errOtherLog = fault.New(fault.Unavailable, "follow group",
+	"the nodes show another log of the group than the one that this device knows")
 
-// compareLog reads the log from several replicas, beginning with the newest commit that was taken in: each commit names the
-// one before, so what precedes it is the same if it is. missing are commits after it that lie before a number. odd says that
-// most replicas have another log.
-func (w *worker) compareLog(ctx context.Context, before uint64) (missing []envelope.Envelope, odd, err error) {
+// compareLog reads the log from several replicas, beginning with the newest commit that was taken in: each
+// commit names the one before, so what precedes it is the same if it is. missing are commits after it that
+// lie before a number. odd says that most replicas have another log.
+func (w *worker) compareLog(ctx context.Context,
+	before uint64) (missing []envelope.Envelope, odd, err error) {
 	var p course
 	var head, index uint64
 	var sum [32]byte
@@ -64,7 +67,8 @@ func (w *worker) compareLog(ctx context.Context, before uint64) (missing []envel
 			continue
 		}
 		for _, e := range log[1:] {
-			if c, err := envelope.DecodeCommit(e.Body); e.Seq < before && (err != nil || c.Index > index) { // none that was taken in is missing
+			if c, err := envelope.DecodeCommit(e.Body); e.Seq < before && (err != nil || c.Index > index) {
+				// none that was taken in is missing
 				missing = append(missing, e)
 			}
 		}
@@ -78,13 +82,14 @@ func (w *worker) compareLog(ctx context.Context, before uint64) (missing []envel
 	return nil, odd, nil
 }
 
-// noiseRest is how long no message without a sender is looked into after one that commits did not explain: members can store
-// any number of them.
+// noiseRest is how long no message without a sender is looked into after one that commits did not explain:
+// members can store any number of them.
 const noiseRest = time.Minute
 
-// lookInto looks into a message whose sender has another log than this device, or a longer one. The message is let pass
-// afterwards, unless commits came that explain it.
-func (w *worker) lookInto(ctx context.Context, e envelope.Envelope, m *groups.Message) (explained bool, err error) {
+// lookInto looks into a message whose sender has another log than this device, or a longer one. The message
+// is let pass afterwards, unless commits came that explain it.
+func (w *worker) lookInto(ctx context.Context, e envelope.Envelope,
+	m *groups.Message) (explained bool, err error) {
 	nobody := m.Sender == ident.AccountID{}
 	if nobody && time.Since(w.noise) < noiseRest || w.doubted(m.Sender) {
 		return false, nil
@@ -107,13 +112,16 @@ func (w *worker) lookInto(ctx context.Context, e envelope.Envelope, m *groups.Me
 		return false, nil
 	case odd != nil:
 		return false, w.note(func(tx *store.Tx, a *core.Batch, g *group) {
-			w.c.warn(tx, a, g, "the nodes show this device another log of the group than "+w.c.people.Name(tx, m.Sender)+" has: changes of the group may be kept from one of you. "+
+			w.c.warn(tx, a, g, "the nodes show this device another log of the group than "+w.c.people.Name(tx,
+				m.Sender)+" has: changes of the group may be kept from one of you. "+
 				"Ask other members what they see")
 		})
 	}
 	return false, w.note(func(tx *store.Tx, a *core.Batch, g *group) {
-		tx.SetGroupErrand(store.GroupErrand{Group: g.ID, Kind: errandDoubted + m.Sender.String(), Due: store.Held})
-		w.c.tellOf(a, g, w.c.people.Name(tx, m.Sender)+" writes as if the group's log were another one, but what the nodes have is what this device knows: "+
+		tx.SetGroupErrand(store.GroupErrand{Group: g.ID, Kind: errandDoubted + m.Sender.String(),
+			Due: store.Held})
+		w.c.tellOf(a, g, w.c.people.Name(tx, m.Sender)+
+			" writes as if the group's log were another one, but what the nodes have is what this device knows: "+
 			"a device of that member is at fault, or lies. What else it says of the log is passed over")
 	})
 }
@@ -162,7 +170,8 @@ func (g *group) warned() bool {
 	return g.Warning != "" && g.Warning != warnUnevenMail && g.state != nil && Status(g.Status) == Joined
 }
 
-// lookAgainIn returns how long it is until a warning is to be looked into again: first soon, then less and less often.
+// lookAgainIn returns how long it is until a warning is to be looked into again: first soon, then less and
+// less often.
 func (w *worker) lookAgainIn() time.Duration {
 	if w.lookAgain.delay == 0 {
 		w.lookLater()

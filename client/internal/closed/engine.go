@@ -2,10 +2,11 @@ package closed
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/starling-swarm/starling/client/internal/conv"
 	"github.com/starling-swarm/starling/client/internal/core"
@@ -15,23 +16,20 @@ import (
 	"github.com/starling-swarm/starling/client/internal/store"
 	"github.com/starling-swarm/starling/groups"
 	"github.com/starling-swarm/starling/internal/account"
-	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
-	"github.com/starling-swarm/starling/internal/private"
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
-	"golang.org/x/sync/errgroup"
 )
 
-// group is one closed group as this device holds it. It and its state are only touched inside a transaction of the store,
-// which serialises them.
+// group is one closed group as this device holds it. It and its state are only touched inside a transaction
+// of the store, which serialises them.
 type group struct {
 	store.Group
 	state *groups.State // nil: no keys
 }
 
-// Groups keeps the closed groups of an account in step with their mailboxes: for each group a worker, which follows the
-// mailbox, serves the admins' part, and carries out what this device wants changed.
+// Groups keeps the closed groups of an account in step with their mailboxes: for each group a worker, which
+// follows the mailbox, serves the admins' part, and carries out what this device wants changed.
 type Groups struct {
 	core    *core.Core
 	people  *people.People
@@ -55,7 +53,8 @@ type Groups struct {
 
 // New makes Groups.
 func New(c *core.Core, p *people.People, r *conv.Rows, in *inbox.Inbox, out *outbox.Outbox) *Groups {
-	e := &Groups{core: c, people: p, rows: r, syncOwn: in.Sync, known: map[ident.GroupID]*group{}, workers: map[ident.GroupID]*worker{},
+	e := &Groups{core: c, people: p, rows: r, syncOwn: in.Sync, known: map[ident.GroupID]*group{},
+		workers: map[ident.GroupID]*worker{},
 		turns:   turns{most: c.Pace.Followed, least: c.Pace.Quiet, held: map[ident.GroupID]*turn{}},
 		waiters: map[int64]int{}, failures: map[int64]error{}, failed: make(chan error, 1)}
 	e.keeper.init()
@@ -137,7 +136,8 @@ func (e *Groups) kick(id ident.GroupID) {
 		if err != nil {
 			return // no group can have that ID
 		}
-		w = &worker{c: e, id: id, mailbox: mailbox, wake: make(chan struct{}, 1), aside: map[int64]aside{}, learnt: map[ident.AccountID]int{}, suspect: map[ident.AccountID]int{}}
+		w = &worker{c: e, id: id, mailbox: mailbox, wake: make(chan struct{}, 1), aside: map[int64]aside{},
+			learnt: map[ident.AccountID]int{}, suspect: map[ident.AccountID]int{}}
 		e.workers[id] = w
 		ctx := e.ctx
 		e.wg.Go(func() { w.run(ctx) })
@@ -187,9 +187,10 @@ type worker struct {
 
 	noise time.Time // when the log was last read for a message that nothing explains; the follow loop's
 
-	learnt  map[ident.AccountID]int // how often the certificates of who asks to join were read
-	grant   int                     // how many requests the next commit may grant; 0: as many as fit
-	suspect map[ident.AccountID]int // how often the nodes refused to let an account in that was alone in a commit
+	learnt map[ident.AccountID]int // how often the certificates of who asks to join were read
+	grant  int                     // how many requests the next commit may grant; 0: as many as fit
+	// how often the nodes refused to let an account in that was alone in a commit
+	suspect map[ident.AccountID]int
 }
 
 // worker returns the worker of a group; nil: there is none.
@@ -297,9 +298,11 @@ func (c *Groups) saveState(tx *store.Tx, g *group) {
 	tx.SaveGroupState(g.ID, g.state.Marshal())
 }
 
-// enter puts a state in force that another own device handed over, or that was joined with: what follows the cursor
-// in the mailbox is still to be taken in. Messages that waited for keys leave. Kick the group afterwards.
-func (c *Groups) enter(tx *store.Tx, a *core.Batch, id ident.GroupID, state *groups.State, cursor uint64) error {
+// enter puts a state in force that another own device handed over, or that was joined with: what follows the
+// cursor in the mailbox is still to be taken in. Messages that waited for keys leave. Kick the group
+// afterwards.
+func (c *Groups) enter(tx *store.Tx, a *core.Batch, id ident.GroupID, state *groups.State,
+	cursor uint64) error {
 	g, err := c.get(tx, id)
 	if errors.Is(err, fault.NotFound) {
 		g, err = &group{Group: store.Group{ID: id, Since: c.core.NowMS()}}, nil
@@ -308,7 +311,8 @@ func (c *Groups) enter(tx *store.Tx, a *core.Batch, id ident.GroupID, state *gro
 		return err
 	}
 	g.state, g.Status, g.Cursor, g.HeadSeq, g.AdminCursor = state, string(Joined), cursor, 0, 0
-	g.Invitation, g.Keys, g.Request, g.Asked, g.Cause, g.Past, g.Leaving, g.Warning = nil, nil, nil, false, "", 0, false, ""
+	g.Invitation, g.Keys, g.Request, g.Asked, g.Cause, g.Past, g.Leaving, g.Warning = nil, nil, nil, false,
+		"", 0, false, ""
 	c.saveState(tx, g)
 	c.groupStarted(tx, a, g)
 	c.core.Kick(id)
@@ -341,46 +345,12 @@ type before struct {
 
 func beforeOf(s *groups.State) before {
 	index, _ := s.Head()
-	return before{Index: index, Generation: s.Generation(), Info: s.Info(), Members: s.Members(), Invites: s.Invites()}
+	return before{Index: index, Generation: s.Generation(), Info: s.Info(), Members: s.Members(),
+		Invites: s.Invites()}
 }
-
-// seedKey signs with an Ed25519 key that is kept as its seed.
-type seedKey struct{ seed private.Key }
-
-// Public returns the key's public half.
-func (k seedKey) Public() [32]byte { return k.seed.Signing().Public() }
-
-// Sign signs msg.
-func (k seedKey) Sign(msg []byte) [64]byte { return k.seed.Signing().Sign(msg) }
 
 // requestTimeout bounds one request to a group's mailbox.
 const requestTimeout = 20 * time.Second
-
-// request carries operations to a group's mailbox, on the circuit of its subscription.
-func (c *Groups) request(ctx context.Context, id ident.GroupID, key account.Signer, ops ...envelope.Op) (*envelope.Response, ident.Path, error) {
-	mailbox, err := account.GroupMailboxOf(id, c.core.Cluster.ID)
-	if err != nil {
-		return nil, ident.Path{}, err
-	}
-	ctx, stop := context.WithTimeout(ctx, requestTimeout)
-	defer stop()
-	return c.core.Request(ctx, core.PurposeInbox, &envelope.Request{Mailbox: mailbox, Ops: ops}, key)
-}
-
-// outgoing is a message for a group.
-type outgoing struct {
-	ID     ident.MessageID
-	SentAt int64 // Unix milliseconds
-	Body   []byte
-}
-
-// sealed is a message as it is stored.
-type sealed struct {
-	Blob       []byte
-	Mailbox    ident.MailboxID
-	Write      account.Signer
-	Generation uint32 // a store that meets Stale is sealed again for a later one
-}
 
 // changed tells, after the transaction, that what Group returns changed.
 func (c *Groups) changed(a *core.Batch, id ident.GroupID) {
@@ -393,29 +363,6 @@ func (c *Groups) changed(a *core.Batch, id ident.GroupID) {
 		c.kick(id)
 		c.Moved.Fire()
 	})
-}
-
-// sealGroup seals a message of the own account for a group. Errors: NotFound; Denied if the account is no member.
-func (c *Groups) sealGroup(tx *store.Tx, id ident.GroupID, m outgoing) (out sealed, err error) {
-	g, err := c.get(tx, id)
-	if err != nil {
-		return out, err
-	}
-	if g.state == nil || Status(g.Status) != Joined {
-		return out, fault.New(fault.Denied, "send to group", "this account is no member")
-	}
-	mailbox, err := account.GroupMailboxOf(id, c.core.Cluster.ID)
-	if err != nil {
-		return out, err
-	}
-	blob, err := g.state.SealSent(rand.Reader, c.core.Net.Now(), m.SentAt, m.ID, m.Body)
-	return sealed{Blob: blob, Mailbox: mailbox, Write: seedKey{g.state.WriteKey()}, Generation: g.state.Generation()}, err
-}
-
-// askGroup keeps what somebody asks the admins for. Kick the group afterwards.
-func (c *Groups) askGroup(tx *store.Tx, ask store.GroupAsk) error {
-	tx.AddGroupAsk(&ask)
-	return tx.Err()
 }
 
 // The kinds of store.GroupAsk.

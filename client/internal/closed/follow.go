@@ -29,7 +29,8 @@ func (p course) same(q course) bool {
 
 // follow takes in the group's mailbox, in its order, until ctx ends.
 func (w *worker) follow(ctx context.Context) error {
-	return w.subscribe(ctx, w.memberCourse, func(ctx context.Context, p course, batch []envelope.Envelope) error {
+	return w.subscribe(ctx, w.memberCourse, func(ctx context.Context, p course,
+		batch []envelope.Envelope) error {
 		if len(p.namespaces) == 1 {
 			return w.takeWaiting(ctx, batch)
 		}
@@ -37,8 +38,8 @@ func (w *worker) follow(ctx context.Context) error {
 	}, w.scout)
 }
 
-// memberCourse is what the follow loop subscribes to: as a member everything, from the cursor; while the account waits to
-// be let in, the log from its first commit.
+// memberCourse is what the follow loop subscribes to: as a member everything, from the cursor; while the
+// account waits to be let in, the log from its first commit.
 func (w *worker) memberCourse(tx *store.Tx) (p course, err error) {
 	g, err := w.c.get(tx, w.id)
 	if err != nil {
@@ -60,10 +61,11 @@ func (w *worker) memberCourse(tx *store.Tx) (p course, err error) {
 	return p, nil
 }
 
-// subscribe keeps the subscription that plan wants, and subscribes anew when it wants another. When a subscription ends
-// because its key is one of the past, stale looks for the next.
+// subscribe keeps the subscription that plan wants, and subscribes anew when it wants another. When a
+// subscription ends because its key is one of the past, stale looks for the next.
 func (w *worker) subscribe(ctx context.Context, plan func(*store.Tx) (course, error),
-	take func(context.Context, course, []envelope.Envelope) error, stale func(context.Context, uint64) error) error {
+	take func(context.Context, course, []envelope.Envelope) error, stale func(context.Context,
+		uint64) error) error {
 	delay := time.Duration(0)
 	for ctx.Err() == nil {
 		turned := w.turned.Watch()
@@ -142,8 +144,8 @@ func (w *worker) pause(ctx context.Context, turned <-chan struct{}, d time.Durat
 	}
 }
 
-// subscribeOnce holds one subscription until it ends, or until plan wants another or the turn is over: then the error is nil.
-// live: something came.
+// subscribeOnce holds one subscription until it ends, or until plan wants another or the turn is over: then
+// the error is nil. live: something came.
 func (w *worker) subscribeOnce(ctx context.Context, h *turn, p course, plan func(*store.Tx) (course, error),
 	take func(context.Context, course, []envelope.Envelope) error) (live bool, err error) {
 	ctx, stop := context.WithCancel(ctx)
@@ -158,7 +160,8 @@ func (w *worker) subscribeOnce(ctx context.Context, h *turn, p course, plan func
 	go func() { other <- w.watchCourse(ctx, h, p, plan, stop) }()
 	key := seedKey{p.key}
 	build := func() []byte {
-		sub := envelope.Subscribe{Mailbox: w.mailbox, Authority: key.Public(), Namespaces: p.namespaces, Cursor: p.cursor}
+		sub := envelope.Subscribe{Mailbox: w.mailbox, Authority: key.Public(), Namespaces: p.namespaces,
+			Cursor: p.cursor}
 		return sub.Encode()
 	}
 	counted := len(p.namespaces) == len(memberNamespaces)
@@ -195,7 +198,8 @@ func (w *worker) subscribeOnce(ctx context.Context, h *turn, p course, plan func
 }
 
 // watchCourse ends a subscription when plan wants another or the turn is over, and reports whether it did.
-func (w *worker) watchCourse(ctx context.Context, h *turn, p course, plan func(*store.Tx) (course, error), stop func()) bool {
+func (w *worker) watchCourse(ctx context.Context, h *turn, p course,
+	plan func(*store.Tx) (course, error), stop func()) bool {
 	for {
 		turned := w.turned.Watch()
 		if q, err := w.course(plan); err == nil && !p.same(q) {

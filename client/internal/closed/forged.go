@@ -9,16 +9,20 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Whoever has a link of a public group can come in under the ID of another account, which never vouched for that member's key. An
-// admin's device reads the certificates of everybody who comes in so, and removes whom the account does not answer for. It is no
-// ban: the account itself did nothing.
+// Whoever has a link of a public group can come in under the ID of another account, which never vouched for
+// that member's key. An admin's device reads the certificates of everybody who comes in so, and removes whom
+// the account does not answer for. It is no ban: the account itself did nothing.
 
-// lookAtDoor has an admin's device check who came in by itself with the newest commit, or before the account became an admin.
+// lookAtDoor has an admin's device check who came in by itself with the newest commit, or before the account
+// became an admin.
 func (c *Groups) lookAtDoor(tx *store.Tx, a *core.Batch, g *group, was *before) error {
 	if !g.admin() {
 		return nil
 	}
-	admin := slices.ContainsFunc(was.Members, func(m *groups.Member) bool { return m.Account == c.core.Me && m.Role == groups.Admin })
+	admin := slices.ContainsFunc(was.Members, func(m *groups.Member) bool {
+		return m.Account == c.core.Me &&
+			m.Role == groups.Admin
+	})
 	index, _ := g.state.Head()
 	if !admin {
 		return c.watchDoor(tx, g)
@@ -31,8 +35,8 @@ func (c *Groups) lookAtDoor(tx *store.Tx, a *core.Batch, g *group, was *before) 
 	return tx.Err()
 }
 
-// watchDoor does what an admin's device owes a group that it has known for a while: it asks for what is not known of those who came in
-// by themselves, and removes those of whom it knows enough.
+// watchDoor does what an admin's device owes a group that it has known for a while: it asks for what is not
+// known of those who came in by themselves, and removes those of whom it knows enough.
 func (c *Groups) watchDoor(tx *store.Tx, g *group) error {
 	if !g.admin() {
 		return nil
@@ -45,7 +49,8 @@ func (c *Groups) watchDoor(tx *store.Tx, g *group) error {
 	return c.removeForged(tx, g)
 }
 
-// removeForged wants the members removed whose accounts are known not to answer for them, each once. Kick the group afterwards.
+// removeForged wants the members removed whose accounts are known not to answer for them, each once. Kick the
+// group afterwards.
 func (c *Groups) removeForged(tx *store.Tx, g *group) error {
 	if !g.admin() {
 		return nil
@@ -65,7 +70,8 @@ func (c *Groups) removeForged(tx *store.Tx, g *group) error {
 	ch := groups.Change{Kind: groups.KindRemove}
 	for _, m := range g.state.Members() {
 		t := groups.Target{Account: m.Account, Joined: m.Joined}
-		if good, known := tx.GroupVouched(g.ID, m.Account, m.Joined); known && !good && m.Account != c.core.Me && !wanted[t] {
+		if good, known := tx.GroupVouched(g.ID, m.Account, m.Joined); known && !good &&
+			m.Account != c.core.Me && !wanted[t] {
 			ch.Targets = append(ch.Targets, t)
 		}
 	}
@@ -76,8 +82,8 @@ func (c *Groups) removeForged(tx *store.Tx, g *group) error {
 	return err
 }
 
-// forged takes in that a member is not the account whose ID it has. What it wrote meanwhile goes, unless the account was a member
-// before: then that may be the account's, and stays marked as unverified.
+// forged takes in that a member is not the account whose ID it has. What it wrote meanwhile goes, unless the
+// account was a member before: then that may be the account's, and stays marked as unverified.
 func (c *Groups) forged(tx *store.Tx, a *core.Batch, g *group, id ident.AccountID) error {
 	if !g.state.WasMember(id) {
 		rows, err := tx.Messages(store.Query{Conversation: g.ID.String()})

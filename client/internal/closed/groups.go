@@ -15,8 +15,9 @@ type Status string
 
 // What the own account can be to a group.
 const (
-	Invited   Status = "invited"   // an invitation waits for an answer
-	Waiting   Status = "waiting"   // asked to join, and not in yet: GroupPending says if no admin has to answer
+	Invited Status = "invited" // an invitation waits for an answer
+	// asked to join, and not in yet: GroupPending says if no admin has to answer
+	Waiting   Status = "waiting"
 	Joined    Status = "joined"    // a member, with keys
 	Returning Status = "returning" // a member whose keys this device does not have (yet)
 	Left      Status = "left"
@@ -29,9 +30,11 @@ type Form string
 
 // The forms of groups.
 const (
-	Shared  Form = "shared"   // with one key that all share: nodes do not tell members apart
-	OwnKeys Form = "own-keys" // each with a key of its own: nodes shut out at once who was removed, and see how many write, and how much
-	Public  Form = "public"   // likewise, and whoever has a link comes in without an admin
+	Shared Form = "shared" // with one key that all share: nodes do not tell members apart
+	// each with a key of its own: nodes shut out at once who was removed, and see how many write, and how
+	// much
+	OwnKeys Form = "own-keys"
+	Public  Form = "public" // likewise, and whoever has a link comes in without an admin
 )
 
 // core returns the form as the log has it. Errors: Invalid.
@@ -42,12 +45,14 @@ func (f Form) core() (groups.Form, error) {
 	if i := slices.Index(forms, f); i >= 0 {
 		return groups.Form(i), nil
 	}
-	return 0, fault.New(fault.Invalid, "make group", "%q is no form, want %s, %s or %s", string(f), Shared, OwnKeys, Public)
+	return 0, fault.New(fault.Invalid, "make group", "%q is no form, want %s, %s or %s", string(f), Shared,
+		OwnKeys, Public)
 }
 
 var forms = []Form{groups.FormShared: Shared, groups.FormOwn: OwnKeys, groups.FormPublic: Public}
 
-// Role is what a member may do: "member", "moderator" (deletes what others wrote, pins) or "admin" (changes the group).
+// Role is what a member may do: "member", "moderator" (deletes what others wrote, pins) or "admin" (changes
+// the group).
 type Role string
 
 // The roles, each with the rights of those before it.
@@ -75,7 +80,9 @@ type View struct {
 	Banned      []ident.AccountID
 	Invitation  *Invitation // of GroupInvited and GroupWaiting
 	Cause       string      // why a join came to nothing; ""
-	Warning     string      // what is wrong with the group's log or mailbox; "": nothing. It is told once as an EventNotice, and taken back when it holds no more
+	// what is wrong with the group's log or mailbox; "": nothing. It is told once as an EventNotice, and
+	// taken back when it holds no more
+	Warning string
 }
 
 // Member is a member, or somebody who was invited.
@@ -98,13 +105,16 @@ type Link struct {
 
 // Pending is something that waits.
 type Pending struct {
-	// "add", "remove", "role", "info", "rekey", "invite", "disband": a change of this device; "request", "return": somebody asks; "join":
-	// this account comes in by the link of a public group, without an admin unless it is Held
+	// "add", "remove", "role", "info", "rekey", "invite", "disband": a change of this device; "request",
+	// "return": somebody asks; "join": this account comes in by the link of a public group, without an admin
+	// unless it is Held
 	Kind    string
 	Account ident.AccountID
 	Since   time.Time
 	Cause   string // what the last attempt met; ""
-	Held    bool   // of a request or a return: an admin must approve it; of a join: an admin must let this account in, Cause says why
+	// of a request or a return: an admin must approve it; of a join: an admin must let this account in, Cause
+	// says why
+	Held bool
 }
 
 // Invitation is an invitation that came to this account.

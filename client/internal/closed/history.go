@@ -9,9 +9,11 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 )
 
-// takeHistory gives s, which the account just entered with, the keys for days of earlier generations that lie beside the commit
-// that let it in. What is missing there, or of no use, only means that less of what was written earlier opens.
-func (w *worker) takeHistory(ctx context.Context, key account.Signer, ticket *groups.Ticket, s *groups.State, log []envelope.Envelope) error {
+// takeHistory gives s, which the account just entered with, the keys for days of earlier generations that lie
+// beside the commit that let it in. What is missing there, or of no use, only means that less of what was
+// written earlier opens.
+func (w *worker) takeHistory(ctx context.Context, key account.Signer, ticket *groups.Ticket, s *groups.State,
+	log []envelope.Envelope) error {
 	index, _ := s.Head()
 	commit := log[index-1].Body
 	var slots [][]byte

@@ -34,7 +34,8 @@ func (c *Groups) invite(tx *store.Tx, a *core.Batch, g *group, invite groups.Inv
 }
 
 // sendInvitation writes an invitation to an account.
-func (c *Groups) sendInvitation(tx *store.Tx, a *core.Batch, to ident.AccountID, in *groups.Invitation) error {
+func (c *Groups) sendInvitation(tx *store.Tx, a *core.Batch, to ident.AccountID,
+	in *groups.Invitation) error {
 	p, err := c.people.Get(tx, to)
 	if err != nil {
 		return nil // no account can have that ID
@@ -45,7 +46,8 @@ func (c *Groups) sendInvitation(tx *store.Tx, a *core.Batch, to ident.AccountID,
 	if err != nil {
 		return fault.Wrap(fault.Internal, "encode invitation", err)
 	}
-	leg := store.Leg{Kind: store.LegReceipt, Peer: to.Key(), SentAt: a.Now.UnixMilli(), Body: body, Due: a.Now.UnixMilli()}
+	leg := store.Leg{Kind: store.LegReceipt, Peer: to.Key(), SentAt: a.Now.UnixMilli(), Body: body,
+		Due: a.Now.UnixMilli()}
 	rand.Read(leg.Message[:])
 	tx.AddLeg(&leg)
 	c.people.Save(tx, p)

@@ -21,9 +21,11 @@ import (
 // requestTTL is how long a request to join waits for an admin, seconds.
 const requestTTL = 14 * 24 * 3600
 
-// invited takes in an invitation, and says whether it changes anything: an older one than what the group knows of this
-// account does not, nor does a repeated one. trusted: the user wants it, or it is of an approved contact.
-func (c *Groups) invited(tx *store.Tx, in *groups.Invitation, raw []byte, trusted bool) (g *group, fresh bool, err error) {
+// invited takes in an invitation, and says whether it changes anything: an older one than what the group
+// knows of this account does not, nor does a repeated one. trusted: the user wants it, or it is of an
+// approved contact.
+func (c *Groups) invited(tx *store.Tx, in *groups.Invitation, raw []byte,
+	trusted bool) (g *group, fresh bool, err error) {
 	g, err = c.get(tx, in.Group)
 	if errors.Is(err, fault.NotFound) {
 		g, err = &group{Group: store.Group{ID: in.Group}}, nil
@@ -53,8 +55,9 @@ func (c *Groups) invited(tx *store.Tx, in *groups.Invitation, raw []byte, truste
 	return g, true, nil
 }
 
-// supersedes reports whether an invitation takes the place of the one that a group has. Whoever knows the group's ID can make
-// one up, with any head: that neither stops what is asked for already nor outdates what somebody else sends.
+// supersedes reports whether an invitation takes the place of the one that a group has. Whoever knows the
+// group's ID can make one up, with any head: that neither stops what is asked for already nor outdates what
+// somebody else sends.
 func (c *Groups) supersedes(tx *store.Tx, g *group, in *groups.Invitation, trusted bool) bool {
 	if g.Invitation == nil {
 		return true
@@ -77,9 +80,10 @@ func (c *Groups) supersedes(tx *store.Tx, g *group, in *groups.Invitation, trust
 	return old.Serial != in.Serial && old.HeadIndex < in.HeadIndex
 }
 
-// takeInvitation takes in an invitation that somebody sent: from an approved contact it is answered at once, from anybody
-// else it waits.
-func (c *Groups) takeInvitation(tx *store.Tx, a *core.Batch, p people.Person, from ident.AccountID, raw []byte) error {
+// takeInvitation takes in an invitation that somebody sent: from an approved contact it is answered at once,
+// from anybody else it waits.
+func (c *Groups) takeInvitation(tx *store.Tx, a *core.Batch, p people.Person, from ident.AccountID,
+	raw []byte) error {
 	in, err := groups.DecodeInvitation(raw)
 	if err != nil || from == c.core.Me || from != in.Inviter {
 		return nil
@@ -107,8 +111,8 @@ func (c *Groups) takeInvitation(tx *store.Tx, a *core.Batch, p people.Person, fr
 	return c.boundStrangers(tx, a, g.ID)
 }
 
-// sinceNow is the time of an invitation that was just taken in, on the clock of the document that says what the account is to
-// the group: after all that stands there already, however the clocks of its devices differ.
+// sinceNow is the time of an invitation that was just taken in, on the clock of the document that says what
+// the account is to the group: after all that stands there already, however the clocks of its devices differ.
 func (c *Groups) sinceNow(a *core.Batch, id ident.GroupID) int64 {
 	return max(a.Now.UnixMilli(), c.core.Docs.ChangedAt(devicesync.GroupStanding, string(id[:])))
 }
@@ -131,14 +135,15 @@ func (c *Groups) answerLate(tx *store.Tx, a *core.Batch, g *group) error {
 	return c.takeInvitation(tx, a, p, in.Inviter, raw)
 }
 
-// askToJoin makes the request to join by an invitation, if that wants one; the group's worker does the rest. Who asks already
-// asks again with the same keys, so that either request may be granted.
+// askToJoin makes the request to join by an invitation, if that wants one; the group's worker does the rest.
+// Who asks already asks again with the same keys, so that either request may be granted.
 func (c *Groups) askToJoin(tx *store.Tx, g *group, in *groups.Invitation) error {
 	keys, err := g.joinKeys()
 	if err != nil {
 		return err
 	}
-	g.Keys, g.Request, g.Asked, g.Status, g.Warning, g.Cause = keys.Marshal(), nil, false, string(Waiting), "", ""
+	g.Keys, g.Request, g.Asked, g.Status, g.Warning, g.Cause = keys.Marshal(), nil, false,
+		string(Waiting), "", ""
 	if !in.Door {
 		if err := c.makeRequest(g); err != nil {
 			return err
@@ -164,7 +169,8 @@ func (w *worker) ask(ctx context.Context, g store.Group) error {
 	}
 	put := envelope.Store{Namespace: envelope.GroupAsk, TTL: requestTTL, Body: g.Request}
 	_, _, err = w.c.request(ctx, w.id, seedKey{in.RequestSigner()}, put)
-	gone := errors.Is(err, fault.Stale) || errors.Is(err, fault.NotFound) || errors.Is(err, fault.Denied) && w.c.core.NowMS() >= in.NotAfter
+	gone := errors.Is(err, fault.Stale) || errors.Is(err, fault.NotFound) || errors.Is(err, fault.Denied) &&
+		w.c.core.NowMS() >= in.NotAfter
 	if err != nil && !gone {
 		return err
 	}
@@ -196,8 +202,8 @@ func (c *Groups) joinEnded(tx *store.Tx, a *core.Batch, g *group, why string) er
 	return c.gone(tx, g)
 }
 
-// takeWaiting reads the log of a group that the account asked to join, from its first commit, and enters once a slot of its
-// own lies beside an addition.
+// takeWaiting reads the log of a group that the account asked to join, from its first commit, and enters once
+// a slot of its own lies beside an addition.
 func (w *worker) takeWaiting(ctx context.Context, batch []envelope.Envelope) error {
 	in, ticket, err := w.joining()
 	if err != nil || ticket == nil {
@@ -292,7 +298,8 @@ func (w *worker) joining() (in *groups.Invitation, ticket *groups.Ticket, err er
 }
 
 // enter makes the account a member, with the log so far and its first slot.
-func (w *worker) enter(ctx context.Context, in *groups.Invitation, ticket *groups.Ticket, log []envelope.Envelope, slot []byte) error {
+func (w *worker) enter(ctx context.Context, in *groups.Invitation, ticket *groups.Ticket,
+	log []envelope.Envelope, slot []byte) error {
 	s, err := groups.Enter(w.c.core.Net.Now(), w.c.core.Cluster.ID, ticket, in, bodies(log), slot)
 	if err != nil {
 		return w.refuse(err)
@@ -341,8 +348,8 @@ func (w *worker) entered(s *groups.State, log []envelope.Envelope) error {
 	return nil
 }
 
-// readFrom returns the cursor from which a member that joined reads: the commit that let it in or, if it was given days of
-// earlier messages, the last commit before the first of them.
+// readFrom returns the cursor from which a member that joined reads: the commit that let it in or, if it was
+// given days of earlier messages, the last commit before the first of them.
 func (w *worker) readFrom(log []envelope.Envelope, s *groups.State) (cursor uint64) {
 	index, _ := s.Head()
 	entry := log[index-1]
@@ -361,5 +368,6 @@ func (w *worker) given(s *groups.State, commit []byte) bool {
 	if d.Kind == groups.KindJoin {
 		return s.Given() > 0
 	}
-	return slices.ContainsFunc(d.Change.Adds, func(a groups.Addition) bool { return a.Member.Account == w.c.core.Me && a.ShareDays > 0 })
+	return slices.ContainsFunc(d.Change.Adds,
+		func(a groups.Addition) bool { return a.Member.Account == w.c.core.Me && a.ShareDays > 0 })
 }

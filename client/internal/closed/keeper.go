@@ -12,10 +12,10 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// keeper does for groups what the account's devices owe each other and what time brings: it enters groups with what
-// other devices or admins handed over (devices.go, return.go) or with spare keys (spare.go), changes and
-// erases keys by the clock (schedule.go), and checks for whose keys their accounts answer (credential.go). What it
-// has to do lies in the store as errands.
+// keeper does for groups what the account's devices owe each other and what time brings: it enters groups
+// with what other devices or admins handed over (devices.go, return.go) or with spare keys (spare.go),
+// changes and erases keys by the clock (schedule.go), and checks for whose keys their accounts answer
+// (credential.go). What it has to do lies in the store as errands.
 type keeper struct {
 	vouches
 	woken chan struct{}
@@ -36,16 +36,19 @@ func (c *Groups) WakeKeeper() { c.keeper.wake() }
 const (
 	errandAsk    = "ask"    // ask own devices for the keys
 	errandAnswer = "answer" // give them to a device that asked
-	errandSpare  = "spare"  // come back with the spare keys; Note is the handovers of commits on their way (spare.go)
+	// come back with the spare keys; Note is the handovers of commits on their way (spare.go)
+	errandSpare  = "spare"
 	errandReturn = "return" // ask the admins to be let in again
 	errandJudge  = "judge"  // decide whether members who want to return may without an admin's word
 	errandLeaf   = "leaf"   // change the leaf key; Note is the update on its way
 	errandUrgent = "urgent" // change the leaf key for a generation at once: a device was shut out (urgent.go)
 	errandRekey  = "rekey"  // begin a generation
-	errandRest   = "rest"   // nothing to do: until it is due, nobody else's urgent leaf key begins another generation
-	errandErase  = "erase"  // erase the keys of days and leaf keys that are over
-	errandBack   = "back/"  // nothing to do: a member asked to return and is welcomed once it is in again; its account follows
-	errandStay   = "stay"   // nothing to do: Note is the commit that began the account's stay
+	// nothing to do: until it is due, nobody else's urgent leaf key begins another generation
+	errandRest  = "rest"
+	errandErase = "erase" // erase the keys of days and leaf keys that are over
+	// nothing to do: a member asked to return and is welcomed once it is in again; its account follows
+	errandBack = "back/"
+	errandStay = "stay" // nothing to do: Note is the commit that began the account's stay
 )
 
 // keep runs until ctx ends or the local store fails.
@@ -89,7 +92,8 @@ func (k *keeper) sleep(ctx context.Context, d time.Duration, timed bool) {
 	}
 }
 
-// resumeGroups finds what a device has to do that knows of groups but has no keys, or whose process ended in between.
+// resumeGroups finds what a device has to do that knows of groups but has no keys, or whose process ended in
+// between.
 func (c *Groups) resumeGroups() error {
 	return c.core.Update(func(tx *store.Tx, a *core.Batch) error {
 		for _, subject := range c.core.Docs.Subjects(devicesync.Groups) {
@@ -193,10 +197,12 @@ func (c *Groups) runErrand(ctx context.Context, e store.GroupErrand) error {
 	})
 }
 
-// errand runs f in a transaction if the errand is still there as it was; an errand of a group that is gone is dropped.
+// errand runs f in a transaction if the errand is still there as it was; an errand of a group that is gone is
+// dropped.
 func (c *Groups) errand(e store.GroupErrand, f func(*store.Tx, *group) error) error {
 	err := c.core.Update(func(tx *store.Tx, a *core.Batch) error {
-		if now, ok := tx.GroupErrand(e.Group, e.Kind); !ok || now.Due != e.Due || string(now.Note) != string(e.Note) {
+		if now, ok := tx.GroupErrand(e.Group, e.Kind); !ok || now.Due != e.Due ||
+			string(now.Note) != string(e.Note) {
 			return tx.Err()
 		}
 		g, err := c.get(tx, e.Group)
@@ -222,7 +228,8 @@ func (c *Groups) errand(e store.GroupErrand, f func(*store.Tx, *group) error) er
 
 // put sets an errand of a group, due after a time from now.
 func (c *Groups) put(tx *store.Tx, id ident.GroupID, kind string, after time.Duration, note []byte) {
-	tx.SetGroupErrand(store.GroupErrand{Group: id, Kind: kind, Due: c.core.Net.Now().Add(after).UnixMilli(), Note: note})
+	tx.SetGroupErrand(store.GroupErrand{Group: id, Kind: kind, Due: c.core.Net.Now().Add(after).UnixMilli(),
+		Note: note})
 }
 
 // putNew is put unless there is one of its kind.

@@ -63,7 +63,8 @@ func (c *Groups) GroupErrandDue(id ident.GroupID, kind string) (d time.Duration,
 	return d, ok
 }
 
-// CheckForged checks a member with a signing key that its account did not vouch for, as a dishonest admin would have added it.
+// CheckForged checks a member with a signing key that its account did not vouch for, as a dishonest admin
+// would have added it.
 func (c *Groups) CheckForged(id ident.GroupID, account ident.AccountID) (err error) {
 	c.core.View(func(tx *store.Tx) error {
 		g, gerr := c.get(tx, id)
@@ -81,9 +82,11 @@ func (c *Groups) CheckForged(id ident.GroupID, account ident.AccountID) (err err
 }
 
 // CheckNewcomer checks an account that asks to be let in with a credential that some generation of it made.
-func (c *Groups) CheckNewcomer(id ident.GroupID, account ident.AccountID, sign [32]byte, credential []byte) (err error) {
+func (c *Groups) CheckNewcomer(id ident.GroupID, account ident.AccountID, sign [32]byte,
+	credential []byte) (err error) {
 	c.core.View(func(tx *store.Tx) error {
-		err = c.checkGroupCredential(tx, id, &groups.Member{Account: account, Sign: sign, Credential: credential})
+		err = c.checkGroupCredential(tx, id, &groups.Member{Account: account, Sign: sign,
+			Credential: credential})
 		return nil
 	})
 	return err

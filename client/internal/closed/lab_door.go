@@ -27,8 +27,10 @@ type Spam struct {
 func (c *Groups) Spam(t TB, id ident.GroupID) (s Spam) {
 	t.Helper()
 	err := c.core.View(func(tx *store.Tx) error {
-		out, err := c.sealGroup(tx, id, outgoing{ID: ident.MessageID{byte(c.core.NowMS())}, SentAt: c.core.NowMS(), Body: []byte("spam")})
-		s = Spam{id, out.Write.(seedKey), envelope.Store{Namespace: envelope.GroupMail, TTL: 600, IfGeneration: &out.Generation, Body: out.Blob}}
+		out, err := c.sealGroup(tx, id, outgoing{ID: ident.MessageID{byte(c.core.NowMS())},
+			SentAt: c.core.NowMS(), Body: []byte("spam")})
+		s = Spam{id, out.Write.(seedKey), envelope.Store{Namespace: envelope.GroupMail, TTL: 600,
+			IfGeneration: &out.Generation, Body: out.Blob}}
 		return err
 	})
 	if err != nil {
@@ -75,14 +77,17 @@ func (c *Groups) JoinWithRubbish(ctx context.Context, t TB, invitation []byte) S
 	w, k, keys := c.knockAs(t, invitation, c.core.Me)
 	in := k.in
 	generation, err := w.storeRubbish(ctx, k)
-	for ; errors.Is(err, fault.Stale) || errors.Is(err, fault.Unavailable); generation, err = w.storeRubbish(ctx, k) { // a replica may lag
+	for ; errors.Is(err, fault.Stale) ||
+		errors.Is(err, fault.Unavailable); generation, err = w.storeRubbish(ctx, k) {
+		// a replica may lag
 		k.head = max(k.head, core.HeadOf(err))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := Spam{group: in.Group, key: seedKey{private.KeyOf([32]byte(keys.Marshal()[1:33]))}}
-	s.put = envelope.Store{Namespace: envelope.GroupMail, TTL: 600, IfGeneration: &generation, Body: []byte("spam")}
+	s.put = envelope.Store{Namespace: envelope.GroupMail, TTL: 600, IfGeneration: &generation,
+		Body: []byte("spam")}
 	return s
 }
 
@@ -113,7 +118,8 @@ func (w *worker) storeRubbish(ctx context.Context, k *knock) (generation uint32,
 	if err != nil {
 		return 0, err
 	}
-	p, write, err := k.shared.Join(rand.Reader, w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in, nil, bodies(k.log), slot)
+	p, write, err := k.shared.Join(rand.Reader, w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in, nil,
+		bodies(k.log), slot)
 	if err != nil {
 		return 0, err
 	}

@@ -15,7 +15,8 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// JoinAs comes in with a link under the ID of another account, with a credential that is forged, and writes a message.
+// JoinAs comes in with a link under the ID of another account, with a credential that is forged, and writes a
+// message.
 func (c *Groups) JoinAs(ctx context.Context, t TB, text string, as ident.AccountID, generation uint32) {
 	t.Helper()
 	invitation, err := c.LinkInvitation(ctx, text)
@@ -24,7 +25,9 @@ func (c *Groups) JoinAs(ctx context.Context, t TB, text string, as ident.Account
 	}
 	w, k, keys := c.knockAs(t, invitation, as)
 	s, err := w.joinAs(ctx, k, as, keys, generation)
-	for ; errors.Is(err, fault.Stale) || errors.Is(err, fault.Unavailable); s, err = w.joinAs(ctx, k, as, keys, generation) { // a replica may lag
+	for ; errors.Is(err, fault.Stale) || errors.Is(err, fault.Unavailable); s, err = w.joinAs(ctx, k, as,
+		keys, generation) {
+		// a replica may lag
 		k.head = max(k.head, core.HeadOf(err))
 	}
 	if err != nil {
@@ -39,13 +42,15 @@ func (c *Groups) JoinAs(ctx context.Context, t TB, text string, as ident.Account
 		t.Fatal(err)
 	}
 	g := s.Generation()
-	_, _, err = c.request(ctx, k.in.Group, seedKey{s.WriteKey()}, envelope.Store{Namespace: envelope.GroupMail, TTL: 600, IfGeneration: &g, Body: blob})
+	_, _, err = c.request(ctx, k.in.Group, seedKey{s.WriteKey()},
+		envelope.Store{Namespace: envelope.GroupMail, TTL: 600, IfGeneration: &g, Body: blob})
 	if err != nil && !errors.Is(err, fault.Stale) { // removed already
 		t.Fatal(err)
 	}
 }
 
-func (w *worker) joinAs(ctx context.Context, k *knock, as ident.AccountID, keys *groups.Keys, generation uint32) (*groups.State, error) {
+func (w *worker) joinAs(ctx context.Context, k *knock, as ident.AccountID, keys *groups.Keys,
+	generation uint32) (*groups.State, error) {
 	if err := w.readDoor(ctx, k); err != nil {
 		return nil, err
 	}
@@ -59,14 +64,17 @@ func (w *worker) joinAs(ctx context.Context, k *knock, as ident.AccountID, keys 
 		return nil, err
 	}
 	credential[4] += byte(generation) // of the account's generation that it names
-	p, write, err := k.shared.Join(rand.Reader, w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in, credential, bodies(k.log), slot)
+	p, write, err := k.shared.Join(rand.Reader, w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in,
+		credential, bodies(k.log), slot)
 	if err != nil {
 		return nil, err
 	}
 	head := k.log[len(k.log)-1].Seq
 	put := envelope.Store{Namespace: envelope.GroupLog, IfHead: &head, Body: p.Commit}
-	if _, _, err := w.c.request(ctx, w.id, seedKey{write}, append([]envelope.Op{put}, p.Ops...)...); err != nil {
+	if _, _, err := w.c.request(ctx, w.id, seedKey{write}, append([]envelope.Op{put},
+		p.Ops...)...); err != nil {
 		return nil, err
 	}
-	return groups.Enter(w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in, append(bodies(k.log), p.Commit), slot)
+	return groups.Enter(w.c.core.Net.Now(), w.c.core.Cluster.ID, k.ticket, k.in,
+		append(bodies(k.log), p.Commit), slot)
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// DropSlots deletes all slots that a group's mailbox has, with the admin key, and returns once no replica has them.
+// DropSlots deletes all slots that a group's mailbox has, with the admin key, and returns once no replica has
+// them.
 func (c *Groups) DropSlots(ctx context.Context, id ident.GroupID) error {
 	var key seedKey
 	err := c.core.View(func(tx *store.Tx) error {
@@ -23,7 +24,8 @@ func (c *Groups) DropSlots(ctx context.Context, id ident.GroupID) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err = c.request(ctx, id, key, envelope.DeleteBefore{Namespace: envelope.GroupSlots, Before: 1<<63 - 1}); err != nil {
+	if _, _, err = c.request(ctx, id, key, envelope.DeleteBefore{Namespace: envelope.GroupSlots,
+		Before: 1<<63 - 1}); err != nil {
 		return err
 	}
 	mailbox, err := c.core.MailboxOf(id.Key())
@@ -33,9 +35,11 @@ func (c *Groups) DropSlots(ctx context.Context, id ident.GroupID) error {
 			return err
 		}
 		c.core.Net.Elsewhere(mailbox)
-		r := &envelope.Request{Mailbox: mailbox, Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupSlots}}}}
+		r := &envelope.Request{Mailbox: mailbox,
+			Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupSlots}}}}
 		var resp *envelope.Response
-		if resp, _, err = c.core.Request(ctx, core.PurposeInbox, r, key); err == nil && len(resp.Results[0].Envelopes) > 0 {
+		if resp, _, err = c.core.Request(ctx, core.PurposeInbox, r, key); err == nil &&
+			len(resp.Results[0].Envelopes) > 0 {
 			gone = 0
 		}
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// GroupMail counts the messages in a group's mailbox, as its leader has them: a write that is refused goes with the read.
+// GroupMail counts the messages in a group's mailbox, as its leader has them: a write that is refused goes
+// with the read.
 func (c *Groups) GroupMail(t TB, id ident.GroupID) int {
 	t.Helper()
 	var key seedKey

@@ -23,11 +23,13 @@ func (c *Groups) SayInGroup(ctx context.Context, id ident.GroupID, body []byte) 
 	if err != nil {
 		return err
 	}
-	_, _, err = c.request(ctx, id, out.Write, envelope.Store{Namespace: envelope.GroupMail, TTL: 3600, IfGeneration: &out.Generation, Body: out.Blob})
+	_, _, err = c.request(ctx, id, out.Write, envelope.Store{Namespace: envelope.GroupMail, TTL: 3600,
+		IfGeneration: &out.Generation, Body: out.Blob})
 	return err
 }
 
-// GroupReadKey returns the seed of the key that reads a group's mailbox now; ReadGroup tries to read messages with one.
+// GroupReadKey returns the seed of the key that reads a group's mailbox now; ReadGroup tries to read messages
+// with one.
 func (c *Groups) GroupReadKey(id ident.GroupID) (seed private.Key) {
 	c.core.View(func(tx *store.Tx) error {
 		if g, err := c.get(tx, id); err == nil {
@@ -40,7 +42,8 @@ func (c *Groups) GroupReadKey(id ident.GroupID) (seed private.Key) {
 
 // ReadGroup is described at GroupReadKey.
 func (c *Groups) ReadGroup(ctx context.Context, id ident.GroupID, seed private.Key) error {
-	_, _, err := c.request(ctx, id, seedKey{seed}, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupMail}})
+	_, _, err := c.request(ctx, id, seedKey{seed},
+		envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupMail}})
 	return err
 }
 

@@ -47,7 +47,8 @@ func (c *Groups) ForgeRequests(ctx context.Context, t TB, text string, n int) {
 	}
 }
 
-// AskWithUsedKeys asks n times to join by a link, with a signing key that the nodes let nobody have: that of the invitation.
+// AskWithUsedKeys asks n times to join by a link, with a signing key that the nodes let nobody have: that of
+// the invitation.
 func (c *Groups) AskWithUsedKeys(ctx context.Context, t TB, text string, n int) {
 	t.Helper()
 	link, err := groups.ParseLink(text)
@@ -100,7 +101,8 @@ func (c *Groups) GroupRequests(ctx context.Context, t TB, id ident.GroupID) (nod
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, _, err := c.request(ctx, id, key, envelope.DeleteBefore{Namespace: envelope.GroupNotice}, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupAsk}})
+	resp, _, err := c.request(ctx, id, key, envelope.DeleteBefore{Namespace: envelope.GroupNotice},
+		envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupAsk}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,8 @@ import (
 )
 
 // MakeUpGroups invites an account to n groups that do not exist.
-func (c *Groups) MakeUpGroups(ctx context.Context, own ident.GroupID, to ident.AccountID, n int) (out []ident.GroupID, err error) {
+func (c *Groups) MakeUpGroups(ctx context.Context, own ident.GroupID, to ident.AccountID,
+	n int) (out []ident.GroupID, err error) {
 	if _, err := c.MakeLink(ctx, own, c.core.Net.Now().Add(time.Hour), 1, 0); err != nil {
 		return nil, err
 	}

@@ -14,7 +14,8 @@ func (c *Groups) NoteReturn(id ident.GroupID, account ident.AccountID) error {
 	})
 }
 
-// GroupLeftovers returns how many returns a device has noted of a group, and whether it keeps an invitation to it.
+// GroupLeftovers returns how many returns a device has noted of a group, and whether it keeps an invitation
+// to it.
 func (c *Groups) GroupLeftovers(id ident.GroupID) (back int, invitation bool) {
 	c.core.View(func(tx *store.Tx) error {
 		for _, e := range tx.GroupErrands() {

@@ -34,11 +34,13 @@ func (l Loot) Read(ctx context.Context, t TB, c *Groups) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = c.request(ctx, l.id, seedKey{s.ReadKey()}, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupMail}})
+	_, _, err = c.request(ctx, l.id, seedKey{s.ReadKey()},
+		envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupMail}})
 	return err
 }
 
-// Try does with a thief's copy what members and admins may do, over this client's network, and returns what each met.
+// Try does with a thief's copy what members and admins may do, over this client's network, and returns what
+// each met.
 func (l Loot) Try(ctx context.Context, t TB, c *Groups) map[string]error {
 	t.Helper()
 	s, err := groups.Unmarshal(l.state)
@@ -53,7 +55,8 @@ func (l Loot) Try(ctx context.Context, t TB, c *Groups) map[string]error {
 		out["read messages"] = l.Read(ctx, t, c)
 	}
 	write := seedKey{s.WriteKey()}
-	blob, err := s.SealSent(rand.Reader, c.core.Net.Now(), c.core.NowMS(), ident.MessageID{1}, []byte("forged"))
+	blob, err := s.SealSent(rand.Reader, c.core.Net.Now(), c.core.NowMS(), ident.MessageID{1},
+		[]byte("forged"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,8 +74,10 @@ func (l Loot) Try(ctx context.Context, t TB, c *Groups) map[string]error {
 	if !ok {
 		return out
 	}
-	do("read what admins are told", seedKey{admin}, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupLeaves}})
-	p, err := s.Propose(rand.Reader, c.core.Net.Now(), groups.Change{Kind: groups.KindInfo, Info: groups.Info{Name: "stolen"}})
+	do("read what admins are told", seedKey{admin},
+		envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.GroupLeaves}})
+	p, err := s.Propose(rand.Reader, c.core.Net.Now(), groups.Change{Kind: groups.KindInfo,
+		Info: groups.Info{Name: "stolen"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +98,8 @@ func (c *Groups) LoseGroup(id ident.GroupID) {
 	})
 }
 
-// Leaf tells the admins of a new leaf key with a thief's copy, over this client's network, in a generation that may be the group's now.
+// Leaf tells the admins of a new leaf key with a thief's copy, over this client's network, in a generation
+// that may be the group's now.
 func (l Loot) Leaf(ctx context.Context, t TB, c *Groups, generation uint32) error {
 	t.Helper()
 	s, err := groups.Unmarshal(l.state)

@@ -16,7 +16,8 @@ import (
 // slotWitnesses is how many replicas must not have a slot, until an account believes that it was removed.
 const slotWitnesses = 3
 
-// scouted is what lies ahead of the state in the log: the newest read key, which messages want, and the slots on the way.
+// scouted is what lies ahead of the state in the log: the newest read key, which messages want, and the slots
+// on the way.
 type scouted struct {
 	generation uint32
 	read       private.Key // seed
@@ -41,8 +42,8 @@ func (w *worker) scoutedSlot(at groups.Locator) []byte {
 	return w.ahead.slots[at]
 }
 
-// heldLog is a log in memory. What a thousand members' leaf keys and some changes a day make in two years takes less than 200 MB;
-// beyond the limit of pace nodes or an admin make the log up.
+// heldLog is a log in memory. What a thousand members' leaf keys and some changes a day make in two years
+// takes less than 200 MB; beyond the limit of pace nodes or an admin make the log up.
 type heldLog struct {
 	commits []envelope.Envelope
 	size    int
@@ -52,15 +53,18 @@ type heldLog struct {
 func (l *heldLog) add(most int, all ...envelope.Envelope) error {
 	for _, e := range all {
 		if l.size += len(e.Body) + 128; l.size > most {
-			return fault.New(fault.Corrupt, "read group log", "it has more than %d MB, which no group's log comes to", most>>20)
+			return fault.New(fault.Corrupt, "read group log",
+				"it has more than %d MB, which no group's log comes to", most>>20)
 		}
 		l.commits = append(l.commits, e)
 	}
 	return nil
 }
 
-// fetchLog returns the commits after a number, from a replica that has the one at head. Errors: Corrupt (it has no end).
-func (w *worker) fetchLog(ctx context.Context, key account.Signer, after, head uint64) ([]envelope.Envelope, error) {
+// fetchLog returns the commits after a number, from a replica that has the one at head. Errors: Corrupt (it
+// has no end).
+func (w *worker) fetchLog(ctx context.Context, key account.Signer, after,
+	head uint64) ([]envelope.Envelope, error) {
 	var log heldLog
 	for {
 		page, err := w.fetchPage(ctx, key, after, head)
@@ -80,10 +84,12 @@ func (w *worker) fetchLog(ctx context.Context, key account.Signer, after, head u
 	}
 }
 
-func (w *worker) fetchPage(ctx context.Context, key account.Signer, after, head uint64) (page envelope.Result, err error) {
+func (w *worker) fetchPage(ctx context.Context, key account.Signer, after,
+	head uint64) (page envelope.Result, err error) {
 	ctx, stop := context.WithTimeout(ctx, requestTimeout)
 	defer stop()
-	r := &envelope.Request{Mailbox: w.mailbox, MinSeq: head, Ops: []envelope.Op{envelope.Retrieve{Namespaces: memberNamespaces[:1], After: after}}}
+	r := &envelope.Request{Mailbox: w.mailbox, MinSeq: head,
+		Ops: []envelope.Op{envelope.Retrieve{Namespaces: memberNamespaces[:1], After: after}}}
 	resp, _, err := w.c.core.Request(ctx, core.PurposeInbox, r, key)
 	if err != nil {
 		return page, err
@@ -100,7 +106,8 @@ func (w *worker) fetchSlot(ctx context.Context, key account.Signer, at groups.Lo
 	case err != nil:
 		return nil, err
 	case len(resp.Results[0].Envelopes) != 1:
-		return nil, fault.New(fault.Corrupt, "fetch slot", "%d envelopes, want 1", len(resp.Results[0].Envelopes))
+		return nil, fault.New(fault.Corrupt, "fetch slot", "%d envelopes, want 1",
+			len(resp.Results[0].Envelopes))
 	}
 	return resp.Results[0].Envelopes[0].Body, nil
 }
@@ -127,8 +134,8 @@ func wishOf(s *groups.State, commit []byte) (out slotWish) {
 	return out
 }
 
-// slot fetches what a commit brings; nil: nothing. One storage node could keep a slot back and make a member believe that it
-// was removed, so others are asked before that is believed.
+// slot fetches what a commit brings; nil: nothing. One storage node could keep a slot back and make a member
+// believe that it was removed, so others are asked before that is believed.
 func (w *worker) slot(ctx context.Context, wish slotWish, key account.Signer) ([]byte, error) {
 	if !wish.must {
 		return nil, nil
@@ -144,8 +151,8 @@ func (w *worker) slot(ctx context.Context, wish slotWish, key account.Signer) ([
 	return b, err
 }
 
-// scout reads the log ahead of the state, for the read key of the newest generation: nobody gets messages with an older one.
-// The state itself takes the commits in where they stand among the messages.
+// scout reads the log ahead of the state, for the read key of the newest generation: nobody gets messages
+// with an older one. The state itself takes the commits in where they stand among the messages.
 func (w *worker) scout(ctx context.Context, head uint64) error {
 	var s *groups.State
 	var cursor uint64
@@ -241,9 +248,9 @@ func (w *worker) takeCommit(ctx context.Context, e envelope.Envelope) error {
 	return nil
 }
 
-// refused decides what becomes of a commit that cannot follow the state. A slot that does not open is no fault of the log:
-// another own device may have changed the leaf key, which then lies in the own mailbox. If nothing there opens it, the account
-// is a member without keys.
+// refused decides what becomes of a commit that cannot follow the state. A slot that does not open is no
+// fault of the log: another own device may have changed the leaf key, which then lies in the own mailbox. If
+// nothing there opens it, the account is a member without keys.
 func (w *worker) refused(ctx context.Context, e envelope.Envelope, wish slotWish, cause error) error {
 	if !wish.fresh || !errors.Is(cause, fault.Denied) && !errors.Is(cause, fault.Corrupt) {
 		return w.refuse(cause)
@@ -261,7 +268,8 @@ func (w *worker) refused(ctx context.Context, e envelope.Envelope, wish slotWish
 }
 
 // commitTo applies a commit. refused is why it cannot follow the state: then nothing changes.
-func (c *Groups) commitTo(tx *store.Tx, a *core.Batch, g *group, e envelope.Envelope, slot []byte) (refused, err error) {
+func (c *Groups) commitTo(tx *store.Tx, a *core.Batch, g *group, e envelope.Envelope,
+	slot []byte) (refused, err error) {
 	was := beforeOf(g.state)
 	if err := g.state.Apply(a.Now, e.Body, slot); err != nil {
 		return err, nil
@@ -340,8 +348,8 @@ func (w *worker) refuse(cause error) error {
 	return w.warn(errOtherLog.Detail + ": " + cause.Error())
 }
 
-// warn keeps a warning with the group and tells it once. It returns an error, so that the subscription ends and another
-// replica is asked after a while.
+// warn keeps a warning with the group and tells it once. It returns an error, so that the subscription ends
+// and another replica is asked after a while.
 func (w *worker) warn(text string) error {
 	if err := w.note(func(tx *store.Tx, a *core.Batch, g *group) { w.c.warn(tx, a, g, text) }); err != nil {
 		return err

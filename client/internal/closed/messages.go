@@ -17,8 +17,10 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// groupMessage takes in what a member wrote. g is the group at that place in its log. An error is one of the store.
-func (c *Groups) groupMessage(tx *store.Tx, a *core.Batch, g *group, m *groups.Message, env envelope.Envelope) error {
+// groupMessage takes in what a member wrote. g is the group at that place in its log. An error is one of the
+// store.
+func (c *Groups) groupMessage(tx *store.Tx, a *core.Batch, g *group, m *groups.Message,
+	env envelope.Envelope) error {
 	if !tx.Seen(m.Sender, m.ID, a.Now.UnixMilli()) {
 		return tx.Err() // stored twice, or by somebody who replays it
 	}
@@ -44,12 +46,14 @@ func (c *Groups) groupMessage(tx *store.Tx, a *core.Batch, g *group, m *groups.M
 			c.people.Save(tx, p)
 		}
 	}
-	s := conv.Said{By: m.Sender, Conversation: g.ID.String(), Stamp: store.Stamp{At: content.Capped(m.SentAt, env.StoredAt), Change: m.ID}, InGroup: true, Moderates: g.moderatedBy(m.Sender)}
+	s := conv.Said{By: m.Sender, Conversation: g.ID.String(), Stamp: store.Stamp{At: content.Capped(m.SentAt,
+		env.StoredAt), Change: m.ID}, InGroup: true, Moderates: g.moderatedBy(m.Sender)}
 	if c.rows.Said(tx, a, s, body, m.Body) {
 		return tx.Err()
 	}
 	switch body.GetKind().(type) {
-	case *bodyv1.Body_Receipt, *bodyv1.Body_Typing, *bodyv1.Body_RequestResponse, *bodyv1.Body_Draft, *bodyv1.Body_Notice, *bodyv1.Body_Contest,
+	case *bodyv1.Body_Receipt, *bodyv1.Body_Typing, *bodyv1.Body_RequestResponse, *bodyv1.Body_Draft,
+		*bodyv1.Body_Notice, *bodyv1.Body_Contest,
 		*bodyv1.Body_GroupInvitation, *bodyv1.Body_GroupReturn:
 		// These have no meaning in a group.
 	case nil: // a newcomer's name
@@ -59,9 +63,10 @@ func (c *Groups) groupMessage(tx *store.Tx, a *core.Batch, g *group, m *groups.M
 	return tx.Err()
 }
 
-// verifyMember reports whether a member's account answers for what the member signs. An error means that it does not: the
-// member is somebody else.
-func (c *Groups) verifyMember(tx *store.Tx, a *core.Batch, g *group, id ident.AccountID) (verified bool, err error) {
+// verifyMember reports whether a member's account answers for what the member signs. An error means that it
+// does not: the member is somebody else.
+func (c *Groups) verifyMember(tx *store.Tx, a *core.Batch, g *group,
+	id ident.AccountID) (verified bool, err error) {
 	m := g.state.Member(id)
 	if id == c.core.Me {
 		return true, nil
@@ -77,11 +82,14 @@ func (c *Groups) verifyMember(tx *store.Tx, a *core.Batch, g *group, id ident.Ac
 }
 
 // groupRow adds a message to the conversation, or says where one of ours lies that this device sent.
-func (c *Groups) groupRow(tx *store.Tx, a *core.Batch, g *group, s conv.Said, body *bodyv1.Body, raw []byte, env envelope.Envelope, verified bool) {
+func (c *Groups) groupRow(tx *store.Tx, a *core.Batch, g *group, s conv.Said, body *bodyv1.Body, raw []byte,
+	env envelope.Envelope, verified bool) {
 	own := s.By == c.core.Me
 	hash := envelope.HashOf(c.groupMailbox(a, g.ID), env.Namespace, env.Key, env.Body)
-	m := store.Message{ID: s.Stamp.Change, Sender: s.By, Conversation: s.Conversation, Mine: own, Unverified: !verified, Text: body.GetText().GetText(),
-		Body: raw, SentAt: s.Stamp.At, ReceivedAt: a.Now.UnixMilli(), ReplyTo: content.ReplyTo(body), HandedOut: own, MailboxSeq: env.Seq, Envelope: hash[:],
+	m := store.Message{ID: s.Stamp.Change, Sender: s.By, Conversation: s.Conversation, Mine: own,
+		Unverified: !verified, Text: body.GetText().GetText(),
+		Body: raw, SentAt: s.Stamp.At, ReceivedAt: a.Now.UnixMilli(), ReplyTo: content.ReplyTo(body),
+		HandedOut: own, MailboxSeq: env.Seq, Envelope: hash[:],
 		Mentioned: content.Mentions(body.GetText(), c.core.Me)}
 	if own {
 		m.State, m.StoredAt = store.StateStored, env.StoredAt
@@ -96,9 +104,10 @@ func (c *Groups) groupRow(tx *store.Tx, a *core.Batch, g *group, s conv.Said, bo
 	}
 }
 
-// ownPlaced takes in that a message which this device sent lies in the group's mailbox. What is still queued waits for its
-// acknowledgement, which brings the path; the leg is tried until it comes.
-func (c *Groups) ownPlaced(tx *store.Tx, a *core.Batch, g *group, old store.Message, m *store.Message, expire *bodyv1.Timer) {
+// ownPlaced takes in that a message which this device sent lies in the group's mailbox. What is still queued
+// waits for its acknowledgement, which brings the path; the leg is tried until it comes.
+func (c *Groups) ownPlaced(tx *store.Tx, a *core.Batch, g *group, old store.Message, m *store.Message,
+	expire *bodyv1.Timer) {
 	if old.Conversation != m.Conversation {
 		return
 	}
@@ -124,7 +133,8 @@ func (c *Groups) groupMailbox(a *core.Batch, id ident.GroupID) ident.MailboxID {
 	return m
 }
 
-// groupVerified takes in that the certificates of a member have come and answer for it: what was kept unverified is theirs.
+// groupVerified takes in that the certificates of a member have come and answer for it: what was kept
+// unverified is theirs.
 func (c *Groups) groupVerified(tx *store.Tx, a *core.Batch, g *group, id ident.AccountID) error {
 	if tx.VerifySender(g.ID.String(), id) {
 		c.rows.ConversationChanged(a, g.ID.String())
@@ -132,8 +142,8 @@ func (c *Groups) groupVerified(tx *store.Tx, a *core.Batch, g *group, id ident.A
 	return tx.Err()
 }
 
-// IsOpen reports whether a group without messages belongs into the list of conversations: the user has not cleared it
-// away.
+// IsOpen reports whether a group without messages belongs into the list of conversations: the user has not
+// cleared it away.
 func (c *Groups) IsOpen(tx *store.Tx, id ident.GroupID) bool {
 	g, err := c.get(tx, id)
 	if err != nil {
@@ -157,5 +167,6 @@ func (c *Groups) Heading(tx *store.Tx, id ident.GroupID) (h Heading, err error) 
 	if err != nil {
 		return h, err
 	}
-	return Heading{Name: g.Name, Status: Status(g.Status), Timer: conv.TimerOfSeconds(g.timer()), Since: core.FromMS(g.Since)}, nil
+	return Heading{Name: g.Name, Status: Status(g.Status), Timer: conv.TimerOfSeconds(g.timer()),
+		Since: core.FromMS(g.Since)}, nil
 }

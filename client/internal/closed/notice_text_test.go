@@ -30,7 +30,8 @@ func TestNoticesReadAsSentences(t *testing.T) {
 		want    string
 	}{
 		{conv.NoticeCreated, noticeMe, nil, "Climbers", "You created the group “Climbers”"},
-		{conv.NoticeAdded, noticeAlice, []ident.AccountID{noticeBob, noticeCarol, noticeMe}, "", "Alice added bob, Carol and you"},
+		{conv.NoticeAdded, noticeAlice, []ident.AccountID{noticeBob, noticeCarol, noticeMe}, "",
+			"Alice added bob, Carol and you"},
 		{conv.NoticeAdded, none, []ident.AccountID{noticeMe}, "", "You were added"},
 		{conv.NoticeJoined, noticeAlice, []ident.AccountID{noticeBob}, "", "Bob joined by a link"},
 		{conv.NoticeRemoved, noticeAlice, []ident.AccountID{noticeBob}, "", "Alice removed bob"},
@@ -50,7 +51,8 @@ func TestNoticesReadAsSentences(t *testing.T) {
 		{conv.NoticeInvited, noticeAlice, []ident.AccountID{noticeMe}, "", "Alice invited you"},
 		{"of a later version", none, nil, "", "The group changed"},
 	} {
-		if got := conv.NoticeSentence(&conv.Notice{Kind: c.kind, By: c.by, Members: c.members, Text: c.text}, noticeMe, name); got != c.want {
+		if got := conv.NoticeSentence(&conv.Notice{Kind: c.kind, By: c.by, Members: c.members, Text: c.text},
+			noticeMe, name); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.kind, got, c.want)
 		}
 	}
@@ -60,26 +62,39 @@ func TestCommitsSayWhatTheyChanged(t *testing.T) {
 	member := func(id ident.AccountID, joined uint64) *groups.Member {
 		return &groups.Member{Account: id, Joined: joined}
 	}
-	before := before{Index: 6, Info: groups.Info{Name: "old", Timer: 60}, Invites: []groups.Invite{{Serial: 1, For: []ident.AccountID{noticeBob}}}}
+	before := before{Index: 6, Info: groups.Info{Name: "old", Timer: 60},
+		Invites: []groups.Invite{{Serial: 1, For: []ident.AccountID{noticeBob}}}}
 	after := []*groups.Member{member(noticeAlice, 1), member(noticeBob, 7), member(noticeCarol, 7)}
 	for _, c := range []struct {
 		name string
 		d    groups.Described
 		want []bodyv1.Notice_Kind
 	}{
-		{"invited and by link", groups.Described{Kind: groups.KindAdd, Change: &groups.Change{}}, []bodyv1.Notice_Kind{bodyv1.Notice_KIND_ADDED, bodyv1.Notice_KIND_JOINED}},
-		{"removed", groups.Described{Kind: groups.KindRemove, Change: &groups.Change{Targets: []groups.Target{{Account: noticeBob}}}}, []bodyv1.Notice_Kind{bodyv1.Notice_KIND_REMOVED}},
-		{"banned", groups.Described{Kind: groups.KindRemove, Change: &groups.Change{Ban: true, Targets: []groups.Target{{Account: noticeBob}}}}, []bodyv1.Notice_Kind{bodyv1.Notice_KIND_BANNED}},
-		{"left", groups.Described{Kind: groups.KindRemove, Change: &groups.Change{Left: true, Targets: []groups.Target{{Account: noticeBob}}}}, []bodyv1.Notice_Kind{bodyv1.Notice_KIND_LEFT}},
-		{"removed for a return", groups.Described{Kind: groups.KindRemove, Change: &groups.Change{Return: true, Targets: []groups.Target{{Account: noticeBob}}}}, nil},
-		{"back", groups.Described{Kind: groups.KindAdd, Change: &groups.Change{Adds: []groups.Addition{{Replaces: 1, Member: member(noticeCarol, 7)}}}},
+		{"invited and by link", groups.Described{Kind: groups.KindAdd, Change: &groups.Change{}},
+			[]bodyv1.Notice_Kind{bodyv1.Notice_KIND_ADDED, bodyv1.Notice_KIND_JOINED}},
+		{"removed", groups.Described{Kind: groups.KindRemove,
+			Change: &groups.Change{Targets: []groups.Target{{Account: noticeBob}}}},
+			[]bodyv1.Notice_Kind{bodyv1.Notice_KIND_REMOVED}},
+		{"banned", groups.Described{Kind: groups.KindRemove, Change: &groups.Change{Ban: true,
+			Targets: []groups.Target{{Account: noticeBob}}}},
+			[]bodyv1.Notice_Kind{bodyv1.Notice_KIND_BANNED}},
+		{"left", groups.Described{Kind: groups.KindRemove, Change: &groups.Change{Left: true,
+			Targets: []groups.Target{{Account: noticeBob}}}}, []bodyv1.Notice_Kind{bodyv1.Notice_KIND_LEFT}},
+		{"removed for a return", groups.Described{Kind: groups.KindRemove,
+			Change: &groups.Change{Return: true, Targets: []groups.Target{{Account: noticeBob}}}}, nil},
+		{"back", groups.Described{Kind: groups.KindAdd,
+			Change: &groups.Change{Adds: []groups.Addition{{Replaces: 1, Member: member(noticeCarol, 7)}}}},
 			[]bodyv1.Notice_Kind{bodyv1.Notice_KIND_ADDED, bodyv1.Notice_KIND_RETURNED}},
 		{"rekey", groups.Described{Kind: groups.KindRekey, Change: &groups.Change{}}, nil},
-		{"link opened", groups.Described{Kind: groups.KindInvite, Change: &groups.Change{Invite: groups.Invite{Uses: 3}}}, nil},
-		{"everything of the info", groups.Described{Kind: groups.KindInfo, Change: &groups.Change{Info: groups.Info{Name: "new", About: "a", Picture: []byte{1}}}},
-			[]bodyv1.Notice_Kind{bodyv1.Notice_KIND_RENAMED, bodyv1.Notice_KIND_DESCRIBED, bodyv1.Notice_KIND_PICTURE, bodyv1.Notice_KIND_TIMER}},
+		{"link opened", groups.Described{Kind: groups.KindInvite,
+			Change: &groups.Change{Invite: groups.Invite{Uses: 3}}}, nil},
+		{"everything of the info", groups.Described{Kind: groups.KindInfo,
+			Change: &groups.Change{Info: groups.Info{Name: "new", About: "a", Picture: []byte{1}}}},
+			[]bodyv1.Notice_Kind{bodyv1.Notice_KIND_RENAMED, bodyv1.Notice_KIND_DESCRIBED,
+				bodyv1.Notice_KIND_PICTURE, bodyv1.Notice_KIND_TIMER}},
 		{"void", groups.Described{Kind: groups.KindRemove, Void: true}, nil},
-		{"void but over", groups.Described{Kind: groups.KindDisband, Void: true}, []bodyv1.Notice_Kind{bodyv1.Notice_KIND_DISBANDED}},
+		{"void but over", groups.Described{Kind: groups.KindDisband, Void: true},
+			[]bodyv1.Notice_Kind{bodyv1.Notice_KIND_DISBANDED}},
 	} {
 		c.d.Index, c.d.Author = 7, noticeAlice
 		var got []bodyv1.Notice_Kind

@@ -17,11 +17,12 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// Notices are rows of a group's conversation that nobody wrote: every device makes them of the group's log, at the same place
-// and with the same IDs.
+// Notices are rows of a group's conversation that nobody wrote: every device makes them of the group's log,
+// at the same place and with the same IDs.
 
 // groupNotices adds what a commit changed, in words. g is the group after the commit.
-func (c *Groups) groupNotices(tx *store.Tx, a *core.Batch, g *group, b before, commit []byte, env envelope.Envelope) error {
+func (c *Groups) groupNotices(tx *store.Tx, a *core.Batch, g *group, b before, commit []byte,
+	env envelope.Envelope) error {
 	c.groupTold(tx, g, b)
 	d, err := g.state.Describe(commit)
 	if err != nil {
@@ -96,7 +97,8 @@ func noticesOf(d *groups.Described, b *before, after []*groups.Member) (out []*b
 }
 
 // newcomers tells those whom an admin invited from those who came by a link.
-func newcomers(index uint64, invites []groups.Invite, after []*groups.Member) (added, joined []ident.AccountID) {
+func newcomers(index uint64, invites []groups.Invite,
+	after []*groups.Member) (added, joined []ident.AccountID) {
 	for _, m := range after {
 		invited := func(i groups.Invite) bool { return slices.Contains(i.For, m.Account) }
 		switch {
@@ -187,18 +189,21 @@ func (c *Groups) groupInvited(tx *store.Tx, a *core.Batch, g *group, in *groups.
 
 // noticeID is the ID of a notice that no commit of the log gives.
 func noticeID(what string, id ident.GroupID, n uint64) ident.MessageID {
-	sum := sha256.Sum256(binary.BigEndian.AppendUint64(append([]byte("starling notice "+what+" "), id[:]...), n))
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(append([]byte("starling notice "+what+" "), id[:]...),
+		n))
 	return ident.MessageID(sum[:16])
 }
 
 // notice adds a row. Its author is who did it, or else whom it concerns.
-func (c *Groups) notice(tx *store.Tx, a *core.Batch, g *group, id ident.MessageID, n *bodyv1.Notice, at int64, seq uint64) {
+func (c *Groups) notice(tx *store.Tx, a *core.Batch, g *group, id ident.MessageID, n *bodyv1.Notice,
+	at int64, seq uint64) {
 	body, err := proto.Marshal(&bodyv1.Body{Kind: &bodyv1.Body_Notice{Notice: n}})
 	if err != nil {
 		c.core.Log.Debug("notice dropped", "error", err) // names are UTF-8, the log sees to it
 		return
 	}
-	m := store.Message{ID: id, Conversation: g.ID.String(), Text: c.rows.NoticeText(tx, conv.NoticeOf(n)), Body: body, SentAt: at, ReceivedAt: a.Now.UnixMilli(),
+	m := store.Message{ID: id, Conversation: g.ID.String(), Text: c.rows.NoticeText(tx, conv.NoticeOf(n)),
+		Body: body, SentAt: at, ReceivedAt: a.Now.UnixMilli(),
 		HandedOut: true, Notice: true, MailboxSeq: max(seq, 1)} // 0 would mean that it is still to be sent
 	switch {
 	case len(n.GetBy()) > 0:

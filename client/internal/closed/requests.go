@@ -18,16 +18,18 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Whoever has a link may store requests to join, and the nodes keep a thousand of them. So the admins' devices delete what
-// they have answered, whatever the answer was.
+// Whoever has a link may store requests to join, and the nodes keep a thousand of them. So the admins'
+// devices delete what they have answered, whatever the answer was.
 
 const (
-	// nobodyAfter is how long a request of an account that does not exist is kept, for the nodes may not know it yet.
+	// nobodyAfter is how long a request of an account that does not exist is kept, for the nodes may not know
+	// it yet.
 	nobodyAfter = time.Hour
 	// nobodyAsked is how often the nodes must have said that it does not exist, each time others of them.
 	nobodyAsked = 3
 	learnAtOnce = 4
-	// learnMost is how many accounts' certificates are read at a time, and learnTime how long: then other work has its turn.
+	// learnMost is how many accounts' certificates are read at a time, and learnTime how long: then other
+	// work has its turn.
 	learnMost = 16
 	learnTime = 10 * time.Second
 )
@@ -43,13 +45,14 @@ type answers struct {
 // answered ends a request to join, and makes sure that it is deleted from the nodes.
 func (c *Groups) answered(tx *store.Tx, a *core.Batch, ask *store.GroupAsk) {
 	tx.DropGroupAsk(ask.N)
-	hash := envelope.HashOf(c.groupMailbox(a, ask.Group), envelope.GroupAsk, [envelope.KeySize]byte{}, ask.Body)
+	hash := envelope.HashOf(c.groupMailbox(a, ask.Group), envelope.GroupAsk, [envelope.KeySize]byte{},
+		ask.Body)
 	tx.AddGroupAsk(&store.GroupAsk{Group: ask.Group, Kind: askDone, Body: hash[:], At: a.Now.UnixMilli()})
 	c.changed(a, ask.Group)
 }
 
-// hopeless reports whether nobody needs to look at a request any more: it is older than it lies at the nodes, or of an account
-// that does not exist.
+// hopeless reports whether nobody needs to look at a request any more: it is older than it lies at the nodes,
+// or of an account that does not exist.
 func (a *answers) hopeless(tx *store.Tx, ask *store.GroupAsk) bool {
 	age := a.Now.Sub(time.UnixMilli(ask.At))
 	if age > requestTTL*time.Second {
@@ -59,8 +62,8 @@ func (a *answers) hopeless(tx *store.Tx, ask *store.GroupAsk) bool {
 	return err == nil && p.Certs == nil && age > nobodyAfter && a.w.learnt[ask.Account] >= nobodyAsked
 }
 
-// certain leaves out of what may be granted the requests of accounts that the nodes refused to let in: these come when nobody else
-// waits, each alone. It orders a.asked likewise.
+// certain leaves out of what may be granted the requests of accounts that the nodes refused to let in: these
+// come when nobody else waits, each alone. It orders a.asked likewise.
 func (a *answers) certain(all []groups.Change) []groups.Change {
 	least := func(n int) (changes []groups.Change, asked []store.GroupAsk) {
 		for i := range a.asked {
@@ -85,8 +88,9 @@ func (a *answers) certain(all []groups.Change) []groups.Change {
 	}
 }
 
-// granted notes how the attempt to grant requests ended. One that makes the nodes refuse the commit does not keep the others
-// from being granted: fewer are put into the next, until it is found, and then what others ask comes first.
+// granted notes how the attempt to grant requests ended. One that makes the nodes refuse the commit does not
+// keep the others from being granted: fewer are put into the next, until it is found, and then what others
+// ask comes first.
 func (w *worker) granted(ctx context.Context, asked []store.GroupAsk, err error) error {
 	var broken *core.StoreError
 	_, forGood := refusal(err)
@@ -107,17 +111,23 @@ func (w *worker) granted(ctx context.Context, asked []store.GroupAsk, err error)
 		if w.suspect[who] < maxRefusals {
 			break
 		}
-		if err := w.c.core.Commit(func(tx *store.Tx, a *core.Batch) error { w.c.answered(tx, a, &asked[0]); return tx.Err() }); err != nil {
+		if err := w.c.core.Commit(func(tx *store.Tx, a *core.Batch) error {
+			w.c.answered(tx, a,
+				&asked[0])
+			return tx.Err()
+		}); err != nil {
 			return err
 		}
 	}
 	return err
 }
 
-// learn reads certificates, of those first that were asked for least. Who is not known after that has to wait.
+// learn reads certificates, of those first that were asked for least. Who is not known after that has to
+// wait.
 func (w *worker) learn(ctx context.Context, who map[ident.AccountID]bool) error {
 	maps.DeleteFunc(w.learnt, func(id ident.AccountID, _ int) bool { return !who[id] })
-	all := slices.SortedFunc(maps.Keys(who), func(x, y ident.AccountID) int { return w.learnt[x] - w.learnt[y] })
+	all := slices.SortedFunc(maps.Keys(who),
+		func(x, y ident.AccountID) int { return w.learnt[x] - w.learnt[y] })
 	all = all[:min(len(all), learnMost)]
 	again := w.learnt[all[0]] > 0
 	ctx, stop := context.WithTimeout(ctx, learnTime)
@@ -145,7 +155,8 @@ func (w *worker) learn(ctx context.Context, who map[ident.AccountID]bool) error 
 	return failed
 }
 
-// learnNewcomer reads the certificates of who asks to join; again: the nodes that were asked last did not have them.
+// learnNewcomer reads the certificates of who asks to join; again: the nodes that were asked last did not
+// have them.
 func (c *Groups) learnNewcomer(ctx context.Context, id ident.AccountID, again bool) error {
 	ctx, stop := context.WithTimeout(ctx, people.VerifyTimeout)
 	defer stop()

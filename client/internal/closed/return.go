@@ -21,16 +21,16 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// An account that was restored from its phrase alone knows its groups and has the keys of none. Where it is the only admin, it
-// comes back by itself (spare.go). Elsewhere it asks the admins, whose accounts the groups document names, by direct
-// messages; an admin's device takes it out and in again with new keys and says what finds its slot. What it was besides a
-// member, an admin grants anew.
+// An account that was restored from its phrase alone knows its groups and has the keys of none. Where it is
+// the only admin, it comes back by itself (spare.go). Elsewhere it asks the admins, whose accounts the groups
+// document names, by direct messages; an admin's device takes it out and in again with new keys and says what
+// finds its slot. What it was besides a member, an admin grants anew.
 
 const (
 	// returnAgain is how long an account waits before it asks the admins once more.
 	returnAgain = 24 * time.Hour
-	// recoveryDoubt is how long after a recovery nobody returns without an admin's word: who has the phrase may not be who
-	// was a member, and a device that was left out has that long to object.
+	// recoveryDoubt is how long after a recovery nobody returns without an admin's word: who has the phrase
+	// may not be who was a member, and a device that was left out has that long to object.
 	recoveryDoubt = 72 * time.Hour
 	// maxWelcomes bounds what waits to be tried.
 	maxWelcomes = 8
@@ -96,7 +96,8 @@ func (c *Groups) askAdmin(tx *store.Tx, admin ident.AccountID, id ident.GroupID,
 	if err != nil {
 		return err
 	}
-	return c.sayOfGroup(tx, admin, &bodyv1.GroupReturn{GroupId: id[:], Request: groups.NewReturn(id, c.core.Me, keys, credential)})
+	return c.sayOfGroup(tx, admin, &bodyv1.GroupReturn{GroupId: id[:], Request: groups.NewReturn(id,
+		c.core.Me, keys, credential)})
 }
 
 // sayOfGroup queues a direct message that no conversation shows.
@@ -105,14 +106,16 @@ func (c *Groups) sayOfGroup(tx *store.Tx, to ident.AccountID, r *bodyv1.GroupRet
 	if err != nil {
 		return err
 	}
-	leg := store.Leg{Kind: store.LegReceipt, Peer: to.Key(), SentAt: c.core.NowMS(), Body: body, Due: c.core.NowMS()}
+	leg := store.Leg{Kind: store.LegReceipt, Peer: to.Key(), SentAt: c.core.NowMS(), Body: body,
+		Due: c.core.NowMS()}
 	rand.Read(leg.Message[:])
 	tx.AddLeg(&leg)
 	c.core.Kick(to)
 	return tx.Err()
 }
 
-// welcomeBack welcomes those who asked to return and are members anew with the commit that was taken in, whoever let them in.
+// welcomeBack welcomes those who asked to return and are members anew with the commit that was taken in,
+// whoever let them in.
 func (c *Groups) welcomeBack(tx *store.Tx, g *group, b before) error {
 	for _, m := range g.state.Members() {
 		if m.Joined <= b.Index {
@@ -129,8 +132,9 @@ func (c *Groups) welcomeBack(tx *store.Tx, g *group, b before) error {
 	return tx.Err()
 }
 
-// finishReturns lets those in again whose removal for their return was taken in, and who asked this admin too: the one who
-// removed them may be gone. What is in the log when its turn comes is passed over. Any other removal ends a return.
+// finishReturns lets those in again whose removal for their return was taken in, and who asked this admin
+// too: the one who removed them may be gone. What is in the log when its turn comes is passed over. Any other
+// removal ends a return.
 func (c *Groups) finishReturns(tx *store.Tx, g *group, commit []byte) error {
 	d, err := g.state.Describe(commit)
 	if err != nil || d.Void || d.Kind != groups.KindRemove || !g.admin() {
@@ -159,7 +163,8 @@ func (c *Groups) finishReturns(tx *store.Tx, g *group, commit []byte) error {
 	return tx.Err()
 }
 
-// dropReturns forgets that this device wanted members back in again who were removed meanwhile: they do not return from that.
+// dropReturns forgets that this device wanted members back in again who were removed meanwhile: they do not
+// return from that.
 func (c *Groups) dropReturns(tx *store.Tx, id ident.GroupID, removed []groups.Target) error {
 	for _, row := range tx.GroupChanges(id) {
 		w, err := decodeWanted(row.Want)
@@ -170,7 +175,8 @@ func (c *Groups) dropReturns(tx *store.Tx, id ident.GroupID, removed []groups.Ta
 		if err != nil || ch.Kind != groups.KindAdd || len(ch.Adds) != 1 {
 			continue // no return: those have a row of their own
 		}
-		if a := &ch.Adds[0]; slices.Contains(removed, groups.Target{Account: a.Member.Account, Joined: a.Replaces}) {
+		if a := &ch.Adds[0]; slices.Contains(removed, groups.Target{Account: a.Member.Account,
+			Joined: a.Replaces}) {
 			tx.DropGroupChange(row.N)
 		}
 	}
@@ -191,7 +197,8 @@ func (c *Groups) takeReturn(tx *store.Tx, a *core.Batch, from ident.AccountID, r
 	switch {
 	case len(r.GetRequest()) > 0 && g.admin() && g.state.Member(from) != nil:
 		return c.returnAsked(tx, a, g, from, r.GetRequest())
-	case len(r.GetWelcome()) > 0 && g.state == nil && Status(g.Status) == Returning && g.Keys != nil && slices.Contains(c.groupAdmins(g.ID), from):
+	case len(r.GetWelcome()) > 0 && g.state == nil && Status(g.Status) == Returning && g.Keys != nil &&
+		slices.Contains(c.groupAdmins(g.ID), from):
 		waiting := 0
 		for _, h := range tx.GroupHandovers() {
 			if h.Group == g.ID && h.Welcome {
@@ -206,8 +213,10 @@ func (c *Groups) takeReturn(tx *store.Tx, a *core.Batch, from ident.AccountID, r
 	return tx.Err()
 }
 
-// returnAsked keeps the wish of a member to return, the newest only, until it is known whether it needs an admin's word.
-func (c *Groups) returnAsked(tx *store.Tx, a *core.Batch, g *group, from ident.AccountID, request []byte) error {
+// returnAsked keeps the wish of a member to return, the newest only, until it is known whether it needs an
+// admin's word.
+func (c *Groups) returnAsked(tx *store.Tx, a *core.Batch, g *group, from ident.AccountID,
+	request []byte) error {
 	for _, ask := range tx.GroupAsks(g.ID) {
 		if ask.Kind != askReturn || ask.Account != from {
 			continue
@@ -224,7 +233,8 @@ func (c *Groups) returnAsked(tx *store.Tx, a *core.Batch, g *group, from ident.A
 		return tx.Err()
 	}
 	tx.SetGroupErrand(store.GroupErrand{Group: g.ID, Kind: errandBack + from.String(), Due: store.Held})
-	err := c.askGroup(tx, store.GroupAsk{Group: g.ID, Kind: askReturn, Account: from, Body: request, At: a.Now.UnixMilli(), Held: true})
+	err := c.askGroup(tx, store.GroupAsk{Group: g.ID, Kind: askReturn, Account: from, Body: request,
+		At: a.Now.UnixMilli(), Held: true})
 	c.put(tx, g.ID, errandJudge, 0, nil)
 	c.WakeKeeper()
 	c.changed(a, g.ID)
@@ -271,15 +281,17 @@ func (c *Groups) judgeReturns(ctx context.Context, e store.GroupErrand) error {
 	})
 }
 
-// recoveredAt returns when an account was last recovered, by the nodes' stamps: what the certificate itself says is written
-// by whoever has the phrase. The zero time: never.
+// recoveredAt returns when an account was last recovered, by the nodes' stamps: what the certificate itself
+// says is written by whoever has the phrase. The zero time: never.
 func (c *Groups) recoveredAt(ctx context.Context, id ident.AccountID) (at time.Time, err error) {
 	p, err := c.people.Lookup(id)
 	if err != nil {
 		return at, err
 	}
 	for after := uint64(0); ; {
-		r := &envelope.Request{Mailbox: p.Mailbox, MinSeq: p.CertsHead, Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs}, After: after}}}
+		r := &envelope.Request{Mailbox: p.Mailbox, MinSeq: p.CertsHead,
+			Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs},
+				After: after}}}
 		resp, _, err := c.core.Request(ctx, core.PurposeFetch, r, nil)
 		if err != nil {
 			return at, err
@@ -314,7 +326,8 @@ func (c *Groups) welcomeTicket(h store.GroupHandover) (out handed, ok bool, err 
 		if err != nil {
 			return err
 		}
-		out, ok = handed{key: w.ReadKey(), ticket: keys.Ticket(h.Group, c.core.Me), index: w.HeadIndex, hash: w.HeadHash}, true
+		out, ok = handed{key: w.ReadKey(), ticket: keys.Ticket(h.Group, c.core.Me), index: w.HeadIndex,
+			hash: w.HeadHash}, true
 		return nil
 	})
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 )
 
-// running is the running hash over a group's mailbox, as a subscription gave it. It is worth comparing from a number on at
-// which the nodes told it: before, something may have been deleted.
+// running is the running hash over a group's mailbox, as a subscription gave it. It is worth comparing from a
+// number on at which the nodes told it: before, something may have been deleted.
 type running struct {
 	seq   uint64 // of the newest envelope that came
 	sum   [32]byte
@@ -34,8 +34,9 @@ func (w *worker) count(e envelope.Envelope) {
 	}
 }
 
-// compareRunning compares the running hash that the nodes told at their head, which is what follows cursor, with that of the
-// subscription. What was missed stays missed: the warning is taken back once a later stretch was whole.
+// compareRunning compares the running hash that the nodes told at their head, which is what follows cursor,
+// with that of the subscription. What was missed stays missed: the warning is taken back once a later stretch
+// was whole.
 func (w *worker) compareRunning(cursor uint64, told [32]byte) error {
 	w.mu.Lock()
 	r := &w.sum

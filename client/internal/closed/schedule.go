@@ -17,8 +17,8 @@ import (
 
 const (
 	groupDay = 24 * time.Hour
-	// leafLife is how old a leaf key gets; each device draws its own time within the day before, and whoever is first has
-	// done it for all of them.
+	// leafLife is how old a leaf key gets; each device draws its own time within the day before, and whoever
+	// is first has done it for all of them.
 	leafLife = 7 * groupDay
 	// generationLife is how old a generation gets. The admins take it up one after the other, a turn apart.
 	generationLife = 7 * groupDay
@@ -90,7 +90,8 @@ func (c *Groups) leafHeard(tx *store.Tx, id ident.GroupID) {
 	}
 }
 
-// The note of errandLeaf and errandUrgent, once the key is made: the leg of its handover (0: there are no other devices) and the update.
+// The note of errandLeaf and errandUrgent, once the key is made: the leg of its handover (0: there are no
+// other devices) and the update.
 func leafNote(leg int64, u *groups.LeafUpdate) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(leg)), u.Encode()...)
 }
@@ -153,7 +154,8 @@ func (c *Groups) changeLeaf(ctx context.Context, e store.GroupErrand) error {
 		})
 	}
 	if word != nil {
-		put := envelope.Store{Namespace: envelope.GroupLeaves, TTL: leafTTL, IfGeneration: &generation, Body: word}
+		put := envelope.Store{Namespace: envelope.GroupLeaves, TTL: leafTTL, IfGeneration: &generation,
+			Body: word}
 		if _, _, err := c.request(ctx, e.Group, key, put); err != nil {
 			return err
 		}
@@ -162,7 +164,8 @@ func (c *Groups) changeLeaf(ctx context.Context, e store.GroupErrand) error {
 		tx.DropGroupErrands(e.Group, e.Kind)
 		c.put(tx, e.Group, errandLeaf, nextLeaf(), nil)
 		if e.Kind == errandUrgent && g.admin() {
-			tx.AddGroupAsk(&store.GroupAsk{Group: g.ID, Kind: askUrgent, Account: c.core.Me, Body: u.Encode(), At: c.core.NowMS()})
+			tx.AddGroupAsk(&store.GroupAsk{Group: g.ID, Kind: askUrgent, Account: c.core.Me, Body: u.Encode(),
+				At: c.core.NowMS()})
 			c.put(tx, g.ID, errandRekey, 0, nil)
 			c.WakeKeeper()
 		}
@@ -209,8 +212,8 @@ func (c *Groups) makeLeaf(e store.GroupErrand) error {
 	})
 }
 
-// eraseGroup erases keys of days that are over, and leaf keys that were superseded long ago. First everything sealed to them
-// is fetched.
+// eraseGroup erases keys of days that are over, and leaf keys that were superseded long ago. First everything
+// sealed to them is fetched.
 func (c *Groups) eraseGroup(ctx context.Context, e store.GroupErrand) error {
 	t, err := c.core.SureTime(ctx)
 	if err != nil {

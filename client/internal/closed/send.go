@@ -20,15 +20,15 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// A message to a group is one leg of the outbox: sealed with the group's keys, stored under the key that this member writes
-// with. Own devices find
-// it in the group's mailbox, as everybody does, so there are no copies; nobody acknowledges it but the nodes.
+// A message to a group is one leg of the outbox: sealed with the group's keys, stored under the key that this
+// member writes with. Own devices find it in the group's mailbox, as everybody does, so there are no copies;
+// nobody acknowledges it but the nodes.
 
 // mailTTL is how long messages of groups lie in their mailbox, in seconds.
 const mailTTL = 30 * 24 * 3600
 
-// Moderates reports whether the own account may change what others wrote in a group. What one that is not known any more left
-// behind can still be removed here.
+// Moderates reports whether the own account may change what others wrote in a group. What one that is not
+// known any more left behind can still be removed here.
 func (c *Groups) Moderates(tx *store.Tx, id ident.GroupID) (bool, error) {
 	g, err := c.get(tx, id)
 	if errors.Is(err, fault.NotFound) {
@@ -71,14 +71,16 @@ func (g *group) timer() uint32 {
 // expire is the timer that counts for a message in the group: its own one, but never later than the group's.
 func (g *group) expire(own *bodyv1.Timer) *bodyv1.Timer {
 	limit := g.timer()
-	if s := own.GetSeconds(); limit == 0 || own.GetMode() == bodyv1.Timer_MODE_AFTER_SEND && s > 0 && s <= limit {
+	if s := own.GetSeconds(); limit == 0 || own.GetMode() == bodyv1.Timer_MODE_AFTER_SEND &&
+		s > 0 && s <= limit {
 		return own
 	}
 	return &bodyv1.Timer{Mode: bodyv1.Timer_MODE_AFTER_SEND, Seconds: limit}
 }
 
 // Queue writes a message to a group and its leg.
-func (c *Groups) Queue(tx *store.Tx, a *core.Batch, id ident.GroupID, m conv.Outgoing) (sent conv.Sent, err error) {
+func (c *Groups) Queue(tx *store.Tx, a *core.Batch, id ident.GroupID,
+	m conv.Outgoing) (sent conv.Sent, err error) {
 	g, err := c.get(tx, id)
 	if err != nil {
 		return sent, err
@@ -103,13 +105,15 @@ func (c *Groups) Queue(tx *store.Tx, a *core.Batch, id ident.GroupID, m conv.Out
 		return sent, fault.Wrap(fault.Internal, "encode message", err)
 	}
 	ms := a.Now.UnixMilli()
-	row := store.Message{ID: m.ID, Sender: c.core.Me, Conversation: id.String(), Mine: true, Text: m.Text, Body: raw,
+	row := store.Message{ID: m.ID, Sender: c.core.Me, Conversation: id.String(), Mine: true,
+		Text: m.Text, Body: raw,
 		SentAt: ms, ReceivedAt: ms, ReplyTo: m.ReplyTo, HandedOut: true, State: store.StateQueued}
 	c.rows.SetExpiry(&row, body.GetExpire(), ms)
 	if !tx.AddMessage(&row) {
 		return c.rows.SentBefore(tx, m.ID)
 	}
-	if err := c.queueGroupLeg(tx, g, store.Leg{Kind: store.LegGroup, Peer: id.Key(), Message: m.ID, SentAt: ms, Body: raw}); err != nil {
+	if err := c.queueGroupLeg(tx, g, store.Leg{Kind: store.LegGroup, Peer: id.Key(), Message: m.ID,
+		SentAt: ms, Body: raw}); err != nil {
 		return sent, err
 	}
 	c.rows.EndDraft(tx, row.Conversation, ms)
@@ -127,11 +131,12 @@ func (c *Groups) groupQuote(tx *store.Tx, id ident.GroupID, of ident.MessageID) 
 	if len(rows) == 0 || rows[0].Notice {
 		return nil, fault.New(fault.NotFound, "reply to "+of.Short(), "no such message in the conversation")
 	}
-	return &bodyv1.Quote{MessageId: of[:], Author: rows[0].Sender[:], Excerpt: content.Excerpt(rows[0].Text)}, nil
+	return &bodyv1.Quote{MessageId: of[:], Author: rows[0].Sender[:],
+		Excerpt: content.Excerpt(rows[0].Text)}, nil
 }
 
-// queueGroupLeg adds a leg to a group, sealed at once if there are keys: then the message leaves with the one commit that
-// makes it durable.
+// queueGroupLeg adds a leg to a group, sealed at once if there are keys: then the message leaves with the one
+// commit that makes it durable.
 func (c *Groups) queueGroupLeg(tx *store.Tx, g *group, leg store.Leg) error {
 	if g.opens() {
 		s, err := c.sealGroup(tx, g.ID, outgoing{ID: leg.Message, SentAt: leg.SentAt, Body: leg.Body})
@@ -147,7 +152,8 @@ func (c *Groups) queueGroupLeg(tx *store.Tx, g *group, leg store.Leg) error {
 }
 
 // QueueChange is queueChange for a group.
-func (c *Groups) QueueChange(tx *store.Tx, id ident.GroupID, stamp store.Stamp, body *bodyv1.Body) ([]byte, error) {
+func (c *Groups) QueueChange(tx *store.Tx, id ident.GroupID, stamp store.Stamp,
+	body *bodyv1.Body) ([]byte, error) {
 	own := body.GetRemoval() != nil
 	if !own {
 		c.tellGroup(tx, id, body)
@@ -169,7 +175,8 @@ func (c *Groups) QueueChange(tx *store.Tx, id ident.GroupID, stamp store.Stamp, 
 	if err := g.mayWrite("change message"); err != nil {
 		return nil, err
 	}
-	return raw, c.queueGroupLeg(tx, g, store.Leg{Kind: store.LegGroup, Peer: id.Key(), Message: stamp.Change, SentAt: stamp.At, Body: raw})
+	return raw, c.queueGroupLeg(tx, g, store.Leg{Kind: store.LegGroup, Peer: id.Key(), Message: stamp.Change,
+		SentAt: stamp.At, Body: raw})
 }
 
 // toldKey names the change of our profile that a group was told last.
@@ -177,14 +184,15 @@ func toldKey(id ident.GroupID) string { return "told/" + id.String() }
 
 // tellGroup adds to a body what the group does not know of our profile yet.
 func (c *Groups) tellGroup(tx *store.Tx, id ident.GroupID, b *bodyv1.Body) {
-	if name, at := c.core.ProfileName(), tx.Number(store.MetaProfileChanged); name != "" && tx.Number(toldKey(id)) < at {
+	if name, at := c.core.ProfileName(), tx.Number(store.MetaProfileChanged); name != "" &&
+		tx.Number(toldKey(id)) < at {
 		b.Profile = &bodyv1.Profile{Name: name, ChangedAt: int64(at)}
 		tx.SetNumber(toldKey(id), at)
 	}
 }
 
-// introduced is up to how many members a group may have for a newcomer to say its name at once; in a larger one the name comes
-// with the first message.
+// introduced is up to how many members a group may have for a newcomer to say its name at once; in a larger
+// one the name comes with the first message.
 const introduced = 100
 
 // introduce tells the other members our name.
@@ -208,15 +216,17 @@ func (c *Groups) introduce(tx *store.Tx, g *group) error {
 // QueueErase lets a moderator's device take a message off the nodes, too, if it knows where it lies there.
 func (c *Groups) QueueErase(tx *store.Tx, id ident.GroupID, m *store.Message) {
 	if len(m.Envelope) == len(envelope.Hash{}) {
-		tx.AddLeg(&store.Leg{Kind: store.LegErase, Peer: id.Key(), Message: m.ID, SentAt: c.core.NowMS(), Body: m.Envelope})
+		tx.AddLeg(&store.Leg{Kind: store.LegErase, Peer: id.Key(), Message: m.ID, SentAt: c.core.NowMS(),
+			Body: m.Envelope})
 	}
 }
 
-// deliver stores a message in a group's mailbox. A store that meets a newer generation waits until the log is taken in
-// and is sealed again under the same message ID.
+// deliver stores a message in a group's mailbox. A store that meets a newer generation waits until the log is
+// taken in and is sealed again under the same message ID.
 func (c *Groups) deliver(ctx context.Context, leg store.Leg) (path ident.Path, err error) {
 	return c.toGroup(ctx, &leg, func(tx *store.Tx, g *group) (envelope.Op, account.Signer, error) {
-		if leg.Sealed == nil || leg.Certs != uint64(g.state.Generation()) || core.Outlived(leg, c.core.Net.Now()) {
+		if leg.Sealed == nil || leg.Certs != uint64(g.state.Generation()) ||
+			core.Outlived(leg, c.core.Net.Now()) {
 			s, err := c.sealGroup(tx, g.ID, outgoing{ID: leg.Message, SentAt: leg.SentAt, Body: leg.Body})
 			if err != nil {
 				return nil, nil, err
@@ -225,7 +235,8 @@ func (c *Groups) deliver(ctx context.Context, leg store.Leg) (path ident.Path, e
 			tx.SealLeg(leg.ID, leg.Sealed, leg.Certs)
 		}
 		generation := g.state.Generation()
-		put := envelope.Store{Namespace: envelope.GroupMail, TTL: mailTTL, IfGeneration: &generation, Body: leg.Sealed}
+		put := envelope.Store{Namespace: envelope.GroupMail, TTL: mailTTL, IfGeneration: &generation,
+			Body: leg.Sealed}
 		return put, seedKey{g.state.WriteKey()}, nil
 	})
 }
@@ -240,7 +251,8 @@ func (c *Groups) deliverErase(ctx context.Context, leg store.Leg) (path ident.Pa
 		if !ok {
 			return nil, nil, fault.New(fault.Denied, "delete from group", "this account moderates it no more")
 		}
-		return envelope.Delete{Namespace: envelope.GroupMail, Hashes: []envelope.Hash{envelope.Hash(leg.Body)}}, seedKey{seed}, nil
+		return envelope.Delete{Namespace: envelope.GroupMail,
+			Hashes: []envelope.Hash{envelope.Hash(leg.Body)}}, seedKey{seed}, nil
 	})
 	if errors.Is(err, fault.Denied) || errors.Is(err, fault.NotFound) {
 		return path, nil // it is for others to do, or done
@@ -248,9 +260,10 @@ func (c *Groups) deliverErase(ctx context.Context, leg store.Leg) (path ident.Pa
 	return path, err
 }
 
-// toGroup makes a request with the group's newest keys. Errors: Denied (this account is no member), Unavailable (it has no
-// keys yet).
-func (c *Groups) toGroup(ctx context.Context, leg *store.Leg, build func(*store.Tx, *group) (envelope.Op, account.Signer, error)) (path ident.Path, err error) {
+// toGroup makes a request with the group's newest keys. Errors: Denied (this account is no member),
+// Unavailable (it has no keys yet).
+func (c *Groups) toGroup(ctx context.Context, leg *store.Leg, build func(*store.Tx, *group) (envelope.Op,
+	account.Signer, error)) (path ident.Path, err error) {
 	id := ident.GroupID(leg.Peer)
 	mailbox, err := account.GroupMailboxOf(id, c.core.Cluster.ID)
 	if err != nil {
@@ -270,7 +283,8 @@ func (c *Groups) toGroup(ctx context.Context, leg *store.Leg, build func(*store.
 		if err != nil {
 			return path, err
 		}
-		_, path, err = c.core.Request(ctx, core.PurposeSend, &envelope.Request{Mailbox: mailbox, Ops: []envelope.Op{op}}, key)
+		_, path, err = c.core.Request(ctx, core.PurposeSend, &envelope.Request{Mailbox: mailbox,
+			Ops: []envelope.Op{op}}, key)
 		if !core.Superseded(err) {
 			return path, err
 		}
@@ -281,7 +295,8 @@ func (c *Groups) toGroup(ctx context.Context, leg *store.Leg, build func(*store.
 	return path, fault.New(fault.Unavailable, "send to group "+id.Short(), "its keys keep changing")
 }
 
-func (c *Groups) buildForGroup(tx *store.Tx, id ident.GroupID, build func(*store.Tx, *group) (envelope.Op, account.Signer, error)) (envelope.Op, account.Signer, error) {
+func (c *Groups) buildForGroup(tx *store.Tx, id ident.GroupID, build func(*store.Tx, *group) (envelope.Op,
+	account.Signer, error)) (envelope.Op, account.Signer, error) {
 	g, err := c.get(tx, id)
 	if err != nil {
 		return nil, nil, err
@@ -291,9 +306,11 @@ func (c *Groups) buildForGroup(tx *store.Tx, id ident.GroupID, build func(*store
 	}
 	switch {
 	case Status(g.Status) == Waiting:
-		return nil, nil, fault.New(fault.Unavailable, "send to group", "no admin has let this account in yet; the message stays queued")
+		return nil, nil, fault.New(fault.Unavailable, "send to group",
+			"no admin has let this account in yet; the message stays queued")
 	case !g.opens():
-		return nil, nil, fault.New(fault.Unavailable, "send to group", "this device does not have the group's keys yet; the message stays queued")
+		return nil, nil, fault.New(fault.Unavailable, "send to group",
+			"this device does not have the group's keys yet; the message stays queued")
 	}
 	return build(tx, g)
 }
@@ -302,7 +319,8 @@ func (c *Groups) buildForGroup(tx *store.Tx, id ident.GroupID, build func(*store
 func (c *Groups) TakeSentCopy(tx *store.Tx, a *core.Batch, cp *account.SentCopy, storedAt int64) error {
 	if body, ok := content.DecodeBody(cp.Body); ok && body.GetRemoval() != nil {
 		id := ident.GroupID(cp.To)
-		c.rows.Removal(tx, a, conv.Said{By: c.core.Me, Conversation: id.String(), Stamp: store.Stamp{At: content.Capped(cp.SentAt, storedAt), Change: cp.ID}}, body.GetRemoval())
+		c.rows.Removal(tx, a, conv.Said{By: c.core.Me, Conversation: id.String(),
+			Stamp: store.Stamp{At: content.Capped(cp.SentAt, storedAt), Change: cp.ID}}, body.GetRemoval())
 	}
 	return tx.Err()
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// The only admin of a group has nobody to ask when its devices are lost. So the groups document, which the phrase opens after a
-// recovery, has spare keys of such a group: they open no message, but begin a generation with a new leaf key. That makes the
-// account an admin with keys again, and shuts the lost devices out.
+// The only admin of a group has nobody to ask when its devices are lost. So the groups document, which the
+// phrase opens after a recovery, has spare keys of such a group: they open no message, but begin a generation
+// with a new leaf key. That makes the account an admin with keys again, and shuts the lost devices out.
 
 const (
 	maxComebacks   = 4                      // commits of which it is not known whether they reached the log
@@ -27,11 +27,12 @@ const (
 	comebackPauses = 250 * time.Millisecond // between two of them
 )
 
-// writeSpare puts the spare keys of a generation into the document, or takes out what is there. Those of a later generation
-// stay, alone or beside these: another device is ahead, or a commit is on its way.
+// writeSpare puts the spare keys of a generation into the document, or takes out what is there. Those of a
+// later generation stay, alone or beside these: another device is ahead, or a commit is on its way.
 func (c *Groups) writeSpare(id ident.GroupID, generation uint32, want []byte) error {
 	old, _ := c.core.Docs.Get(devicesync.GroupSpare, string(id[:]))
-	if all := c.spares(id); len(all) > 0 && all[0].Generation() > generation || len(want) > 0 && bytes.HasPrefix(old, want) {
+	if all := c.spares(id); len(all) > 0 && all[0].Generation() > generation ||
+		len(want) > 0 && bytes.HasPrefix(old, want) {
 		return nil
 	}
 	return c.setSpare(id, want)
@@ -45,10 +46,11 @@ func (c *Groups) setSpare(id ident.GroupID, value []byte) error {
 	return c.core.Docs.Set(c.core.NowMS(), devicesync.GroupSpare, string(id[:]), value)
 }
 
-// spareAhead puts the spare keys of the generation that a commit begins beside those in force, before it leaves: the device may
-// be lost before it has read in the log that the generation began.
+// spareAhead puts the spare keys of the generation that a commit begins beside those in force, before it
+// leaves: the device may be lost before it has read in the log that the generation began.
 func (c *Groups) spareAhead(tx *store.Tx, g *group, p *groups.Proposal) error {
-	if commit, err := envelope.DecodeCommit(p.Commit); err != nil || commit.Generation == g.state.Generation() {
+	if commit, err := envelope.DecodeCommit(p.Commit); err != nil ||
+		commit.Generation == g.state.Generation() {
 		return err
 	}
 	after := g.state.Clone()
@@ -67,18 +69,21 @@ func (c *Groups) spareAhead(tx *store.Tx, g *group, p *groups.Proposal) error {
 	return c.core.SaveDocuments(tx)
 }
 
-// spares returns the spare keys of a group that the document has, the older ones first. Only inside a transaction.
+// spares returns the spare keys of a group that the document has, the older ones first. Only inside a
+// transaction.
 func (c *Groups) spares(id ident.GroupID) (out []*groups.Spare) {
 	b, _ := c.core.Docs.Get(devicesync.GroupSpare, string(id[:]))
 	for ; len(b) >= groups.SpareSize; b = b[groups.SpareSize:] {
-		if p, err := groups.DecodeSpare(b[:groups.SpareSize]); err == nil && p.Group() == id && p.Self() == c.core.Me {
+		if p, err := groups.DecodeSpare(b[:groups.SpareSize]); err == nil && p.Group() == id &&
+			p.Self() == c.core.Me {
 			out = append(out, p)
 		}
 	}
 	return out
 }
 
-// comeBack begins a generation with spare keys and enters the group with it. If that cannot be, the admins are asked.
+// comeBack begins a generation with spare keys and enters the group with it. If that cannot be, the admins
+// are asked.
 func (c *Groups) comeBack(ctx context.Context, e store.GroupErrand) error {
 	var all []*groups.Spare
 	err := c.core.View(func(tx *store.Tx) error {
@@ -123,8 +128,10 @@ func (c *Groups) comeBack(ctx context.Context, e store.GroupErrand) error {
 	return fault.New(fault.Unavailable, "come back to group", "the log does not show the commit yet")
 }
 
-// enterComeback enters the group with one of the handovers whose commit the log has. If there is none it returns the log.
-func (w *worker) enterComeback(ctx context.Context, all []*groups.Spare, handovers [][]byte) (entered bool, log []envelope.Envelope, err error) {
+// enterComeback enters the group with one of the handovers whose commit the log has. If there is none it
+// returns the log.
+func (w *worker) enterComeback(ctx context.Context, all []*groups.Spare,
+	handovers [][]byte) (entered bool, log []envelope.Envelope, err error) {
 	key := all[0].ReadKey() // the nodes need not know that of the next generation
 	if log, err = w.fetchLog(ctx, seedKey{key}, 0, 0); err != nil {
 		return false, nil, err
@@ -136,7 +143,8 @@ func (w *worker) enterComeback(ctx context.Context, all []*groups.Spare, handove
 		}
 		s, place, err := w.enterWith(ctx, handed{key: key, ticket: t})
 		if err != nil {
-			return false, log, fault.Wrap(fault.Unavailable, "come back to group", err) // it is the own commit: there is a way in
+			// it is the own commit: there is a way in
+			return false, log, fault.Wrap(fault.Unavailable, "come back to group", err)
 		}
 		err = w.c.enterHandedOver(store.GroupHandover{Group: w.id}, s, place, true)
 		return err == nil, log, err
@@ -162,7 +170,8 @@ func (c *Groups) askInstead(e store.GroupErrand) error {
 	})
 }
 
-// keepComeback writes down what enters the group with a commit that is about to leave; false: it is not wanted any more.
+// keepComeback writes down what enters the group with a commit that is about to leave; false: it is not
+// wanted any more.
 func (c *Groups) keepComeback(e store.GroupErrand, handover []byte) (kept bool, err error) {
 	err = c.errand(e, func(tx *store.Tx, g *group) error {
 		if kept = g.state == nil; !kept {
@@ -175,8 +184,8 @@ func (c *Groups) keepComeback(e store.GroupErrand, handover []byte) (kept bool, 
 	return kept, err
 }
 
-// keepComebacks adds to a state that was entered with the leaf keys of commits that may still reach the log; false: there are
-// none.
+// keepComebacks adds to a state that was entered with the leaf keys of commits that may still reach the log;
+// false: there are none.
 func (c *Groups) keepComebacks(tx *store.Tx, id ident.GroupID, s *groups.State) (any bool) {
 	e, _ := tx.GroupErrand(id, errandSpare)
 	for _, h := range comebacks(e.Note) {

@@ -10,8 +10,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// maxStrangers is how many groups people who are no approved contacts may invite this account to at the same time. The oldest
-// goes: anybody can make up groups.
+// maxStrangers is how many groups people who are no approved contacts may invite this account to at the same
+// time. The oldest goes: anybody can make up groups.
 const maxStrangers = 64
 
 // byContact reports whether an invitation is of an approved contact.
@@ -24,7 +24,8 @@ func (c *Groups) byContact(tx *store.Tx, raw []byte) bool {
 	return err == nil && p.Approved
 }
 
-// boundStrangers forgets the oldest invitations of strangers beyond maxStrangers, but not the one that just came.
+// boundStrangers forgets the oldest invitations of strangers beyond maxStrangers, but not the one that just
+// came.
 func (c *Groups) boundStrangers(tx *store.Tx, a *core.Batch, came ident.GroupID) error {
 	held := 1
 	for _, id := range tx.GroupIDs() { // newest first
@@ -44,8 +45,8 @@ func (c *Groups) boundStrangers(tx *store.Tx, a *core.Batch, came ident.GroupID)
 	return tx.Err()
 }
 
-// forgetInvitation forgets a group that this account never had anything to do with but the invitation, and its conversation if
-// nobody wrote there. Of a group that it was in, the invitation alone.
+// forgetInvitation forgets a group that this account never had anything to do with but the invitation, and
+// its conversation if nobody wrote there. Of a group that it was in, the invitation alone.
 func (c *Groups) forgetInvitation(tx *store.Tx, a *core.Batch, g *group) error {
 	c.changed(a, g.ID)
 	if g.Past > 0 {

@@ -8,10 +8,11 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// tidyGroup forgets what nothing will come of any more: invitations that are over and await no answer, the wish of members to
-// return that was not granted, and what was noted of accounts that are no members.
+// tidyGroup forgets what nothing will come of any more: invitations that are over and await no answer, the
+// wish of members to return that was not granted, and what was noted of accounts that are no members.
 func (c *Groups) tidyGroup(tx *store.Tx, g *group) error {
-	if in, err := groups.DecodeInvitation(g.Invitation); g.Invitation != nil && (err != nil || in.NotAfter <= c.core.NowMS()) {
+	if in, err := groups.DecodeInvitation(g.Invitation); g.Invitation != nil && (err != nil ||
+		in.NotAfter <= c.core.NowMS()) {
 		switch Status(g.Status) {
 		case Invited, Waiting: // the user sees them
 		default:

@@ -9,9 +9,10 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Every group is followed over a circuit of its own, so that no node learns which groups one device is in; and a guard allows
-// a client a number of circuits. A device in more groups than that follows them in turns: whoever was quiet for longest makes
-// room for the one that waits longest, and where all are busy, whoever was followed for longest.
+// Every group is followed over a circuit of its own, so that no node learns which groups one device is in;
+// and a guard allows a client a number of circuits. A device in more groups than that follows them in turns:
+// whoever was quiet for longest makes room for the one that waits longest, and where all are busy, whoever
+// was followed for longest.
 
 // longTurn is after how many times turns.least a group makes room although it is busy.
 const longTurn = 10
@@ -122,7 +123,8 @@ func (t *turns) due(h *turn) time.Time {
 	return quiet
 }
 
-// arrange gives free turns to those who wait, and ends the turn that is due first for the next of them. mu is held.
+// arrange gives free turns to those who wait, and ends the turn that is due first for the next of them. mu is
+// held.
 func (t *turns) arrange() {
 	now := time.Now()
 	var rest []*waiter

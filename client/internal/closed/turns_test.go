@@ -15,7 +15,8 @@ func testTurns(most int) *turns {
 
 func groupNo(n byte) ident.GroupID { return ident.GroupID{ident.GroupType, n} }
 
-// TestGroupsTakeTurns lets three groups follow two circuits: the one that was quiet for longest makes room, none too early.
+// TestGroupsTakeTurns lets three groups follow two circuits: the one that was quiet for longest makes room,
+// none too early.
 func TestGroupsTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts, ctx := testTurns(2), t.Context()

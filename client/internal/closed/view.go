@@ -33,7 +33,8 @@ func (r Role) core() (groups.Role, error) {
 	case RoleMember:
 		return groups.Plain, nil
 	}
-	return 0, fault.New(fault.Invalid, "set role", "%q is no role, want %s, %s or %s", string(r), RoleMember, RoleModerator, RoleAdmin)
+	return 0, fault.New(fault.Invalid, "set role", "%q is no role, want %s, %s or %s", string(r), RoleMember,
+		RoleModerator, RoleAdmin)
 }
 
 // viewGroup is a group as programs see it.
@@ -41,12 +42,14 @@ func (c *Groups) viewGroup(tx *store.Tx, g *group) View {
 	out := View{ID: g.ID, Status: Status(g.Status), Name: g.Name, Warning: g.Warning}
 	if g.Invitation != nil && (out.Status == Invited || out.Status == Waiting) {
 		if in, err := groups.DecodeInvitation(g.Invitation); err == nil {
-			out.Invitation = &Invitation{From: in.Inviter, Name: in.Name, Expires: time.UnixMilli(in.NotAfter)}
+			out.Invitation = &Invitation{From: in.Inviter, Name: in.Name,
+				Expires: time.UnixMilli(in.NotAfter)}
 			if in.Door {
 				out.Form = Public
 			}
 			if in.Door && out.Status == Waiting {
-				out.Pending = append(out.Pending, Pending{Kind: "join", Account: c.core.Me, Since: time.UnixMilli(g.Since), Cause: g.Cause, Held: g.Request != nil})
+				out.Pending = append(out.Pending, Pending{Kind: "join", Account: c.core.Me,
+					Since: time.UnixMilli(g.Since), Cause: g.Cause, Held: g.Request != nil})
 			}
 		}
 	}
@@ -69,7 +72,8 @@ func (c *Groups) viewGroup(tx *store.Tx, g *group) View {
 	}
 	for _, ask := range asks {
 		if ask.Kind == askRequest || ask.Kind == askReturn {
-			out.Pending = append(out.Pending, Pending{Kind: ask.Kind, Account: ask.Account, Since: time.UnixMilli(ask.At), Held: ask.Held})
+			out.Pending = append(out.Pending, Pending{Kind: ask.Kind, Account: ask.Account,
+				Since: time.UnixMilli(ask.At), Held: ask.Held})
 		}
 	}
 	return out
@@ -92,7 +96,8 @@ func (c *Groups) viewState(tx *store.Tx, g *group, asks []store.GroupAsk, out *V
 		leaving[ask.Account] = leaving[ask.Account] || ask.Kind == askLeave
 	}
 	for _, m := range s.Members() {
-		v := Member{Account: m.Account, Name: c.people.Name(tx, m.Account), Role: roleOf(m.Role), Status: "member", Joined: m.Joined}
+		v := Member{Account: m.Account, Name: c.people.Name(tx, m.Account), Role: roleOf(m.Role),
+			Status: "member", Joined: m.Joined}
 		if leaving[m.Account] {
 			v.Status = "removing"
 		}
@@ -100,7 +105,8 @@ func (c *Groups) viewState(tx *store.Tx, g *group, asks []store.GroupAsk, out *V
 		out.Members = append(out.Members, v)
 	}
 	for _, id := range s.Invited() {
-		out.Members = append(out.Members, Member{Account: id, Name: c.people.Name(tx, id), Role: RoleMember, Status: "invited"})
+		out.Members = append(out.Members, Member{Account: id, Name: c.people.Name(tx, id), Role: RoleMember,
+			Status: "invited"})
 	}
 	texts := map[uint64]string{}
 	for _, l := range tx.GroupLinks(g.ID) {
@@ -110,7 +116,8 @@ func (c *Groups) viewState(tx *store.Tx, g *group, asks []store.GroupAsk, out *V
 		if len(i.For) > 0 {
 			continue
 		}
-		out.Links = append(out.Links, Link{Serial: i.Serial, Expires: time.UnixMilli(i.NotAfter), Uses: int(i.Uses), Link: texts[i.Serial]})
+		out.Links = append(out.Links, Link{Serial: i.Serial, Expires: time.UnixMilli(i.NotAfter),
+			Uses: int(i.Uses), Link: texts[i.Serial]})
 	}
 }
 

@@ -15,13 +15,15 @@ import (
 
 // task is one thing that a group's worker has to do; wait is how long it may be put off for others to do it.
 type task struct {
-	over  bool // instead: the group is forgotten
-	run   func(context.Context) error
-	wait  time.Duration
-	again time.Duration // when to look again: for a change that stands aside, or into a warning; 0: there is none
+	over bool // instead: the group is forgotten
+	run  func(context.Context) error
+	wait time.Duration
+	// when to look again: for a change that stands aside, or into a warning; 0: there is none
+	again time.Duration
 }
 
-// carryOut does what waits for a group: its request to join, what this device wants changed, what others ask the admins for.
+// carryOut does what waits for a group: its request to join, what this device wants changed, what others ask
+// the admins for.
 func (w *worker) carryOut(ctx context.Context) error {
 	delay := time.Duration(0)
 	var since time.Time // when there was first something that others may do instead
@@ -114,7 +116,8 @@ func (w *worker) nextTask() (t task, err error) {
 		case g.admin() && len(answeredAsks(tx.GroupAsks(w.id))) > 0:
 			done := answeredAsks(tx.GroupAsks(w.id))
 			admin, _ := g.state.AdminKey()
-			t = task{run: func(ctx context.Context) error { return w.clearAsks(ctx, seedKey{admin}, done) }, wait: time.Duration(rank(g.state)) * w.c.core.Pace.Turn}
+			t = task{run: func(ctx context.Context) error { return w.clearAsks(ctx, seedKey{admin}, done) },
+				wait: time.Duration(rank(g.state)) * w.c.core.Pace.Turn}
 		default:
 			if l, ok := endedLink(tx, g); ok {
 				t.run = func(ctx context.Context) error { return w.clearLink(ctx, l) }
@@ -136,8 +139,8 @@ func (w *worker) nextTask() (t task, err error) {
 	return t, err
 }
 
-// waiting reports whether there is something that no admin's word is needed for, besides leaf keys: those wait for the next
-// generation.
+// waiting reports whether there is something that no admin's word is needed for, besides leaf keys: those
+// wait for the next generation.
 func waiting(asks []store.GroupAsk) bool {
 	for _, ask := range asks {
 		if !ask.Held && !ofLeaf(&ask) && ask.Kind != askDone {
@@ -209,7 +212,8 @@ func (w *worker) change(ctx context.Context, ch store.GroupChange) error {
 
 // addLeaves puts the leaf keys that members sent into a change that begins a generation.
 func (w *worker) addLeaves(tx *store.Tx, g *group, ch *groups.Change) error {
-	if ch.Kind != groups.KindRemove && ch.Kind != groups.KindRekey && (ch.Kind != groups.KindRole || !lowers(g.state, ch)) {
+	if ch.Kind != groups.KindRemove && ch.Kind != groups.KindRekey && (ch.Kind != groups.KindRole ||
+		!lowers(g.state, ch)) {
 		return nil
 	}
 	for _, ask := range leavesAsked(tx, g.ID) {
@@ -266,7 +270,8 @@ func (w *worker) sayLeave(ctx context.Context, ch store.GroupChange) error {
 	if word == nil {
 		return nil
 	}
-	put := envelope.Store{Namespace: envelope.GroupLeaves, TTL: leaveTTL, IfGeneration: &generation, Body: word}
+	put := envelope.Store{Namespace: envelope.GroupLeaves, TTL: leaveTTL, IfGeneration: &generation,
+		Body: word}
 	if _, _, err := w.c.request(ctx, w.id, key, put); err != nil {
 		return err
 	}

@@ -22,12 +22,15 @@ func TestBodiesOverTheirLimitsAreRefused(t *testing.T) {
 		body *bodyv1.Body
 		ok   bool
 	}{
-		"text":              {textBody(&bodyv1.Text{Text: strings.Repeat("x", MaxText)}), true},
-		"long text":         {textBody(&bodyv1.Text{Text: strings.Repeat("x", MaxText+1)}), false},
-		"quote":             {textBody(&bodyv1.Text{Text: "x", Quote: &bodyv1.Quote{MessageId: id, Author: author}}), true},
-		"quote of nothing":  {textBody(&bodyv1.Text{Text: "x", Quote: &bodyv1.Quote{}}), false},
-		"many attachments":  {textBody(&bodyv1.Text{Attachments: make([]*bodyv1.Attachment, MaxAttachments+1)}), false},
-		"long name":         {&bodyv1.Body{Profile: &bodyv1.Profile{Name: strings.Repeat("n", MaxName+1)}}, false},
+		"text":      {textBody(&bodyv1.Text{Text: strings.Repeat("x", MaxText)}), true},
+		"long text": {textBody(&bodyv1.Text{Text: strings.Repeat("x", MaxText+1)}), false},
+		"quote": {textBody(&bodyv1.Text{Text: "x", Quote: &bodyv1.Quote{MessageId: id,
+			Author: author}}), true},
+		"quote of nothing": {textBody(&bodyv1.Text{Text: "x", Quote: &bodyv1.Quote{}}), false},
+		"many attachments": {textBody(&bodyv1.Text{Attachments: make([]*bodyv1.Attachment,
+			MaxAttachments+1)}), false},
+		"long name": {&bodyv1.Body{Profile: &bodyv1.Profile{Name: strings.Repeat("n", MaxName+1)}},
+			false},
 		"reaction":          {&bodyv1.Body{Kind: &bodyv1.Body_Reaction{Reaction: &bodyv1.Reaction{MessageId: id, Author: author, Emoji: "!"}}}, true},
 		"reaction, short":   {&bodyv1.Body{Kind: &bodyv1.Body_Reaction{Reaction: &bodyv1.Reaction{MessageId: id, Author: author[1:], Emoji: "!"}}}, false},
 		"receipt":           {&bodyv1.Body{Kind: &bodyv1.Body_Receipt{Receipt: &bodyv1.Receipt{MessageIds: many[1:]}}}, true},
@@ -55,15 +58,18 @@ func TestBodiesOverTheirLimitsAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzDecodeBody checks that every length that the engine relies on holds in a body that is accepted, and that what a
-// later version added survives.
+// FuzzDecodeBody checks that every length that the engine relies on holds in a body that is accepted, and
+// that what a later version added survives.
 func FuzzDecodeBody(f *testing.F) {
 	for _, b := range []*bodyv1.Body{
-		textBody(&bodyv1.Text{Text: "hello", Quote: &bodyv1.Quote{MessageId: make([]byte, 16), Author: make([]byte, 33)}}),
+		textBody(&bodyv1.Text{Text: "hello", Quote: &bodyv1.Quote{MessageId: make([]byte, 16),
+			Author: make([]byte, 33)}}),
 		{Kind: &bodyv1.Body_Receipt{Receipt: &bodyv1.Receipt{MessageIds: [][]byte{make([]byte, 16)}}}},
-		{Kind: &bodyv1.Body_Reaction{Reaction: &bodyv1.Reaction{MessageId: make([]byte, 16), Author: make([]byte, 33), Emoji: "+"}}},
+		{Kind: &bodyv1.Body_Reaction{Reaction: &bodyv1.Reaction{MessageId: make([]byte, 16),
+			Author: make([]byte, 33), Emoji: "+"}}},
 		{Profile: &bodyv1.Profile{Name: "n"}},
-		{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{Messages: []*bodyv1.MessageRef{{MessageId: make([]byte, 16), Author: make([]byte, 33)}}}}},
+		{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{Messages: []*bodyv1.MessageRef{{MessageId: make(
+			[]byte, 16), Author: make([]byte, 33)}}}}},
 	} {
 		p, _ := proto.Marshal(b)
 		f.Add(p)
@@ -80,7 +86,8 @@ func FuzzDecodeBody(f *testing.F) {
 		if id := ReplyTo(body); id == nil != (body.GetText().GetQuote() == nil) {
 			t.Errorf("reply: got %v", id)
 		}
-		for _, ids := range [][][]byte{body.GetReceipt().GetMessageIds(), body.GetDeletion().GetMessageIds()} {
+		for _, ids := range [][][]byte{body.GetReceipt().GetMessageIds(),
+			body.GetDeletion().GetMessageIds()} {
 			for _, id := range ids {
 				if len(id) != 16 {
 					t.Errorf("ID of %d bytes is accepted", len(id))
@@ -89,7 +96,8 @@ func FuzzDecodeBody(f *testing.F) {
 		}
 		for _, m := range body.GetRemoval().GetMessages() {
 			if len(m.GetMessageId()) != 16 || len(m.GetAuthor()) != 33 {
-				t.Errorf("reference of %d and %d bytes is accepted", len(m.GetMessageId()), len(m.GetAuthor()))
+				t.Errorf("reference of %d and %d bytes is accepted", len(m.GetMessageId()),
+					len(m.GetAuthor()))
 			}
 		}
 		out, err := proto.MarshalOptions{Deterministic: true}.Marshal(body)

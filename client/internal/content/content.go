@@ -37,7 +37,8 @@ func DecodeBody(b []byte) (*bodyv1.Body, bool) {
 	case *bodyv1.Body_Edit:
 		ok = len(k.Edit.GetMessageId()) == 16 && validText(k.Edit.GetText())
 	case *bodyv1.Body_Reaction:
-		ok = len(k.Reaction.GetMessageId()) == 16 && len(k.Reaction.GetAuthor()) == 33 && len(k.Reaction.GetEmoji()) <= MaxEmoji && k.Reaction.GetEmoji() != ""
+		ok = len(k.Reaction.GetMessageId()) == 16 && len(k.Reaction.GetAuthor()) == 33 &&
+			len(k.Reaction.GetEmoji()) <= MaxEmoji && k.Reaction.GetEmoji() != ""
 	case *bodyv1.Body_Deletion:
 		ok = validDeletion(k.Deletion)
 	case *bodyv1.Body_Receipt:
@@ -55,10 +56,12 @@ func DecodeBody(b []byte) (*bodyv1.Body, bool) {
 }
 
 func validText(t *bodyv1.Text) bool {
-	if q := t.GetQuote(); q != nil && (len(q.GetMessageId()) != 16 || len(q.GetAuthor()) != 33 || len(q.GetExcerpt()) > 4*MaxExcerpt) {
+	if q := t.GetQuote(); q != nil && (len(q.GetMessageId()) != 16 || len(q.GetAuthor()) != 33 ||
+		len(q.GetExcerpt()) > 4*MaxExcerpt) {
 		return false
 	}
-	return len(t.GetText()) <= MaxText && len(t.GetAttachments()) <= MaxAttachments && validMentions(t.GetMentions())
+	return len(t.GetText()) <= MaxText && len(t.GetAttachments()) <= MaxAttachments &&
+		validMentions(t.GetMentions())
 }
 
 func validDeletion(d *bodyv1.Deletion) bool {
@@ -67,7 +70,8 @@ func validDeletion(d *bodyv1.Deletion) bool {
 }
 
 func validReturn(r *bodyv1.GroupReturn) bool {
-	return len(r.GetGroupId()) == 33 && r.GetGroupId()[0] == ident.GroupType && len(r.GetRequest()) <= account.MaxGroupCopy && len(r.GetWelcome()) <= account.MaxGroupCopy
+	return len(r.GetGroupId()) == 33 && r.GetGroupId()[0] == ident.GroupType &&
+		len(r.GetRequest()) <= account.MaxGroupCopy && len(r.GetWelcome()) <= account.MaxGroupCopy
 }
 
 func validRefs(refs []*bodyv1.MessageRef) bool {

@@ -27,8 +27,9 @@ type Said struct {
 
 func (c *Rows) reaction(tx *store.Tx, a *core.Batch, s Said, r *bodyv1.Reaction) {
 	ref := Ref{ident.AccountID(r.GetAuthor()), ident.MessageID(r.GetMessageId())}
-	if !tx.React(store.Reaction{Message: ref.ID, Author: ref.Author, Sender: s.By, Emoji: r.GetEmoji(), Conversation: s.Conversation,
-		Stamp: s.Stamp, Removed: r.GetRemove()}) {
+	if !tx.React(store.Reaction{Message: ref.ID, Author: ref.Author, Sender: s.By, Emoji: r.GetEmoji(),
+		Conversation: s.Conversation,
+		Stamp:        s.Stamp, Removed: r.GetRemove()}) {
 		return
 	}
 	if m, ok := tx.MessageOf(ref.Author, ref.ID); ok && m.Conversation == s.Conversation && !m.Deleted {
@@ -55,19 +56,21 @@ func (c *Rows) deletion(tx *store.Tx, a *core.Batch, s Said, d *bodyv1.Deletion)
 // Removal takes in what another own device removed for this account alone.
 func (c *Rows) Removal(tx *store.Tx, a *core.Batch, s Said, r *bodyv1.Removal) {
 	for _, m := range r.GetMessages() {
-		c.change(tx, a, s, store.ChangeRemoval, Ref{ident.AccountID(m.GetAuthor()), ident.MessageID(m.GetMessageId())}, nil)
+		c.change(tx, a, s, store.ChangeRemoval, Ref{ident.AccountID(m.GetAuthor()),
+			ident.MessageID(m.GetMessageId())}, nil)
 	}
 }
 
 func (c *Rows) change(tx *store.Tx, a *core.Batch, s Said, kind store.ChangeKind, ref Ref, body []byte) {
-	ch := store.Change{Message: ref.ID, Author: ref.Author, Kind: kind, Conversation: s.Conversation, Stamp: s.Stamp, Body: body}
+	ch := store.Change{Message: ref.ID, Author: ref.Author, Kind: kind, Conversation: s.Conversation,
+		Stamp: s.Stamp, Body: body}
 	if c.addChange(tx, a, ch) {
 		c.Settle(tx, a, ref)
 	}
 }
 
-// addChange keeps a change. What is said in another conversation than the message's does not count, nor take the place of
-// what does.
+// addChange keeps a change. What is said in another conversation than the message's does not count, nor take
+// the place of what does.
 func (c *Rows) addChange(tx *store.Tx, a *core.Batch, ch store.Change) bool {
 	if m, ok := tx.MessageOf(ch.Author, ch.Message); ok && m.Conversation != ch.Conversation {
 		return false
@@ -116,10 +119,11 @@ func (c *Rows) Changed(tx *store.Tx, m *store.Message) bool {
 	return true
 }
 
-// AddMessage adds a row as its changes, the conversation's clearing and its timer want it. It returns false if there is
-// nothing to add.
+// AddMessage adds a row as its changes, the conversation's clearing and its timer want it. It returns false
+// if there is nothing to add.
 func (c *Rows) AddMessage(tx *store.Tx, a *core.Batch, m *store.Message, expire *bodyv1.Timer) bool {
-	if c.IsCleared(m) || !c.SetExpiry(m, expire, a.Now.UnixMilli()) || !c.Changed(tx, m) || !tx.AddMessage(m) {
+	if c.IsCleared(m) || !c.SetExpiry(m, expire, a.Now.UnixMilli()) || !c.Changed(tx, m) ||
+		!tx.AddMessage(m) {
 		return false
 	}
 	if m.ExpiresAt != 0 {
@@ -132,7 +136,8 @@ func Refs(r Ref) []*bodyv1.MessageRef {
 	return []*bodyv1.MessageRef{{MessageId: r.ID[:], Author: r.Author[:]}}
 }
 
-// StampAfter is now, or just after the newest change of a message: what is done later counts, whatever the clock says.
+// StampAfter is now, or just after the newest change of a message: what is done later counts, whatever the
+// clock says.
 func (c *Rows) StampAfter(tx *store.Tx, ref Ref) int64 {
 	at := c.core.NowMS()
 	for _, ch := range tx.Changes(ref.ID, ref.Author) {
@@ -177,7 +182,8 @@ func (c *Rows) pin(tx *store.Tx, a *core.Batch, s Said, p *bodyv1.Pin) {
 		}
 	}
 	ref := Ref{ident.AccountID(p.GetMessage().GetAuthor()), ident.MessageID(p.GetMessage().GetMessageId())}
-	ch := store.Change{Message: ref.ID, Author: ref.Author, Kind: store.ChangePin, Conversation: s.Conversation, Stamp: s.Stamp}
+	ch := store.Change{Message: ref.ID, Author: ref.Author, Kind: store.ChangePin,
+		Conversation: s.Conversation, Stamp: s.Stamp}
 	if !p.GetRemove() {
 		ch.Body = []byte{1}
 	}

@@ -30,15 +30,20 @@ const (
 	NoticeTimer     NoticeKind = "timer" // Notice.Text is the time, "" for off
 	NoticeDisbanded NoticeKind = "disbanded"
 	NoticeInvited   NoticeKind = "invited"
-	NoticeReturned  NoticeKind = "returned" // Members lost their keys and are in again with new ones, as plain members
+	// Members lost their keys and are in again with new ones, as plain members
+	NoticeReturned NoticeKind = "returned"
 )
 
 var noticeKinds = map[bodyv1.Notice_Kind]NoticeKind{
-	bodyv1.Notice_KIND_CREATED: NoticeCreated, bodyv1.Notice_KIND_ADDED: NoticeAdded, bodyv1.Notice_KIND_JOINED: NoticeJoined,
-	bodyv1.Notice_KIND_REMOVED: NoticeRemoved, bodyv1.Notice_KIND_LEFT: NoticeLeft, bodyv1.Notice_KIND_BANNED: NoticeBanned,
-	bodyv1.Notice_KIND_ROLE: NoticeRole, bodyv1.Notice_KIND_RENAMED: NoticeRenamed, bodyv1.Notice_KIND_DESCRIBED: NoticeDescribed,
-	bodyv1.Notice_KIND_PICTURE: NoticePicture, bodyv1.Notice_KIND_TIMER: NoticeTimer, bodyv1.Notice_KIND_DISBANDED: NoticeDisbanded,
-	bodyv1.Notice_KIND_INVITED: NoticeInvited, bodyv1.Notice_KIND_RETURNED: NoticeReturned,
+	bodyv1.Notice_KIND_CREATED: NoticeCreated, bodyv1.Notice_KIND_ADDED: NoticeAdded,
+	bodyv1.Notice_KIND_JOINED:  NoticeJoined,
+	bodyv1.Notice_KIND_REMOVED: NoticeRemoved, bodyv1.Notice_KIND_LEFT: NoticeLeft,
+	bodyv1.Notice_KIND_BANNED: NoticeBanned,
+	bodyv1.Notice_KIND_ROLE:   NoticeRole, bodyv1.Notice_KIND_RENAMED: NoticeRenamed,
+	bodyv1.Notice_KIND_DESCRIBED: NoticeDescribed,
+	bodyv1.Notice_KIND_PICTURE:   NoticePicture, bodyv1.Notice_KIND_TIMER: NoticeTimer,
+	bodyv1.Notice_KIND_DISBANDED: NoticeDisbanded,
+	bodyv1.Notice_KIND_INVITED:   NoticeInvited, bodyv1.Notice_KIND_RETURNED: NoticeReturned,
 }
 
 // Notice is what happened to a group.

@@ -46,7 +46,8 @@ func SubjectOf(conversation string) string {
 
 func (c *Rows) ApplyClearing(tx *store.Tx, conversation string) {
 	subject := SubjectOf(conversation)
-	seq, at := c.core.Docs.Number(devicesync.ConvClearedSeq, subject), c.core.Docs.Number(devicesync.ConvClearedAt, subject)
+	seq, at := c.core.Docs.Number(devicesync.ConvClearedSeq,
+		subject), c.core.Docs.Number(devicesync.ConvClearedAt, subject)
 	if seq > 0 || at > 0 {
 		tx.Clear(conversation, seq, int64(at))
 	}
@@ -102,16 +103,19 @@ func (c *Rows) Queued(a *core.Batch, row *store.Message) {
 // SentBefore says what became of a message of ours whose ID is known.
 func (c *Rows) SentBefore(tx *store.Tx, id ident.MessageID) (Sent, error) {
 	old, _ := tx.MessageOf(c.core.Me, id)
-	return Sent{ID: id, Conversation: old.Conversation, QueuedAt: core.FromMS(old.SentAt), Existed: true}, tx.Err()
+	return Sent{ID: id, Conversation: old.Conversation, QueuedAt: core.FromMS(old.SentAt),
+		Existed: true}, tx.Err()
 }
 
-// QueueCopy adds the leg that tells own devices of a sent message. It waits for the first leg, so that a node that
-// hosts both mailboxes cannot pair the two by time; a note to self has no other leg.
-func (c *Rows) QueueCopy(tx *store.Tx, to ident.PeerKey, chain *account.Chain, id ident.MessageID, sentAt int64, body []byte, self bool) {
+// QueueCopy adds the leg that tells own devices of a sent message. It waits for the first leg, so that a node
+// that hosts both mailboxes cannot pair the two by time; a note to self has no other leg.
+func (c *Rows) QueueCopy(tx *store.Tx, to ident.PeerKey, chain *account.Chain, id ident.MessageID,
+	sentAt int64, body []byte, self bool) {
 	cp := account.SentCopy{To: to, ID: id, SentAt: sentAt, Certs: chain, Body: body}
 	due := store.Held
 	if self {
 		due = sentAt
 	}
-	tx.AddLeg(&store.Leg{Kind: store.LegCopy, Peer: c.core.Me.Key(), Message: id, SentAt: sentAt, Body: cp.Encode(), Due: due})
+	tx.AddLeg(&store.Leg{Kind: store.LegCopy, Peer: c.core.Me.Key(), Message: id, SentAt: sentAt,
+		Body: cp.Encode(), Due: due})
 }

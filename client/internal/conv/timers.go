@@ -31,7 +31,8 @@ func (t Timer) Body() *bodyv1.Timer {
 
 func (t Timer) Check() error {
 	if t.After < 0 || t.After > devicesync.MaxTimer*time.Second || t.After > 0 && t.After < time.Second {
-		return fault.New(fault.Invalid, "set timer", "%s, want a second to %d days", t.After, devicesync.MaxTimer/86_400)
+		return fault.New(fault.Invalid, "set timer", "%s, want a second to %d days", t.After,
+			devicesync.MaxTimer/86_400)
 	}
 	return nil
 }
@@ -39,10 +40,12 @@ func (t Timer) Check() error {
 // TimerOf returns the timer of the conversation with an account.
 func (c *Rows) TimerOf(peer ident.AccountID) Timer {
 	t := devicesync.UnpackTimer(c.core.Docs.Number(devicesync.ContactTimer, string(peer[:])))
-	return Timer{After: time.Duration(t.Seconds) * time.Second, AfterRead: t.Mode == devicesync.TimerAfterRead}
+	return Timer{After: time.Duration(t.Seconds) * time.Second,
+		AfterRead: t.Mode == devicesync.TimerAfterRead}
 }
 
-// Timer takes in a timer that either side set. Every device sees the message that sets it, and the largest number counts.
+// Timer takes in a timer that either side set. Every device sees the message that sets it, and the largest
+// number counts.
 func (c *Rows) Timer(tx *store.Tx, a *core.Batch, s Said, t *bodyv1.Timer) {
 	peer, err := ident.ParseAccountID(s.Conversation)
 	if err != nil {
@@ -65,7 +68,8 @@ func (c *Rows) Timer(tx *store.Tx, a *core.Batch, s Said, t *bodyv1.Timer) {
 	default:
 		v.Seconds = 0
 	}
-	if v.Seconds > devicesync.MaxTimer || c.core.Docs.Raise(devicesync.ContactTimer, string(peer[:]), v.Pack()) != nil {
+	if v.Seconds > devicesync.MaxTimer || c.core.Docs.Raise(devicesync.ContactTimer, string(peer[:]),
+		v.Pack()) != nil {
 		return
 	}
 	if c.core.SaveDocuments(tx) == nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Fact is something that a transaction did, or that happened beside one, in the terms of the store. Rooms tell facts; package
-// client makes events of them.
+// Fact is something that a transaction did, or that happened beside one, in the terms of the store. Rooms
+// tell facts; package client makes events of them.
 type Fact struct {
 	Kind         FactKind
 	At           time.Time
@@ -24,7 +24,8 @@ type Fact struct {
 	Cause        error
 }
 
-// FactKind says what a fact is about. The kinds are those of the events that package client makes of them, and described there.
+// FactKind says what a fact is about. The kinds are those of the events that package client makes of them,
+// and described there.
 type FactKind string
 
 const (

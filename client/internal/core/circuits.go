@@ -13,7 +13,8 @@ type circuits struct{ *circuit.Network }
 
 func NewCircuits(cfg NetworkConfig) (Network, error) {
 	n, err := circuit.New(circuit.Config{
-		Cluster: cfg.Cluster, Dir: cfg.Dir, Mailbox: cfg.Mailbox, Logger: cfg.Logger, Clock: cfg.Clock, Dial: onTCP(cfg.Dial),
+		Cluster: cfg.Cluster, Dir: cfg.Dir, Mailbox: cfg.Mailbox, Logger: cfg.Logger, Clock: cfg.Clock,
+		Dial: onTCP(cfg.Dial),
 	})
 	if err != nil {
 		return nil, err
@@ -41,9 +42,11 @@ func (n circuits) Run(ctx context.Context) error {
 // Status is circuit.Network.Status in this package's words.
 func (n circuits) Status() NetStatus {
 	s := n.Network.Status()
-	out := NetStatus{Nodes: s.Nodes, Swarms: s.Swarms, Version: s.Version, ClockSkew: s.Skew, Notes: s.Notes, Connected: s.Connected}
+	out := NetStatus{Nodes: s.Nodes, Swarms: s.Swarms, Version: s.Version, ClockSkew: s.Skew, Notes: s.Notes,
+		Connected: s.Connected}
 	for _, c := range s.Circuits {
-		out.Circuits = append(out.Circuits, Circuit{Purpose: c.Purpose, Path: c.Path, Storage: c.Storage, Age: c.Age, RTT: c.RTT})
+		out.Circuits = append(out.Circuits, Circuit{Purpose: c.Purpose, Path: c.Path, Storage: c.Storage,
+			Age: c.Age, RTT: c.RTT})
 	}
 	return out
 }

@@ -16,27 +16,41 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Pace holds the delays that keep a node which hosts two mailboxes from pairing what belongs together by time, and the
-// thresholds of snapshots.
+// Pace holds the delays that keep a node which hosts two mailboxes from pairing what belongs together by
+// time, and the thresholds of snapshots.
 type Pace struct {
-	CopyMin, CopyMax       time.Duration                           // from a sent message to the copy for own devices
-	ReceiptMin, ReceiptMax time.Duration                           // from a message to its receipt
-	Unreachable            time.Duration                           // of silence, until those who wait are told
-	Turn                   time.Duration                           // how long the second admin of a group lets the first answer a request, the third twice that
-	Rest                   time.Duration                           // how long a generation of a group lasts before another member's urgent leaf key begins the next
-	Shut                   time.Duration                           // the least that a device waits, after another one was shut out, for the one that did it to change the leaf keys
-	Race                   time.Duration                           // the most that is waited after a race for a group's log was lost; it doubles with each
-	Commit                 func(ctx context.Context, point string) // called around the store of a commit, at "staged" and "stored"; nil: nothing
-	GroupAsk               time.Duration                           // how long a device that has no keys of a group waits for them before it asks the others
-	GroupAnswer            time.Duration                           // the most that a device waits before it answers, so that one of them does
-	GroupAlone             time.Duration                           // how long the only device of an account waits before it asks the admins
-	GroupPatience          time.Duration                           // likewise for one of several devices
-	GroupLog               int                                     // the most bytes of a group's log that are read at once
-	Followed               int                                     // groups that are followed at once
-	Quiet                  time.Duration                           // how long a group stays silent before it makes room for another
-	Coalesce               time.Duration                           // how long changes of documents after a delta wait for each other: the first leaves at once
-	SnapshotDeltas         int
-	SnapshotBytes          int
+	// from a sent message to the copy for own devices
+	CopyMin, CopyMax       time.Duration
+	ReceiptMin, ReceiptMax time.Duration // from a message to its receipt
+	// of silence, until those who wait are told
+	Unreachable time.Duration
+	// how long the second admin of a group lets the first answer a request, the third twice that
+	Turn time.Duration
+	// how long a generation of a group lasts before another member's urgent leaf key begins the next
+	Rest time.Duration
+	// the least that a device waits, after another one was shut out, for the one that did it to change the
+	// leaf keys
+	Shut time.Duration
+	// the most that is waited after a race for a group's log was lost; it doubles with each
+	Race time.Duration
+	// called around the store of a commit, at "staged" and "stored"; nil: nothing
+	Commit func(ctx context.Context, point string)
+	// how long a device that has no keys of a group waits for them before it asks the others
+	GroupAsk time.Duration
+	// the most that a device waits before it answers, so that one of them does
+	GroupAnswer time.Duration
+	// how long the only device of an account waits before it asks the admins
+	GroupAlone    time.Duration
+	GroupPatience time.Duration // likewise for one of several devices
+	// the most bytes of a group's log that are read at once
+	GroupLog int
+	Followed int // groups that are followed at once
+	// how long a group stays silent before it makes room for another
+	Quiet time.Duration
+	// how long changes of documents after a delta wait for each other: the first leaves at once
+	Coalesce       time.Duration
+	SnapshotDeltas int
+	SnapshotBytes  int
 }
 
 var UsualPace = Pace{
@@ -44,25 +58,28 @@ var UsualPace = Pace{
 	ReceiptMin: 500 * time.Millisecond, ReceiptMax: 3 * time.Second,
 	Unreachable: 4 * time.Second,
 	Turn:        5 * time.Second, Race: 250 * time.Millisecond, Rest: time.Minute, Shut: 30 * time.Second,
-	GroupAsk: 5 * time.Second, GroupAnswer: 5 * time.Second, GroupAlone: time.Minute, GroupPatience: 10 * time.Minute, GroupLog: 256 << 20,
+	GroupAsk: 5 * time.Second, GroupAnswer: 5 * time.Second, GroupAlone: time.Minute,
+	GroupPatience: 10 * time.Minute, GroupLog: 256 << 20,
 	Followed: 32, Quiet: 30 * time.Second, Coalesce: 300 * time.Millisecond,
 	SnapshotDeltas: 64, SnapshotBytes: 256 << 10,
 }
 
 // Config is what a Core is made of.
 type Config struct {
-	Profile  *Profile
-	Cluster  *directory.ClusterFile
-	Account  ident.AccountID // zero: not known yet, see Become
-	Keys     *Keyring        // nil: the device has none yet
-	Label    string          // what other devices call a device that is made
-	Logger   *slog.Logger
-	Pace     *Pace
-	Patience time.Duration                                            // how long the cluster may be silent; 0: Pace.Unreachable
-	Clock    func() time.Time                                         // this machine's clock
-	Wall     func() time.Time                                         // Clock, but not the network's idea of it
-	Dial     func(ctx context.Context, addr string) (net.Conn, error) // how nodes are reached; nil: TCP
-	Network  func(NetworkConfig) (Network, error)                     // nil: NewCircuits
+	Profile *Profile
+	Cluster *directory.ClusterFile
+	Account ident.AccountID // zero: not known yet, see Become
+	Keys    *Keyring        // nil: the device has none yet
+	Label   string          // what other devices call a device that is made
+	Logger  *slog.Logger
+	Pace    *Pace
+	// how long the cluster may be silent; 0: Pace.Unreachable
+	Patience time.Duration
+	Clock    func() time.Time // this machine's clock
+	// Clock, but not the network's idea of it
+	Wall    func() time.Time
+	Dial    func(ctx context.Context, addr string) (net.Conn, error) // how nodes are reached; nil: TCP
+	Network func(NetworkConfig) (Network, error)                     // nil: NewCircuits
 }
 
 // Core is what every room of the client stands on.
@@ -86,7 +103,8 @@ type Core struct {
 	hooks   hooks
 }
 
-// hooks are what other rooms do at certain moments. They are registered before Run, by those who make the rooms.
+// hooks are what other rooms do at certain moments. They are registered before Run, by those who make the
+// rooms.
 type hooks struct {
 	rollback []func()
 	online   []func()
@@ -97,7 +115,8 @@ type hooks struct {
 
 // New makes a Core and its network; it starts nothing.
 func New(cfg Config) (*Core, error) {
-	c := &Core{Label: cfg.Label, Cluster: cfg.Cluster, Profile: cfg.Profile, Keys: cfg.Keys, Log: cfg.Logger, Pace: cfg.Pace, cfg: cfg}
+	c := &Core{Label: cfg.Label, Cluster: cfg.Cluster, Profile: cfg.Profile, Keys: cfg.Keys, Log: cfg.Logger,
+		Pace: cfg.Pace, cfg: cfg}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -139,7 +158,8 @@ func (c *Core) Resume() (err error) {
 
 // Reconnect replaces the network by a new one, which has not run yet.
 func (c *Core) Reconnect() (err error) {
-	c.Net, err = c.cfg.Network(NetworkConfig{Cluster: c.Cluster, Dir: c.Profile.Dir, Mailbox: c.Mailbox, Logger: c.Log, Clock: c.cfg.Clock, Dial: c.cfg.Dial})
+	c.Net, err = c.cfg.Network(NetworkConfig{Cluster: c.Cluster, Dir: c.Profile.Dir, Mailbox: c.Mailbox,
+		Logger: c.Log, Clock: c.cfg.Clock, Dial: c.cfg.Dial})
 	return err
 }
 
@@ -166,7 +186,8 @@ func (c *Core) OnAdopted(f func(*store.Tx, *Batch, *account.Adoption) error) {
 // OnKick registers what looks for legs to an account or a group.
 func (c *Core) OnKick(f func(peer ident.PeerKey)) { c.hooks.kick = f }
 
-// OnFacts registers what makes events of facts, inside of the transaction that they are of; publish runs after it.
+// OnFacts registers what makes events of facts, inside of the transaction that they are of; publish runs
+// after it.
 func (c *Core) OnFacts(render func(*store.Tx, []Fact) (publish func())) { c.hooks.render = render }
 
 // Kick makes the outbox look for legs to an account or a group.
@@ -175,8 +196,8 @@ func (c *Core) Kick(peer ident.Peer) { c.hooks.kick(peer.Key()) }
 // View runs f in a transaction that only reads. It serialises with Update.
 func (c *Core) View(f func(*store.Tx) error) error { return c.Profile.db.View(f) }
 
-// Update runs a transaction that is on disk when it returns, and publishes what its batch gathered. If it fails, what memory
-// knows better than the disk is forgotten.
+// Update runs a transaction that is on disk when it returns, and publishes what its batch gathered. If it
+// fails, what memory knows better than the disk is forgotten.
 func (c *Core) Update(f func(*store.Tx, *Batch) error) error {
 	return c.transact(c.Profile.db.Update, f)
 }

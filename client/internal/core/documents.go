@@ -29,7 +29,8 @@ func (c *Core) loadDocuments() error {
 	})
 }
 
-// SaveDocuments writes the rows that changed. If the transaction fails after this, transact reads the documents anew.
+// SaveDocuments writes the rows that changed. If the transaction fails after this, transact reads the
+// documents anew.
 func (c *Core) SaveDocuments(tx *store.Tx) error {
 	for _, row := range c.Docs.Changed() {
 		tx.SetRow(row.Key, row.Value)
@@ -43,7 +44,8 @@ func (c *Core) ProfileName() string {
 	return string(b)
 }
 
-// Setting reports whether a setting is on, as it is unless somebody switched it off. Only inside a transaction.
+// Setting reports whether a setting is on, as it is unless somebody switched it off. Only inside a
+// transaction.
 func (c *Core) Setting(f devicesync.Field) bool {
 	b, ok := c.Docs.Get(f, "")
 	return !ok || devicesync.IsTrue(b)

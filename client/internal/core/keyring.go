@@ -10,8 +10,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Keyring guards the device's secret state. It may be entered inside a transaction of the store, never the other way
-// round.
+// Keyring guards the device's secret state. It may be entered inside a transaction of the store, never the
+// other way round.
 type Keyring struct {
 	mu    sync.Mutex
 	state *account.State
@@ -37,8 +37,8 @@ func (k *Keyring) Read(f func(*account.State)) {
 	f(k.state)
 }
 
-// Change runs f and writes the state to disk before it returns, also when f fails: what f did in memory must never be
-// ahead of the disk.
+// Change runs f and writes the state to disk before it returns, also when f fails: what f did in memory must
+// never be ahead of the disk.
 func (k *Keyring) Change(f func(*account.State) error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -75,7 +75,8 @@ func (k *Keyring) ManyDevices() (many bool) {
 	return many
 }
 
-// Authority returns the signer of the generation that this device takes part in. Denied: this device was revoked.
+// Authority returns the signer of the generation that this device takes part in. Denied: this device was
+// revoked.
 func (k *Keyring) Authority() (a Authority, err error) {
 	k.Read(func(s *account.State) {
 		key, ok := s.Authority()
@@ -96,7 +97,8 @@ func (k *Keyring) AuthorityOf(key account.Signer) Authority {
 	return Authority{k: k, public: key.Public()}
 }
 
-// Authority signs for one generation, under the keyring's lock: adopting the next one erases the key at any moment.
+// Authority signs for one generation, under the keyring's lock: adopting the next one erases the key at any
+// moment.
 type Authority struct {
 	k      *Keyring
 	public [32]byte

@@ -7,8 +7,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// CursorKey is the sequence number up to which the own mailbox has been taken in. It lies in the same transaction as
-// what it counts, and is the only truth about what was received.
+// CursorKey is the sequence number up to which the own mailbox has been taken in. It lies in the same
+// transaction as what it counts, and is the only truth about what was received.
 const CursorKey = "cursor"
 
 func (c *Core) Cursor() (n uint64) {
@@ -25,11 +25,12 @@ func (c *Core) Admit(mailbox ident.MailboxID, put *envelope.Store) {
 	if d := c.Net.Directory(); d != nil {
 		bits = d.Params.StampDifficulty
 	}
-	put.Admission = envelope.SolveStamp(mailbox, envelope.HashOf(mailbox, put.Namespace, put.Key, put.Body), c.NowMS(), bits)
+	put.Admission = envelope.SolveStamp(mailbox, envelope.HashOf(mailbox, put.Namespace, put.Key, put.Body),
+		c.NowMS(), bits)
 }
 
-// Majority is how many replicas of the swarm that holds the mailbox of an account or a group have what it acknowledged, at
-// least.
+// Majority is how many replicas of the swarm that holds the mailbox of an account or a group have what it
+// acknowledged, at least.
 func (c *Core) Majority(peer ident.PeerKey) int {
 	mailbox, err := c.MailboxOf(peer)
 	d := c.Net.Directory()

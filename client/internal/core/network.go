@@ -15,31 +15,37 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// SignFunc signs b (an encoded request or subscription, as label says) for the node and circuit that will carry it.
+// SignFunc signs b (an encoded request or subscription, as label says) for the node and circuit that will
+// carry it.
 type SignFunc = func(node ident.NodeID, tag [32]byte, timeMS int64, label string, b []byte) envelope.Signed
 
-// Network is what the engine needs of the cluster: requests and subscriptions that reach a mailbox without any node
-// learning both ends.
+// Network is what the engine needs of the cluster: requests and subscriptions that reach a mailbox without
+// any node learning both ends.
 type Network interface {
 	// Run owns the network's goroutines and returns when they have ended.
 	Run(ctx context.Context) error
-	// Do carries one encoded request to mailbox and returns the answer and the path of the circuit that brought it.
-	// Requests are idempotent: an attempt whose outcome is unknown is repeated on another circuit. Errors are those of
-	// the whole request; the results of its operations are in the response.
-	Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte, sign SignFunc) (*envelope.Response, ident.Path, error)
-	// Subscribe sends what build returns and calls handle for every envelope, in order, until ctx ends, the circuit
-	// dies, the storage node ends the subscription, or handle fails.
-	Subscribe(ctx context.Context, mailbox ident.MailboxID, build func() []byte, sign SignFunc, handle func(envelope.Envelope) error) error
-	// Elsewhere makes the next requests to mailbox end at other replicas than those before, as far as there are any.
+	// Do carries one encoded request to mailbox and returns the answer and the path of the circuit that
+	// brought it. Requests are idempotent: an attempt whose outcome is unknown is repeated on another
+	// circuit. Errors are those of the whole request; the results of its operations are in the response.
+	Do(ctx context.Context, purpose string, mailbox ident.MailboxID, request []byte,
+		sign SignFunc) (*envelope.Response, ident.Path, error)
+	// Subscribe sends what build returns and calls handle for every envelope, in order, until ctx ends, the
+	// circuit dies, the storage node ends the subscription, or handle fails.
+	Subscribe(ctx context.Context, mailbox ident.MailboxID, build func() []byte, sign SignFunc,
+		handle func(envelope.Envelope) error) error
+	// Elsewhere makes the next requests to mailbox end at other replicas than those before, as far as there
+	// are any.
 	Elsewhere(mailbox ident.MailboxID)
 	// Directory returns the newest verified directory; nil before the first.
 	Directory() *directory.Directory
 	// Now is the client time.
 	Now() time.Time
-	// Times returns what the clocks of nodes show now: of count nodes that are not among besides, or, where a cluster has
-	// none, of the others, asked anew. It may return more, and fewer if the cluster has no more.
-	Times(ctx context.Context, count int, besides map[ident.NodeID]time.Time) (map[ident.NodeID]time.Time, error)
-	// Probe returns nil as soon as any node answers at all. Errors: Unavailable once all have failed to, or when ctx ends.
+	// Times returns what the clocks of nodes show now: of count nodes that are not among besides, or, where a
+	// cluster has none, of the others, asked anew. It may return more, and fewer if the cluster has no more.
+	Times(ctx context.Context, count int, besides map[ident.NodeID]time.Time) (map[ident.NodeID]time.Time,
+		error)
+	// Probe returns nil as soon as any node answers at all. Errors: Unavailable once all have failed to, or
+	// when ctx ends.
 	Probe(ctx context.Context) error
 	// Status describes the network for people.
 	Status() NetStatus
@@ -51,8 +57,8 @@ const PurposeSend = "send" // somebody else's mailbox
 
 const PurposeFetch = "fetch" // somebody's public records
 
-// LinkState is whether the cluster answers, for those who wait for it. A connection that is lost is made again without
-// anybody being told, unless that takes too long.
+// LinkState is whether the cluster answers, for those who wait for it. A connection that is lost is made
+// again without anybody being told, unless that takes too long.
 type LinkState struct {
 	mu      sync.Mutex
 	online  bool
@@ -83,8 +89,8 @@ func (l *LinkState) stopLocked() {
 	}
 }
 
-// down records that the connection is lost, or not made yet, and reports whether that is news. Unless the cluster answers
-// before, those who wait get what watch returns; watch ends with its context.
+// down records that the connection is lost, or not made yet, and reports whether that is news. Unless the
+// cluster answers before, those who wait get what watch returns; watch ends with its context.
 func (l *LinkState) down(watch func(context.Context) error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,8 +154,8 @@ func (l *LinkState) Get() (online bool, cause error) {
 	return l.online, l.cause
 }
 
-// WaitOnline returns once the cluster answers. It fails with Unavailable as soon as the cluster proves to be out of
-// reach, and with ctx's error. It needs Run.
+// WaitOnline returns once the cluster answers. It fails with Unavailable as soon as the cluster proves to be
+// out of reach, and with ctx's error. It needs Run.
 func (c *Core) WaitOnline(ctx context.Context) error {
 	for {
 		changed := c.Link.Changed.Watch()
@@ -168,9 +174,10 @@ func (c *Core) WaitOnline(ctx context.Context) error {
 	}
 }
 
-// Request carries r to its mailbox, signed by key (nil: unsigned), and returns the answer. An error is the request's
-// own or, for a request in mode All, that of the operation that failed.
-func (c *Core) Request(ctx context.Context, purpose string, r *envelope.Request, key account.Signer) (*envelope.Response, ident.Path, error) {
+// Request carries r to its mailbox, signed by key (nil: unsigned), and returns the answer. An error is the
+// request's own or, for a request in mode All, that of the operation that failed.
+func (c *Core) Request(ctx context.Context, purpose string, r *envelope.Request,
+	key account.Signer) (*envelope.Response, ident.Path, error) {
 	sign := Unsigned
 	if key != nil {
 		r.Authority, sign = key.Public(), SignWith(key)
@@ -216,11 +223,12 @@ func (c *Core) WentOffline(cause error) {
 // answerTimeout is how long the nodes have to give any answer before the cluster counts as out of reach.
 const answerTimeout = 6 * time.Second
 
-// hopeful times patience more is given while nodes answer, but no circuit through them: ways around those that are
-// broken are being tried.
+// hopeful times patience more is given while nodes answer, but no circuit through them: ways around those
+// that are broken are being tried.
 const hopeful = 4
 
-// watchSilence returns why there is no use in waiting for the cluster any longer; nil if ctx ends before that is known.
+// watchSilence returns why there is no use in waiting for the cluster any longer; nil if ctx ends before that
+// is known.
 func (c *Core) watchSilence(ctx context.Context) error {
 	patience := c.Pace.Unreachable
 	if c.cfg.Patience > 0 {
@@ -240,7 +248,8 @@ func (c *Core) watchSilence(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	return fault.New(fault.Unavailable, "connect", "nodes of cluster %q answer, but none has brought anything through", c.Cluster.Name)
+	return fault.New(fault.Unavailable, "connect",
+		"nodes of cluster %q answer, but none has brought anything through", c.Cluster.Name)
 }
 
 // NetworkConfig is what a Network is made of.

@@ -21,8 +21,9 @@ func NoteDevice(tx *store.Tx, a *Batch, e store.DeviceEvent) bool {
 	return fresh
 }
 
-// OwnRequest carries r to the account's own mailbox, signed by the authority of the generation that this device takes
-// part in. Stale and Denied mean that the account may have gone on to another one: see catchUpOwn.
+// OwnRequest carries r to the account's own mailbox, signed by the authority of the generation that this
+// device takes part in. Stale and Denied mean that the account may have gone on to another one: see
+// catchUpOwn.
 func (c *Core) OwnRequest(ctx context.Context, r *envelope.Request) (*envelope.Response, ident.Path, error) {
 	key, err := c.Keys.Authority()
 	if err != nil {
@@ -32,9 +33,10 @@ func (c *Core) OwnRequest(ctx context.Context, r *envelope.Request) (*envelope.R
 	return c.Request(ctx, PurposeInbox, r, key)
 }
 
-// OwnRequestRetry is ownRequest that catches up with the account's generation when it meets a newer one, and then
-// builds the request anew.
-func (c *Core) OwnRequestRetry(ctx context.Context, build func() (*envelope.Request, error)) (*envelope.Response, error) {
+// OwnRequestRetry is ownRequest that catches up with the account's generation when it meets a newer one, and
+// then builds the request anew.
+func (c *Core) OwnRequestRetry(ctx context.Context, build func() (*envelope.Request,
+	error)) (*envelope.Response, error) {
 	for attempt := 0; ; attempt++ {
 		r, err := build()
 		if err != nil || r == nil {
@@ -50,9 +52,9 @@ func (c *Core) OwnRequestRetry(ctx context.Context, build func() (*envelope.Requ
 	}
 }
 
-// CatchUpOwn reads the account's certificate log, which needs no authority, and takes part in every generation that it
-// finds. minSeq is a sequence number of the mailbox that the answering replica must have reached. It fails with Denied
-// if the account went on without this device.
+// CatchUpOwn reads the account's certificate log, which needs no authority, and takes part in every
+// generation that it finds. minSeq is a sequence number of the mailbox that the answering replica must have
+// reached. It fails with Denied if the account went on without this device.
 func (c *Core) CatchUpOwn(ctx context.Context, minSeq uint64) error {
 	c.own.Lock()
 	defer c.own.Unlock()
@@ -86,7 +88,9 @@ func (c *Core) CatchUpOwn(ctx context.Context, minSeq uint64) error {
 // ReadCerts returns the own certificates after a sequence number.
 func (c *Core) ReadCerts(ctx context.Context, after, minSeq uint64) (out []envelope.Envelope, err error) {
 	for {
-		r := &envelope.Request{Mailbox: c.Mailbox, MinSeq: minSeq, Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs}, After: after}}}
+		r := &envelope.Request{Mailbox: c.Mailbox, MinSeq: minSeq,
+			Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs},
+				After: after}}}
 		resp, _, err := c.Request(ctx, PurposeInbox, r, nil)
 		if errors.Is(err, fault.NotFound) {
 			return out, nil
@@ -102,8 +106,8 @@ func (c *Core) ReadCerts(ctx context.Context, after, minSeq uint64) (out []envel
 	}
 }
 
-// adoptNext takes part in the next generation that is known, if there is one. Denied: no slot of its device group is
-// for this device.
+// adoptNext takes part in the next generation that is known, if there is one. Denied: no slot of its device
+// group is for this device.
 func (c *Core) adoptNext(ctx context.Context) (adopted bool, err error) {
 	var g uint32
 	var ok bool
@@ -143,7 +147,8 @@ func (c *Core) adoptNext(ctx context.Context) (adopted bool, err error) {
 func (c *Core) readGroup(ctx context.Context, g uint32) ([]byte, error) {
 	var head uint64 // the group came in the same batch as its certificate
 	c.Keys.Read(func(s *account.State) { head = s.CertsHead() })
-	r := &envelope.Request{Mailbox: c.Mailbox, MinSeq: head, Ops: []envelope.Op{envelope.RetrieveKey{Namespace: envelope.Devices, Key: account.GroupKey(g)}}}
+	r := &envelope.Request{Mailbox: c.Mailbox, MinSeq: head,
+		Ops: []envelope.Op{envelope.RetrieveKey{Namespace: envelope.Devices, Key: account.GroupKey(g)}}}
 	resp, _, err := c.Request(ctx, PurposeInbox, r, nil)
 	if err != nil {
 		return nil, err
@@ -155,7 +160,8 @@ func (c *Core) readGroup(ctx context.Context, g uint32) ([]byte, error) {
 	return resp.Results[0].Envelopes[0].Body, nil
 }
 
-// TakePart makes this device a part of the generation that change began, which the nodes acknowledged with resp.
+// TakePart makes this device a part of the generation that change began, which the nodes acknowledged with
+// resp.
 func (c *Core) TakePart(change *account.Change, resp *envelope.Response) error {
 	c.own.Lock()
 	defer c.own.Unlock()
@@ -170,7 +176,8 @@ func (c *Core) TakePart(change *account.Change, resp *envelope.Response) error {
 	return c.afterAdoption(a)
 }
 
-// afterAdoption tells the other devices the next key, forgets requests that were granted, and shows what changed.
+// afterAdoption tells the other devices the next key, forgets requests that were granted, and shows what
+// changed.
 func (c *Core) afterAdoption(a *account.Adoption) error {
 	return c.Update(func(tx *store.Tx, b *Batch) error {
 		if a.Announce {

@@ -52,7 +52,8 @@ func OpenProfile(dir string) (*Profile, error) {
 	return lockProfile(dir)
 }
 
-// MakeProfile makes the directory of a new profile and locks it. What an unfinished init or restore left is kept.
+// MakeProfile makes the directory of a new profile and locks it. What an unfinished init or restore left is
+// kept.
 func MakeProfile(dir string) (*Profile, error) {
 	if dir == "" {
 		return nil, fault.New(fault.Invalid, "make profile", "no directory given")
@@ -115,7 +116,8 @@ func masterKey(path string) (key [32]byte, err error) {
 		return key, fault.Wrap(fault.Internal, "open profile", err)
 	}
 	if len(b) != len(key) {
-		return key, fault.New(fault.Corrupt, "open profile", "%q has %d bytes, want %d", path, len(b), len(key))
+		return key, fault.New(fault.Corrupt, "open profile", "%q has %d bytes, want %d", path,
+			len(b), len(key))
 	}
 	copy(key[:], b)
 	return key, nil
@@ -142,8 +144,10 @@ func (p *Profile) Close() error {
 // Wipe removes what an unfinished account left, and closes the profile.
 func (p *Profile) Wipe() error {
 	first := p.db.Close()
-	for _, name := range []string{"secrets", "secrets.new", "joiner", "joiner.new", "phrase", "phrase.new", "store.db", "store.db-wal", "network", "key"} {
-		if err := os.Remove(filepath.Join(p.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) && first == nil {
+	for _, name := range []string{"secrets", "secrets.new", "joiner", "joiner.new", "phrase", "phrase.new",
+		"store.db", "store.db-wal", "network", "key"} {
+		if err := os.Remove(filepath.Join(p.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) &&
+			first == nil {
 			first = fault.Wrap(fault.Internal, "wipe profile", err)
 		}
 	}
@@ -192,7 +196,8 @@ func (p *Profile) Cluster(given *directory.ClusterFile) (*directory.ClusterFile,
 	case given == nil:
 		return old, nil
 	case old != nil && old.ID != given.ID:
-		return nil, fault.New(fault.Denied, "open profile", "the profile belongs to cluster %q (%s), not to %q (%s)",
+		return nil, fault.New(fault.Denied, "open profile",
+			"the profile belongs to cluster %q (%s), not to %q (%s)",
 			old.Name, old.ID.String()[:8], given.Name, given.ID.String()[:8])
 	}
 	b, err := json.Marshal(given)
@@ -208,8 +213,8 @@ func (p *Profile) Cluster(given *directory.ClusterFile) (*directory.ClusterFile,
 	})
 }
 
-// StageLink is the stage of a profile whose device shows an invitation, or is about to take part in the account that
-// answered it.
+// StageLink is the stage of a profile whose device shows an invitation, or is about to take part in the
+// account that answered it.
 const StageLink = "link"
 
 // Joiner is the file that keeps the keys of a device that shows an invitation.

@@ -47,9 +47,11 @@ func Drain(queue <-chan envelope.Envelope, take func([]envelope.Envelope) error)
 	return nil
 }
 
-// InStretches hands over a batch in its order: each envelope of the namespace last alone, and what lies between two together.
+// InStretches hands over a batch in its order: each envelope of the namespace last alone, and what lies
+// between two together.
 func InStretches(ctx context.Context, batch []envelope.Envelope, last envelope.Namespace,
-	stretch func(context.Context, []envelope.Envelope) error, alone func(context.Context, envelope.Envelope) error) error {
+	stretch func(context.Context, []envelope.Envelope) error, alone func(context.Context,
+		envelope.Envelope) error) error {
 	start := 0
 	for i, e := range batch {
 		if e.Namespace != last {
@@ -82,7 +84,8 @@ func NextDelay(last time.Duration, err error) time.Duration {
 	return Spread(d/2, d+time.Millisecond)
 }
 
-// HeadOf returns the sequence number that a Stale error met, which a replica must have reached to know better; 0: any.
+// HeadOf returns the sequence number that a Stale error met, which a replica must have reached to know
+// better; 0: any.
 func HeadOf(err error) uint64 {
 	var f *fault.Error
 	if errors.As(err, &f) && f.Kind == fault.Stale {
@@ -93,7 +96,8 @@ func HeadOf(err error) uint64 {
 
 // Superseded reports whether a node refused an authority that may have been replaced.
 func Superseded(err error) bool {
-	return errors.Is(err, fault.Stale) || errors.Is(err, fault.Denied) || errors.Is(err, fault.Unauthenticated)
+	return errors.Is(err, fault.Stale) || errors.Is(err, fault.Denied) ||
+		errors.Is(err, fault.Unauthenticated)
 }
 
 // Short is an account ID for errors and tables.
@@ -110,8 +114,8 @@ func Spread(lo, hi time.Duration) time.Duration {
 
 func IsGone(err error) bool { return fault.KindOf(err) == fault.NotFound }
 
-// Outlived reports whether the bytes of a leg may be sealed to the key of a day that is over: nobody could open them any
-// more. They are sealed again then, under the same message ID.
+// Outlived reports whether the bytes of a leg may be sealed to the key of a day that is over: nobody could
+// open them any more. They are sealed again then, under the same message ID.
 func Outlived(leg store.Leg, now time.Time) bool {
 	return leg.Sealed != nil && account.Day(now) > account.Day(time.UnixMilli(leg.SentAt))
 }

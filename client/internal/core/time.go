@@ -38,9 +38,9 @@ func (c *Core) NoteTime(tx *store.Tx, t time.Time) {
 	}
 }
 
-// SureTime returns an instant that has passed by this machine's clock, the network's and those of two nodes; after a
-// leap, of two further nodes as well. What cannot be undone (erasing keys, leaving devices out) goes by it: a clock that
-// runs ahead must not do harm.
+// SureTime returns an instant that has passed by this machine's clock, the network's and those of two nodes;
+// after a leap, of two further nodes as well. What cannot be undone (erasing keys, leaving devices out) goes
+// by it: a clock that runs ahead must not do harm.
 func (c *Core) SureTime(ctx context.Context) (time.Time, error) {
 	t := c.LikelyTime()
 	asked, at, err := c.askTime(ctx, nil)
@@ -67,8 +67,10 @@ func (c *Core) SureTime(ctx context.Context) (time.Time, error) {
 	})
 }
 
-// askTime returns nodes' times, and the latest instant that two of them and at least half of them have reached.
-func (c *Core) askTime(ctx context.Context, besides map[ident.NodeID]time.Time) (map[ident.NodeID]time.Time, time.Time, error) {
+// askTime returns nodes' times, and the latest instant that two of them and at least half of them have
+// reached.
+func (c *Core) askTime(ctx context.Context,
+	besides map[ident.NodeID]time.Time) (map[ident.NodeID]time.Time, time.Time, error) {
 	want := askClocks
 	if d := c.Net.Directory(); d != nil {
 		want = min(want, len(d.Nodes)) // a cluster of one node has no second opinion
@@ -78,7 +80,8 @@ func (c *Core) askTime(ctx context.Context, besides map[ident.NodeID]time.Time) 
 		return nil, time.Time{}, err
 	}
 	if len(times) < max(want, 1) {
-		return nil, time.Time{}, fault.New(fault.Unavailable, "ask time", "%d nodes gave theirs, want %d", len(times), want)
+		return nil, time.Time{}, fault.New(fault.Unavailable, "ask time", "%d nodes gave theirs, want %d",
+			len(times), want)
 	}
 	var all []time.Time
 	for _, t := range times {

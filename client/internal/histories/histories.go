@@ -1,8 +1,9 @@
 // Package histories hands the messages of an account over to a device that joins it.
 //
-// Such a device gets from the account's documents who the contacts are and how conversations are kept, but no message:
-// those were sealed to keys that it never had. The device that let it in hands over its own store (send.go) through a
-// one-time mailbox; the new one takes it in while it already works (receive.go). docs/formats.md, section 10, has the bytes.
+// Such a device gets from the account's documents who the contacts are and how conversations are kept, but no
+// message: those were sealed to keys that it never had. The device that let it in hands over its own store
+// (send.go) through a one-time mailbox; the new one takes it in while it already works (receive.go).
+// docs/formats.md, section 10, has the bytes.
 //
 // It owns the rows of histories on their way; both loops end with Run.
 package histories
@@ -12,6 +13,8 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/starling-swarm/starling/client/internal/conv"
 	"github.com/starling-swarm/starling/client/internal/core"
@@ -23,7 +26,6 @@ import (
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
-	"golang.org/x/sync/errgroup"
 )
 
 // PurposeHistory is the purpose of circuits to the one-time mailboxes of histories.
@@ -43,14 +45,16 @@ type Histories struct {
 
 // New makes Histories.
 func New(c *core.Core, p *people.People, r *conv.Rows, in *inbox.Inbox) *Histories {
-	h := &Histories{core: c, people: p, rows: r, sendWoken: make(chan struct{}, 1), receiveWoken: make(chan struct{}, 1)}
+	h := &Histories{core: c, people: p, rows: r, sendWoken: make(chan struct{}, 1),
+		receiveWoken: make(chan struct{}, 1)}
 	in.OnCopy(account.CopyHistory, h.takeOffer)
 	return h
 }
 
 // boxOf is the one-time mailbox of a history.
 func boxOf(m *history.Manifest) onetime.Box {
-	return onetime.Box{Mailbox: m.Mailbox(), Key: m.MailboxKey(), Authority: m.Authority(), Purpose: PurposeHistory, TTL: history.TTL}
+	return onetime.Box{Mailbox: m.Mailbox(), Key: m.MailboxKey(), Authority: m.Authority(),
+		Purpose: PurposeHistory, TTL: history.TTL}
 }
 
 // Direction says whose histories are meant.
@@ -62,7 +66,8 @@ const (
 	Outgoing Direction = true  // that this device sends
 )
 
-// Run sends and takes in what waits, one history of each direction at a time, until ctx ends or the local store fails.
+// Run sends and takes in what waits, one history of each direction at a time, until ctx ends or the local
+// store fails.
 func (c *Histories) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.loop(ctx, c.sendWoken, c.nextToSend) })
@@ -70,8 +75,8 @@ func (c *Histories) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Keep says that devices which this one lets in get no history from it on their own; SendHistory still works. It
-// holds until the client is closed.
+// Keep says that devices which this one lets in get no history from it on their own; SendHistory still works.
+// It holds until the client is closed.
 func (c *Histories) Keep(keep bool) { c.keep.Store(keep) }
 
 // List returns the histories that are on their way from or to this device, and those that have arrived.
@@ -97,15 +102,17 @@ func (c *Histories) List(ctx context.Context) (out []core.Transfer, err error) {
 }
 
 func outTransfer(m *history.Manifest, h *store.HistoryOut) core.Transfer {
-	return core.Transfer{Device: m.To, Outgoing: true, Messages: h.Messages, Total: int(m.Messages), Done: h.Stage == store.HistoryDone, MadeAt: core.FromMS(m.MadeAt)}
+	return core.Transfer{Device: m.To, Outgoing: true, Messages: h.Messages, Total: int(m.Messages),
+		Done: h.Stage == store.HistoryDone, MadeAt: core.FromMS(m.MadeAt)}
 }
 
 func inTransfer(m *history.Manifest, h *store.HistoryIn) core.Transfer {
-	return core.Transfer{Device: m.From, Messages: h.Messages, Total: int(m.Messages), Done: h.Stage >= stageTaken, MadeAt: core.FromMS(m.MadeAt)}
+	return core.Transfer{Device: m.From, Messages: h.Messages, Total: int(m.Messages),
+		Done: h.Stage >= stageTaken, MadeAt: core.FromMS(m.MadeAt)}
 }
 
-// Wait returns once every history that is known now, in the given direction, has arrived. It needs Run; progress
-// comes as events of kind EventHistory.
+// Wait returns once every history that is known now, in the given direction, has arrived. It needs Run;
+// progress comes as events of kind EventHistory.
 func (c *Histories) Wait(ctx context.Context, way Direction) error {
 	outgoing := way == Outgoing
 	for {
@@ -129,9 +136,10 @@ func (c *Histories) Wait(ctx context.Context, way Direction) error {
 	}
 }
 
-// loop runs jobs of one direction until ctx ends: next returns what is to be done, nil for nothing. An error of the
-// store ends it; anything else is tried again.
-func (c *Histories) loop(ctx context.Context, woken <-chan struct{}, next func() (job func(context.Context) error, err error)) error {
+// loop runs jobs of one direction until ctx ends: next returns what is to be done, nil for nothing. An error
+// of the store ends it; anything else is tried again.
+func (c *Histories) loop(ctx context.Context, woken <-chan struct{},
+	next func() (job func(context.Context) error, err error)) error {
 	for delay := time.Duration(0); ; {
 		job, err := next()
 		if err != nil {
@@ -162,7 +170,8 @@ func (c *Histories) loop(ctx context.Context, woken <-chan struct{}, next func()
 		if c.chunks.Load() != before {
 			delay = 0
 		}
-		delay = core.NextDelay(delay, nil) // what a full mailbox asks for is longer than its reader needs to empty it
+		// what a full mailbox asks for is longer than its reader needs to empty it
+		delay = core.NextDelay(delay, nil)
 		t := time.NewTimer(delay)
 		select {
 		case <-t.C:
@@ -215,8 +224,9 @@ func (c *Histories) TellRecovered() error {
 		return nil
 	})
 	if tell {
-		c.core.Announce(core.Fact{Kind: core.FactNotice, Text: "this account was recovered with its phrase: contacts and settings are here; messages from before" +
-			" are not and cannot be fetched, because only the devices of then could read them"})
+		c.core.Announce(core.Fact{Kind: core.FactNotice,
+			Text: "this account was recovered with its phrase: contacts and settings are here; messages from before" +
+				" are not and cannot be fetched, because only the devices of then could read them"})
 	}
 	return err
 }

@@ -22,8 +22,8 @@ const (
 	stageTaken = 1 // all of it is here; its mailbox is to be emptied
 )
 
-// A long history does not fit its mailbox at once: chunks that are here are deleted when they are many, and when no more
-// comes for a while, because then the sender may be waiting for room.
+// A long history does not fit its mailbox at once: chunks that are here are deleted when they are many, and
+// when no more comes for a while, because then the sender may be waiting for room.
 const (
 	deleteEvery = 32
 	deleteAfter = 500 * time.Millisecond
@@ -43,8 +43,8 @@ func (c *Histories) takeOffer(tx *store.Tx, a *core.Batch, body []byte, _ int64)
 	return tx.Err()
 }
 
-// nextToReceive returns the job of the oldest history that is not all here. One is taken in after the other, so that
-// their messages do not share numbers.
+// nextToReceive returns the job of the oldest history that is not all here. One is taken in after the other,
+// so that their messages do not share numbers.
 func (c *Histories) nextToReceive() (job func(context.Context) error, err error) {
 	var found *store.HistoryIn
 	err = c.core.View(func(tx *store.Tx) error {
@@ -135,8 +135,9 @@ func (r *receiving) giveUp() error {
 	if err := r.save(); err != nil {
 		return err
 	}
-	r.c.core.Announce(core.Fact{Kind: core.FactNotice, Text: "the history that another device sent is not there any more:" +
-		" ask for it again with \"device history-send\" on that device"})
+	r.c.core.Announce(core.Fact{Kind: core.FactNotice,
+		Text: "the history that another device sent is not there any more:" +
+			" ask for it again with \"device history-send\" on that device"})
 	r.tell()
 	return nil
 }
@@ -159,8 +160,8 @@ func (r *receiving) finish(ctx context.Context) error {
 	return r.save()
 }
 
-// take takes in one chunk: its records, and that it is here, in one transaction. The mailbox still has the chunk, so a
-// power cut may take the transaction back.
+// take takes in one chunk: its records, and that it is here, in one transaction. The mailbox still has the
+// chunk, so a power cut may take the transaction back.
 func (r *receiving) take(ctx context.Context, e envelope.Envelope) error {
 	i, ok := history.ChunkIndex(e.Key)
 	if !ok {
@@ -168,7 +169,8 @@ func (r *receiving) take(ctx context.Context, e envelope.Envelope) error {
 	}
 	records, last, err := r.m.Open(r.c.core.Me, i, e.Body)
 	if err != nil {
-		r.c.core.Log.Debug("chunk dropped", "error", err) // not from the sender, who alone can write: a node made it up
+		// not from the sender, who alone can write: a node made it up
+		r.c.core.Log.Debug("chunk dropped", "error", err)
 		return nil
 	}
 	h := r.h
@@ -255,9 +257,10 @@ func whole(h *store.HistoryIn) bool {
 	return true
 }
 
-// historyChunk writes the records of a chunk and returns how many messages it had. A message that is here stays, and none
-// of them is news: they are neither announced nor handed out.
-func (c *Histories) historyChunk(tx *store.Tx, a *core.Batch, h *store.HistoryIn, m *history.Manifest, records []byte) (messages int, err error) {
+// historyChunk writes the records of a chunk and returns how many messages it had. A message that is here
+// stays, and none of them is news: they are neither announced nor handed out.
+func (c *Histories) historyChunk(tx *store.Tx, a *core.Batch, h *store.HistoryIn, m *history.Manifest,
+	records []byte) (messages int, err error) {
 	var bad error
 	err = history.Read(records, func(rec history.Record) {
 		switch rec := rec.(type) {
@@ -269,30 +272,37 @@ func (c *Histories) historyChunk(tx *store.Tx, a *core.Batch, h *store.HistoryIn
 				bad = perr
 			}
 		case *history.Change:
-			ch := store.Change{Message: rec.Message, Author: rec.Author, Kind: store.ChangeKind(rec.Kind), Conversation: rec.Conversation,
-				Stamp: store.Stamp{At: rec.At, Change: rec.ID}, Body: bytes.Clone(rec.Body)}
+			ch := store.Change{Message: rec.Message, Author: rec.Author, Kind: store.ChangeKind(rec.Kind),
+				Conversation: rec.Conversation,
+				Stamp:        store.Stamp{At: rec.At, Change: rec.ID}, Body: bytes.Clone(rec.Body)}
 			if tx.AddChange(ch, a.Now.UnixMilli()) {
 				c.rows.Settle(tx, a, conv.Ref{Author: rec.Author, ID: rec.Message})
 			}
 		case *history.Reaction:
-			tx.React(store.Reaction{Message: rec.Message, Author: rec.Author, Sender: rec.From, Emoji: rec.Emoji, Conversation: rec.Conversation,
+			tx.React(store.Reaction{Message: rec.Message, Author: rec.Author, Sender: rec.From,
+				Emoji: rec.Emoji, Conversation: rec.Conversation,
 				Stamp: store.Stamp{At: rec.At, Change: rec.ID}, Removed: rec.Removed})
 		}
 	})
 	if err != nil {
-		c.core.Log.Debug("rest of a chunk dropped", "error", err) // a sender that is newer than its records say
+		// a sender that is newer than its records say
+		c.core.Log.Debug("rest of a chunk dropped", "error", err)
 	}
 	return messages, errors.Join(bad, tx.Err())
 }
 
-func (c *Histories) historyMessage(tx *store.Tx, a *core.Batch, rec *history.Message, seq int64, ordered bool) {
+func (c *Histories) historyMessage(tx *store.Tx, a *core.Batch, rec *history.Message,
+	seq int64, ordered bool) {
 	if !ordered || seq <= 0 || rec.State > uint8(store.StateFailed) {
 		return
 	}
 	has := func(flag uint16) bool { return rec.Flags&flag != 0 }
-	m := store.Message{Seq: seq, ID: rec.ID, Sender: rec.Sender, Conversation: rec.Conversation, Mine: has(history.Mine), Request: has(history.Request),
-		Unverified: has(history.Unverified), Edited: has(history.Edited), Deleted: has(history.Deleted), State: store.State(rec.State), SentAt: rec.SentAt, ReceivedAt: rec.ReceivedAt,
-		StoredAt: rec.StoredAt, DeliveredAt: rec.DeliveredAt, ReadAt: rec.ReadAt, MailboxSeq: rec.MailSeq, ExpiresAt: rec.ExpiresAt, ExpireAfter: rec.ExpireAfter,
+	m := store.Message{Seq: seq, ID: rec.ID, Sender: rec.Sender, Conversation: rec.Conversation,
+		Mine: has(history.Mine), Request: has(history.Request),
+		Unverified: has(history.Unverified), Edited: has(history.Edited), Deleted: has(history.Deleted),
+		State: store.State(rec.State), SentAt: rec.SentAt, ReceivedAt: rec.ReceivedAt,
+		StoredAt: rec.StoredAt, DeliveredAt: rec.DeliveredAt, ReadAt: rec.ReadAt, MailboxSeq: rec.MailSeq,
+		ExpiresAt: rec.ExpiresAt, ExpireAfter: rec.ExpireAfter,
 		HandedOut: true, Body: bytes.Clone(rec.Body)}
 	if rec.ReplyTo != (ident.MessageID{}) {
 		m.ReplyTo = &rec.ReplyTo
@@ -301,7 +311,8 @@ func (c *Histories) historyMessage(tx *store.Tx, a *core.Batch, rec *history.Mes
 		return
 	}
 	if body, ok := content.DecodeBody(rec.Body); ok && !m.Deleted {
-		m.Text, m.Notice, m.Mentioned = shownText(body), body.GetNotice() != nil, content.Mentions(shown(body), c.core.Me)
+		m.Text, m.Notice, m.Mentioned = shownText(body), body.GetNotice() != nil,
+			content.Mentions(shown(body), c.core.Me)
 	}
 	if c.rows.IsCleared(&m) || !c.rows.Changed(tx, &m) {
 		return

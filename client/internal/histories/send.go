@@ -27,9 +27,9 @@ const (
 // chunksAtOnce is how many chunks are under way to the mailbox together.
 const chunksAtOnce = 4
 
-// Send hands everything that this device has to another device of the account, in the background: it needs Run. A
-// history that is on its way to that device goes on. Errors: Invalid (this device), NotFound (no such device), Denied (this
-// device was revoked).
+// Send hands everything that this device has to another device of the account, in the background: it needs
+// Run. A history that is on its way to that device goes on. Errors: Invalid (this device), NotFound (no such
+// device), Denied (this device was revoked).
 func (c *Histories) Send(ctx context.Context, to ident.DeviceID) error {
 	if _, _, revoked := c.core.Keys.Summary(); revoked {
 		return core.ErrRevoked("send history")
@@ -58,7 +58,8 @@ func (c *Histories) Send(ctx context.Context, to ident.DeviceID) error {
 	return nil
 }
 
-// HandOver begins to send this device's history to devices that it has let in. That they are in does not depend on it.
+// HandOver begins to send this device's history to devices that it has let in. That they are in does not
+// depend on it.
 func (c *Histories) HandOver(ctx context.Context, added []ident.DeviceID) {
 	if c.keep.Load() {
 		return
@@ -75,7 +76,8 @@ func (c *Histories) planHistory(tx *store.Tx, to ident.DeviceID) (*core.Transfer
 	if err := tx.Err(); err != nil {
 		return nil, err
 	}
-	m := &history.Manifest{To: to, From: c.core.Keys.Device(), MadeAt: c.core.NowMS(), Messages: uint32(messages), Conversations: uint32(conversations), Top: uint64(top)}
+	m := &history.Manifest{To: to, From: c.core.Keys.Device(), MadeAt: c.core.NowMS(),
+		Messages: uint32(messages), Conversations: uint32(conversations), Top: uint64(top)}
 	rand.Read(m.Transfer[:])
 	var err error
 	if m.Seed, err = private.Draw(rand.Reader); err != nil {
@@ -94,7 +96,8 @@ func (c *Histories) planHistory(tx *store.Tx, to ident.DeviceID) (*core.Transfer
 		chunks[last] = append(chunks[last], r)
 	}
 	if len(chunks) > history.MaxChunks/2 {
-		return nil, fault.New(fault.Limited, "send history", "has %d chunks, want at most %d", len(chunks), history.MaxChunks/2)
+		return nil, fault.New(fault.Limited, "send history", "has %d chunks, want at most %d", len(chunks),
+			history.MaxChunks/2)
 	}
 	tx.AddHistoryOut(to, m.Encode(), chunks)
 	t := outTransfer(m, &store.HistoryOut{})
@@ -229,8 +232,12 @@ func (s *sending) offer(ctx context.Context) error {
 		var body []byte
 		var err error
 		now := s.c.core.Net.Now()
-		s.c.core.Keys.Read(func(st *account.State) { body, err = st.SealCopy(rand.Reader, account.CopyHistory, s.m.Encode(), now) })
-		return &envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: envelope.Sync, TTL: history.TTL, Body: body}}}, err
+		s.c.core.Keys.Read(func(st *account.State) {
+			body, err = st.SealCopy(rand.Reader, account.CopyHistory,
+				s.m.Encode(), now)
+		})
+		return &envelope.Request{Ops: []envelope.Op{envelope.Store{Namespace: envelope.Sync, TTL: history.TTL,
+			Body: body}}}, err
 	})
 	return err
 }
@@ -284,7 +291,8 @@ func (s *sending) chunk(ctx context.Context, n int, last bool) error {
 	return nil
 }
 
-// pack encodes what chunk n takes, as it is now. What does not fit any more, because it grew, is moved into a new chunk.
+// pack encodes what chunk n takes, as it is now. What does not fit any more, because it grew, is moved into a
+// new chunk.
 func (s *sending) pack(n int) (records []byte, messages int, spilled bool, err error) {
 	p := history.NewPacker(history.MaxRecords)
 	fit := func(tx *store.Tx) (refs []store.Ref, fitting int, err error) {
@@ -335,12 +343,14 @@ func (c *Histories) packRef(tx *store.Tx, p *history.Packer, r store.Ref) bool {
 		return p.Person(historyPerson(tx.Peer(r.Account), tx.PeerEvents(r.Account)))
 	case store.RefChanges:
 		for _, ch := range tx.Changes(r.ID, r.Account) {
-			if !p.Change(&history.Change{Message: ch.Message, Author: ch.Author, Kind: uint8(ch.Kind), Conversation: ch.Conversation, At: ch.At, ID: ch.Change, Body: ch.Body}) {
+			if !p.Change(&history.Change{Message: ch.Message, Author: ch.Author, Kind: uint8(ch.Kind),
+				Conversation: ch.Conversation, At: ch.At, ID: ch.Change, Body: ch.Body}) {
 				return false
 			}
 		}
 		for _, re := range tx.AllReactions(r.ID, r.Account) {
-			ok := p.Reaction(&history.Reaction{Message: re.Message, Author: re.Author, From: re.Sender, Emoji: re.Emoji, Conversation: re.Conversation,
+			ok := p.Reaction(&history.Reaction{Message: re.Message, Author: re.Author, From: re.Sender,
+				Emoji: re.Emoji, Conversation: re.Conversation,
 				At: re.At, ID: re.Change, Removed: re.Removed})
 			if !ok && p.Len() > history.MaxRecords/2 {
 				return false
@@ -351,8 +361,10 @@ func (c *Histories) packRef(tx *store.Tx, p *history.Packer, r store.Ref) bool {
 }
 
 func historyMessage(m *store.Message) *history.Message {
-	out := &history.Message{Order: uint64(m.Seq), ID: m.ID, Sender: m.Sender, Conversation: m.Conversation, State: uint8(m.State), SentAt: m.SentAt, ReceivedAt: m.ReceivedAt,
-		StoredAt: m.StoredAt, DeliveredAt: m.DeliveredAt, ReadAt: m.ReadAt, MailSeq: m.MailboxSeq, ExpiresAt: m.ExpiresAt, ExpireAfter: m.ExpireAfter, Body: m.Body}
+	out := &history.Message{Order: uint64(m.Seq), ID: m.ID, Sender: m.Sender, Conversation: m.Conversation,
+		State: uint8(m.State), SentAt: m.SentAt, ReceivedAt: m.ReceivedAt,
+		StoredAt: m.StoredAt, DeliveredAt: m.DeliveredAt, ReadAt: m.ReadAt, MailSeq: m.MailboxSeq,
+		ExpiresAt: m.ExpiresAt, ExpireAfter: m.ExpireAfter, Body: m.Body}
 	set := func(is bool, flag uint16) {
 		if is {
 			out.Flags |= flag
@@ -370,7 +382,8 @@ func historyMessage(m *store.Message) *history.Message {
 }
 
 func historyPerson(p store.Peer, events []store.PeerEvent) *history.Person {
-	out := &history.Person{Account: p.Account, Named: p.Named, Name: p.Name, NameAt: p.NameAt, Chain: p.Chain, Before: p.Before, ContestedAt: p.ContestedAt}
+	out := &history.Person{Account: p.Account, Named: p.Named, Name: p.Name, NameAt: p.NameAt, Chain: p.Chain,
+		Before: p.Before, ContestedAt: p.ContestedAt}
 	for _, e := range events {
 		out.Events = append(out.Events, history.PersonEvent{Kind: e.Kind, G: e.G, At: e.At})
 	}

@@ -1,8 +1,10 @@
-// Package inbox is what comes: the subscription to the account's own mailbox, opening what lies there, and handing it, in order
-// and with the cursor in the same transaction, to the room that registered for its kind (table.go).
+// Package inbox is what comes: the subscription to the account's own mailbox, opening what lies there, and
+// handing it, in order and with the cursor in the same transaction, to the room that registered for its kind
+// (table.go).
 //
-// A message is never believed to be of somebody whose certificates are not known; such ones are kept, marked, and looked at
-// again (verify.go). The package owns the cursor of the own mailbox and the rows of what is kept unverified.
+// A message is never believed to be of somebody whose certificates are not known; such ones are kept, marked,
+// and looked at again (verify.go). The package owns the cursor of the own mailbox and the rows of what is
+// kept unverified.
 package inbox
 
 import (
@@ -35,8 +37,9 @@ type Inbox struct {
 
 // New makes an Inbox. synced is called by Sync once the head of the mailbox was reached.
 func New(c *core.Core, p *people.People, r *conv.Rows, synced func(context.Context) error) *Inbox {
-	in := &Inbox{core: c, people: p, rows: r, synced: synced, table: table{mail: map[reflect.Type]MailHandler{},
-		unverified: map[reflect.Type]MailHandler{}, copies: map[account.CopyKind]CopyHandler{}}}
+	in := &Inbox{core: c, people: p, rows: r, synced: synced,
+		table: table{mail: map[reflect.Type]MailHandler{},
+			unverified: map[reflect.Type]MailHandler{}, copies: map[account.CopyKind]CopyHandler{}}}
 	in.table.rest = in.talk
 	for _, kind := range ignored {
 		in.OnMail(kind, ignore)
@@ -44,7 +47,8 @@ func New(c *core.Core, p *people.People, r *conv.Rows, synced func(context.Conte
 	in.OnCopy(account.CopyDraft, r.Draft)
 	in.OnCopy(account.CopyAnnounce, func(_ *store.Tx, _ *core.Batch, b []byte, _ int64) error {
 		// A forged or stale announcement changes nothing, so its error has nobody to go to.
-		if err := c.Keys.Change(func(s *account.State) error { return s.ApplyAnnouncement(b) }); errors.Is(err, fault.Internal) {
+		if err := c.Keys.Change(func(s *account.State) error { return s.ApplyAnnouncement(b) }); errors.Is(
+			err, fault.Internal) {
 			return err
 		}
 		return nil
@@ -69,7 +73,8 @@ func (c *Inbox) Run(ctx context.Context) error {
 			delay = 0
 		}
 		c.core.WentOffline(err)
-		if errors.Is(err, fault.Stale) || errors.Is(err, fault.Denied) || errors.Is(err, fault.Unauthenticated) {
+		if errors.Is(err, fault.Stale) || errors.Is(err, fault.Denied) ||
+			errors.Is(err, fault.Unauthenticated) {
 			// The account may have gone on to another generation; if it went on without us, that is for good.
 			if cerr := c.core.CatchUpOwn(ctx, core.HeadOf(err)); cerr != nil {
 				err = cerr
@@ -106,7 +111,8 @@ func (c *Inbox) subscribeOnce(ctx context.Context) (bool, error) {
 	build := func() []byte {
 		live.Store(true)
 		c.core.WentOnline()
-		sub := envelope.Subscribe{Mailbox: c.core.Mailbox, Authority: key.Public(), Namespaces: ownNamespaces, Cursor: c.core.Cursor()}
+		sub := envelope.Subscribe{Mailbox: c.core.Mailbox, Authority: key.Public(), Namespaces: ownNamespaces,
+			Cursor: c.core.Cursor()}
 		return sub.Encode()
 	}
 	handle := func(e envelope.Envelope) error {
@@ -214,8 +220,8 @@ func (c *Inbox) open(e envelope.Envelope) opened {
 }
 
 func (c *Inbox) openInbox(e envelope.Envelope) (in *account.Incoming, err error) {
-	// The sender's name is inside of the envelope, so chains are looked up from within Open; the store's lock comes
-	// before the keyring's everywhere.
+	// The sender's name is inside of the envelope, so chains are looked up from within Open; the store's lock
+	// comes before the keyring's everywhere.
 	err = c.core.View(func(tx *store.Tx) (err error) {
 		c.core.Keys.Read(func(s *account.State) {
 			in, err = s.Open(e, func(id ident.AccountID) *account.Chain {
@@ -240,8 +246,8 @@ func (c *Inbox) worthVerifying(in *account.Incoming) bool {
 	return err == nil && (p.Approved || p.Named)
 }
 
-// openVerified fetches the sender's certificates and opens the envelope again. If they cannot be had now, the message
-// is kept unverified: the cursor never waits for somebody else's mailbox.
+// openVerified fetches the sender's certificates and opens the envelope again. If they cannot be had now, the
+// message is kept unverified: the cursor never waits for somebody else's mailbox.
 func (c *Inbox) openVerified(ctx context.Context, o opened) opened {
 	ctx, stop := context.WithTimeout(ctx, people.VerifyTimeout)
 	defer stop()
@@ -259,9 +265,9 @@ func (c *Inbox) Sync(ctx context.Context) error {
 			return err
 		}
 		at := c.core.Cursor()
-		// One envelope after the cursor tells whether the head is reached; it must be taken in before asking again. The
-		// delete removes nothing, but as a write it goes through the swarm's leader: a lagging replica does not know the
-		// head.
+		// One envelope after the cursor tells whether the head is reached; it must be taken in before asking
+		// again. The delete removes nothing, but as a write it goes through the swarm's leader: a lagging
+		// replica does not know the head.
 		r := &envelope.Request{Mailbox: c.core.Mailbox, Ops: []envelope.Op{
 			envelope.DeleteBefore{Namespace: envelope.Sync, Before: 0},
 			envelope.Retrieve{Namespaces: ownNamespaces, After: at, MaxCount: 1},

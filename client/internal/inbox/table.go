@@ -22,14 +22,15 @@ type Mail struct {
 // A MailHandler takes in a message. An error is one of the store.
 type MailHandler func(*store.Tx, *core.Batch, *Mail) error
 
-// A CopyHandler takes in what another own device told the others, stored at an instant in Unix milliseconds. An error is one
-// of the store.
+// A CopyHandler takes in what another own device told the others, stored at an instant in Unix milliseconds.
+// An error is one of the store.
 type CopyHandler func(tx *store.Tx, b *core.Batch, copy []byte, storedAt int64) error
 
 // A DeltaHandler takes in another device's change of the documents. An error is one of the store.
 type DeltaHandler func(tx *store.Tx, b *core.Batch, delta []byte, e envelope.Envelope) error
 
-// A LinkHandler takes in a request of a device to join the account, which is proven to know the recovery phrase.
+// A LinkHandler takes in a request of a device to join the account, which is proven to know the recovery
+// phrase.
 type LinkHandler func(*store.Tx, *core.Batch, *account.LinkRequest)
 
 // table says who takes in what. The rooms register themselves; a kind that nobody registered goes to rest.
@@ -44,8 +45,8 @@ type table struct {
 
 func kindOf(body *bodyv1.Body) reflect.Type { return reflect.TypeOf(body.GetKind()) }
 
-// OnMail registers who takes in messages whose body is of the kind of an example, such as (*bodyv1.Body_Receipt)(nil), from
-// senders that are verified. Register before Run.
+// OnMail registers who takes in messages whose body is of the kind of an example, such as
+// (*bodyv1.Body_Receipt)(nil), from senders that are verified. Register before Run.
 func (c *Inbox) OnMail(example any, f MailHandler) { c.table.mail[reflect.TypeOf(example)] = f }
 
 // OnUnverifiedMail is OnMail for bodies that prove by themselves who wrote them.

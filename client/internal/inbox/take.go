@@ -14,8 +14,8 @@ import (
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
 )
 
-// apply takes one opened envelope into the store. What cannot be opened or is malformed is dropped and counted: an
-// error of this function is one of the store.
+// apply takes one opened envelope into the store. What cannot be opened or is malformed is dropped and
+// counted: an error of this function is one of the store.
 func (c *Inbox) apply(tx *store.Tx, a *core.Batch, o *opened) error {
 	switch {
 	case o.err != nil:
@@ -35,8 +35,8 @@ func (c *Inbox) apply(tx *store.Tx, a *core.Batch, o *opened) error {
 	return nil // of another version
 }
 
-// unopened counts what this device cannot read. Mail from before it joined is reported once; the rest is noise or
-// forgery.
+// unopened counts what this device cannot read. Mail from before it joined is reported once; the rest is
+// noise or forgery.
 func (c *Inbox) unopened(tx *store.Tx, a *core.Batch, o *opened) {
 	if errors.Is(o.err, fault.NotFound) && o.env.Namespace == envelope.Inbox {
 		n := tx.Number(store.MetaUnopened) + 1
@@ -87,8 +87,8 @@ func (c *Inbox) incoming(tx *store.Tx, a *core.Batch, o *opened) error {
 	return c.table.rest(tx, a, m)
 }
 
-// queueReceipts acknowledges what came from approved contacts, after a random delay: a node that hosts both mailboxes
-// must not pair a message and its receipt by time.
+// queueReceipts acknowledges what came from approved contacts, after a random delay: a node that hosts both
+// mailboxes must not pair a message and its receipt by time.
 func (c *Inbox) queueReceipts(tx *store.Tx, a *core.Batch) {
 	for peer, ids := range a.Receipts {
 		if peer == c.core.Me {

@@ -1,9 +1,9 @@
-// Package onetime is mailboxes that are made for one use: an invitation to link a device, what a group's link leads to, the
-// history for a device that joins, a file. Nothing in the cluster ties one to an account; it expires by itself, and who used it
-// empties it.
+// Package onetime is mailboxes that are made for one use: an invitation to link a device, what a group's link
+// leads to, the history for a device that joins, a file. Nothing in the cluster ties one to an account; it
+// expires by itself, and who used it empties it.
 //
-// A Box has two keys: one signs its genesis alone, so that its mailbox's ID tells nothing of the other, which signs everything
-// after it. The package keeps no state. docs/formats.md, section 9, has the uses.
+// A Box has two keys: one signs its genesis alone, so that its mailbox's ID tells nothing of the other, which
+// signs everything after it. The package keeps no state. docs/formats.md, section 9, has the uses.
 package onetime
 
 import (
@@ -30,34 +30,38 @@ type Box struct {
 // Key names what lies in a Box.
 type Key = [envelope.KeySize]byte
 
-// Open makes the mailbox. Doing so again, perhaps after an attempt that died, changes nothing but the time that it lasts. Errors:
-// Limited (with retry-after), Unavailable, ctx's.
+// Open makes the mailbox. Doing so again, perhaps after an attempt that died, changes nothing but the time
+// that it lasts. Errors: Limited (with retry-after), Unavailable, ctx's.
 func (b Box) Open(ctx context.Context, c *core.Core) error {
 	room := envelope.Store{Namespace: envelope.Days, TTL: b.TTL, Body: []byte{0}}
 	c.Admit(b.Mailbox, &room)
-	_, err := b.do(ctx, c, b.Key, room, envelope.SetAuthority{Change: envelope.Genesis, Key: b.Authority.Public()})
+	_, err := b.do(ctx, c, b.Key, room, envelope.SetAuthority{Change: envelope.Genesis,
+		Key: b.Authority.Public()})
 	return err
 }
 
-// Put stores a blob under a key, in the place of one that is there. Errors: NotFound (the mailbox is gone), Invalid (limits of
-// envelope.Store), Limited (it is full, with retry-after), Unavailable, ctx's.
+// Put stores a blob under a key, in the place of one that is there. Errors: NotFound (the mailbox is gone),
+// Invalid (limits of envelope.Store), Limited (it is full, with retry-after), Unavailable, ctx's.
 func (b Box) Put(ctx context.Context, c *core.Core, key Key, blob []byte) error {
-	_, err := b.do(ctx, c, b.Authority, envelope.Store{Namespace: envelope.Blobs, Key: key, TTL: b.TTL, Body: blob})
+	_, err := b.do(ctx, c, b.Authority, envelope.Store{Namespace: envelope.Blobs, Key: key,
+		TTL: b.TTL, Body: blob})
 	return err
 }
 
 // PutFirst is Put unless something lies under the key: then it fails with Stale.
 func (b Box) PutFirst(ctx context.Context, c *core.Core, key Key, blob []byte) error {
 	none := uint64(0)
-	_, err := b.do(ctx, c, b.Authority, envelope.Store{Namespace: envelope.Blobs, Key: key, TTL: b.TTL, IfHead: &none, Body: blob})
+	_, err := b.do(ctx, c, b.Authority, envelope.Store{Namespace: envelope.Blobs, Key: key, TTL: b.TTL,
+		IfHead: &none, Body: blob})
 	return err
 }
 
-// Get reads the blob under a key, as the swarm's leader has it: another replica than the one that took it may lag behind. Errors:
-// NotFound (nothing is there), Denied, Unavailable, ctx's.
+// Get reads the blob under a key, as the swarm's leader has it: another replica than the one that took it may
+// lag behind. Errors: NotFound (nothing is there), Denied, Unavailable, ctx's.
 func (b Box) Get(ctx context.Context, c *core.Core, key Key) ([]byte, error) {
 	// The delete removes nothing, but as a write it goes through the leader.
-	resp, err := b.do(ctx, c, b.Authority, envelope.DeleteBefore{Namespace: envelope.Blobs}, envelope.RetrieveKey{Namespace: envelope.Blobs, Key: key})
+	resp, err := b.do(ctx, c, b.Authority, envelope.DeleteBefore{Namespace: envelope.Blobs},
+		envelope.RetrieveKey{Namespace: envelope.Blobs, Key: key})
 	if err != nil {
 		return nil, err
 	}
@@ -82,14 +86,17 @@ func (b Box) Empty(ctx context.Context, c *core.Core) error {
 	return err
 }
 
-// Subscribe hands over what is put there, from the cursor on, until ctx ends, the subscription does, or handle fails. Errors: as
-// for core.Network.Subscribe, and handle's.
-func (b Box) Subscribe(ctx context.Context, c *core.Core, cursor uint64, handle func(envelope.Envelope) error) error {
-	sub := envelope.Subscribe{Mailbox: b.Mailbox, Authority: b.Authority.Public(), Namespaces: []envelope.Namespace{envelope.Blobs}, Cursor: cursor}
+// Subscribe hands over what is put there, from the cursor on, until ctx ends, the subscription does, or
+// handle fails. Errors: as for core.Network.Subscribe, and handle's.
+func (b Box) Subscribe(ctx context.Context, c *core.Core, cursor uint64,
+	handle func(envelope.Envelope) error) error {
+	sub := envelope.Subscribe{Mailbox: b.Mailbox, Authority: b.Authority.Public(),
+		Namespaces: []envelope.Namespace{envelope.Blobs}, Cursor: cursor}
 	return c.Net.Subscribe(ctx, b.Mailbox, sub.Encode, core.SignWith(b.Authority), handle)
 }
 
-func (b Box) do(ctx context.Context, c *core.Core, key account.Signer, ops ...envelope.Op) (*envelope.Response, error) {
+func (b Box) do(ctx context.Context, c *core.Core, key account.Signer,
+	ops ...envelope.Op) (*envelope.Response, error) {
 	ctx, stop := context.WithTimeout(ctx, core.LegTimeout)
 	defer stop()
 	resp, _, err := c.Request(ctx, b.Purpose, &envelope.Request{Mailbox: b.Mailbox, Ops: ops}, key)

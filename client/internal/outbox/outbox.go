@@ -1,13 +1,14 @@
-// Package outbox is what leaves this device: one durable leg for every envelope that is to be stored somewhere, delivered
-// until a majority of the mailbox's swarm has it on disk or it is clear that it never will.
+// Package outbox is what leaves this device: one durable leg for every envelope that is to be stored
+// somewhere, delivered until a majority of the mailbox's swarm has it on disk or it is clear that it never
+// will.
 //
-// Legs to one mailbox leave first in, first out, one in flight. What a leg carries is delivered by the Deliverer of its
-// kind; the rooms register theirs. The package owns the rows of legs, and how far messages of ours have come.
+// Legs to one mailbox leave first in, first out, one in flight. What a leg carries is delivered by the
+// Deliverer of its kind; the rooms register theirs. The package owns the rows of legs, and how far messages
+// of ours have come.
 package outbox
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"sync"
 	"time"
@@ -16,8 +17,6 @@ import (
 	"github.com/starling-swarm/starling/client/internal/inbox"
 	"github.com/starling-swarm/starling/client/internal/people"
 	"github.com/starling-swarm/starling/client/internal/store"
-	"github.com/starling-swarm/starling/internal/account"
-	"github.com/starling-swarm/starling/internal/envelope"
 	"github.com/starling-swarm/starling/internal/fault"
 	"github.com/starling-swarm/starling/internal/ident"
 	bodyv1 "github.com/starling-swarm/starling/proto/starling/body/v1"
@@ -26,17 +25,19 @@ import (
 const (
 	copyTTL = 30 * 24 * 3600
 
-	// A copy that waits for its message leaves anyway when the message has been failing for this long: neither leg
-	// may get lost behind the other.
+	// A copy that waits for its message leaves anyway when the message has been failing for this long:
+	// neither leg may get lost behind the other.
 	copyPatience = 30 * time.Second
 )
 
-// Outbox runs one worker for every mailbox that legs go to. A worker ends when nothing is left for its mailbox.
+// Outbox runs one worker for every mailbox that legs go to. A worker ends when nothing is left for its
+// mailbox.
 type Outbox struct {
 	core   *core.Core
 	people *people.People
-	push   func(context.Context) (bool, error) // stores a delta of the documents; false: nothing waits to be shared
-	table  map[store.LegKind]Deliverer
+	// stores a delta of the documents; false: nothing waits to be shared
+	push  func(context.Context) (bool, error)
+	table map[store.LegKind]Deliverer
 
 	mu      sync.Mutex
 	ctx     context.Context                 // nil: not running
@@ -47,10 +48,12 @@ type Outbox struct {
 	failed chan error     // a failure of the local store, which ends Run
 }
 
-// New makes an Outbox. push stores what waits to be shared of the documents, which leave from the account's own worker.
+// New makes an Outbox. push stores what waits to be shared of the documents, which leave from the account's
+// own worker.
 func New(c *core.Core, p *people.People, in *inbox.Inbox, push func(context.Context) (bool, error)) *Outbox {
-	o := &Outbox{core: c, people: p, push: push, workers: map[ident.PeerKey]chan struct{}{}, failed: make(chan error, 1),
-		table: map[store.LegKind]Deliverer{}}
+	o := &Outbox{core: c, people: p, push: push, workers: map[ident.PeerKey]chan struct{}{},
+		failed: make(chan error, 1),
+		table:  map[store.LegKind]Deliverer{}}
 	for _, kind := range []store.LegKind{store.LegMessage, store.LegReceipt} {
 		o.Register(kind, Deliverer{Try: o.deliverInbox})
 	}
@@ -65,9 +68,12 @@ func New(c *core.Core, p *people.People, in *inbox.Inbox, push func(context.Cont
 
 // Deliverer makes attempts at the legs of a kind.
 type Deliverer struct {
-	Try           func(context.Context, store.Leg) (ident.Path, error) // one attempt; it returns the path of the acknowledged store
-	Done          func(*store.Tx, store.Leg)                           // in the transaction that drops an acknowledged leg; nil: nothing
-	DeniedForGood bool                                                 // Denied does not change: the leg has failed
+	// one attempt; it returns the path of the acknowledged store
+	Try func(context.Context, store.Leg) (ident.Path, error)
+	// in the transaction that drops an acknowledged leg; nil: nothing
+	Done func(*store.Tx, store.Leg)
+	// Denied does not change: the leg has failed
+	DeniedForGood bool
 }
 
 // Register says how the legs of a kind are delivered, before run.
@@ -217,168 +223,8 @@ func (o *Outbox) pause(ctx context.Context, wake chan struct{}, d time.Duration)
 	}
 }
 
-// deliver makes one attempt at a leg and records how it went.
-func (c *Outbox) deliver(ctx context.Context, leg store.Leg) error {
-	ctx, stop := context.WithTimeout(ctx, core.LegTimeout)
-	defer stop()
-	var path ident.Path
-	var err error
-	d, ok := c.table[leg.Kind]
-	if ok {
-		path, err = d.Try(ctx, leg)
-	} else {
-		err = fault.New(fault.Invalid, "deliver leg", "kind %d is of another version", leg.Kind)
-	}
-	switch {
-	case err == nil:
-		return c.legDone(leg, path)
-	case errors.Is(err, fault.Invalid), errors.Is(err, fault.NotFound), d.DeniedForGood && errors.Is(err, fault.Denied):
-		return c.legFailed(leg, err)
-	}
-	return c.legDelayed(leg, err)
-}
-
-// deliverInbox stores a message in somebody's inbox. A store that meets a newer certificate than it was sealed for is
-// sealed again under the same message ID.
-func (c *Outbox) deliverInbox(ctx context.Context, leg store.Leg) (path ident.Path, err error) {
-	minSeq := uint64(0)
-	if core.Outlived(leg, c.core.Net.Now()) {
-		leg.Sealed = nil
-	}
-	for range 4 {
-		if leg.Sealed == nil {
-			if err := c.sealLeg(ctx, &leg, minSeq); err != nil {
-				return path, err
-			}
-		}
-		p, err := c.people.Lookup(ident.AccountID(leg.Peer))
-		if err != nil {
-			return path, err
-		}
-		put := envelope.Store{Namespace: envelope.Inbox, TTL: people.InboxTTL, IfCerts: &leg.Certs, Body: leg.Sealed}
-		c.core.Admit(p.Mailbox, &put)
-		_, path, err = c.core.Request(ctx, core.PurposeSend, &envelope.Request{Mailbox: p.Mailbox, Ops: []envelope.Op{put}}, nil)
-		var f *fault.Error
-		if !errors.As(err, &f) || f.Kind != fault.Stale {
-			return path, err
-		}
-		leg.Sealed, minSeq = nil, f.Head
-		if err := c.people.Fetch(ctx, ident.AccountID(leg.Peer), minSeq); err != nil {
-			return path, err
-		}
-	}
-	return path, fault.New(fault.Unavailable, "send message "+leg.Message.Short(), "the recipient's keys keep changing")
-}
-
-// sealLeg seals a leg with the recipient's newest day key, which it fetches if need be, and keeps the bytes for
-// retries. With no valid day key the leg stays as it is.
-func (c *Outbox) sealLeg(ctx context.Context, leg *store.Leg, minSeq uint64) error {
-	for fetched := false; ; fetched = true {
-		now := c.core.Net.Now()
-		p, err := c.people.Lookup(ident.AccountID(leg.Peer))
-		if err != nil {
-			return err
-		}
-		if fetched || p.Sealable(now) {
-			done, err := c.trySeal(leg, now)
-			if done || err != nil || fetched {
-				return err
-			}
-		}
-		if err := c.people.Fetch(ctx, ident.AccountID(leg.Peer), minSeq); err != nil {
-			return err
-		}
-	}
-}
-
-// trySeal seals and keeps the bytes. done is false, without an error, if newer records should be fetched first; a
-// second failure is for good.
-func (c *Outbox) trySeal(leg *store.Leg, now time.Time) (done bool, err error) {
-	err = c.core.UpdateLazy(func(tx *store.Tx, _ *core.Batch) error {
-		p, err := c.people.Get(tx, ident.AccountID(leg.Peer))
-		if err != nil {
-			return err
-		}
-		if c.people.Contested(&p.Peer) {
-			return people.ErrContested(ident.AccountID(leg.Peer))
-		}
-		if p.Certs == nil || p.DayKey == nil {
-			return errNoDayKey(ident.AccountID(leg.Peer))
-		}
-		blob, err := c.people.SealFor(&p, account.Outgoing{ID: leg.Message, SentAt: leg.SentAt, Body: leg.Body}, now)
-		if err != nil {
-			if errors.Is(err, fault.Stale) {
-				return errNoDayKey(ident.AccountID(leg.Peer))
-			}
-			return err
-		}
-		leg.Sealed, leg.Certs = blob, p.CertsHead
-		tx.SealLeg(leg.ID, blob, p.CertsHead)
-		c.people.Save(tx, p)
-		return nil
-	})
-	return err == nil, err
-}
-
-func errNoDayKey(peer ident.AccountID) error {
-	return fault.New(fault.Unavailable, "send to "+core.Short(peer),
-		"the account has no valid day key: none of its devices was online for two weeks; the message stays queued")
-}
-
-// DeliverOwn stores a copy or an announcement in the account's own mailbox.
-func (c *Outbox) DeliverOwn(ctx context.Context, leg store.Leg) (path ident.Path, err error) {
-	if core.Outlived(leg, c.core.Net.Now()) {
-		leg.Sealed = nil
-	}
-	for range 4 {
-		if leg.Sealed == nil {
-			if err := c.sealOwn(&leg); err != nil {
-				return path, err
-			}
-		}
-		put := envelope.Store{Namespace: envelope.Sync, TTL: copyTTL, Body: leg.Sealed}
-		_, path, err = c.core.OwnRequest(ctx, &envelope.Request{Ops: []envelope.Op{put}})
-		if !errors.Is(err, fault.Stale) && !errors.Is(err, fault.Denied) {
-			return path, err
-		}
-		// The account went on to another generation: its other devices may not read what was sealed under this one.
-		if err := c.core.CatchUpOwn(ctx, core.HeadOf(err)); err != nil {
-			return path, err
-		}
-		leg.Sealed = nil
-	}
-	return path, err
-}
-
-// sealOwn seals a leg for own devices and keeps the bytes for retries.
-func (c *Outbox) sealOwn(leg *store.Leg) error {
-	now := c.core.Net.Now()
-	var err error
-	switch leg.Kind {
-	case store.LegFetched:
-		c.core.Keys.Read(func(s *account.State) { leg.Sealed, err = s.SealFetched(rand.Reader, leg.SentAt, now) })
-	case store.LegAnnounce:
-		err = c.core.Keys.Change(func(s *account.State) (err error) {
-			leg.Sealed, err = s.Announcement(rand.Reader, now)
-			return err
-		})
-	case store.LegGroupCopy:
-		c.core.Keys.Read(func(s *account.State) { leg.Sealed, err = s.SealCopy(rand.Reader, account.CopyGroup, leg.Body, now) })
-	case store.LegDraft:
-		c.core.Keys.Read(func(s *account.State) { leg.Sealed, err = s.SealCopy(rand.Reader, account.CopyDraft, leg.Body, now) })
-	default:
-		c.core.Keys.Read(func(s *account.State) { leg.Sealed, err = s.SealCopy(rand.Reader, account.CopySent, leg.Body, now) })
-	}
-	if err != nil {
-		return err
-	}
-	return c.core.UpdateLazy(func(tx *store.Tx, _ *core.Batch) error {
-		tx.SealLeg(leg.ID, leg.Sealed, 0)
-		return nil
-	})
-}
-
-// legDone removes an acknowledged leg. Losing this in a power cut repeats the same bytes, which changes nothing.
+// legDone removes an acknowledged leg. Losing this in a power cut repeats the same bytes, which changes
+// nothing.
 func (c *Outbox) legDone(leg store.Leg, path ident.Path) error {
 	return c.core.UpdateLazy(func(tx *store.Tx, a *core.Batch) error {
 		tx.DropLeg(leg.ID)
@@ -447,7 +293,8 @@ func (c *Outbox) noteAttempt(tx *store.Tx, a *core.Batch, leg store.Leg, state s
 		return
 	}
 	m.State, m.Cause = state, causeText(cause)
-	if state == store.StateFailed && m.MailboxSeq != 0 { // it came back from the group's mailbox: only the acknowledgement was lost
+	if state == store.StateFailed && m.MailboxSeq != 0 {
+		// it came back from the group's mailbox: only the acknowledgement was lost
 		m.State, m.StoredAt, m.Cause = store.StateStored, a.Now.UnixMilli(), ""
 	}
 	tx.SaveMessage(&m)

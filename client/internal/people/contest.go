@@ -14,8 +14,10 @@ import (
 )
 
 // ReadContest returns the contest of a generation that an account's mailbox holds, nil if there is none.
-func (c *People) ReadContest(ctx context.Context, purpose string, id ident.AccountID, mailbox ident.MailboxID, g uint32) (*ContestFound, error) {
-	r := &envelope.Request{Mailbox: mailbox, Ops: []envelope.Op{envelope.RetrieveKey{Namespace: envelope.Contest, Key: account.GroupKey(g)}}}
+func (c *People) ReadContest(ctx context.Context, purpose string, id ident.AccountID, mailbox ident.MailboxID,
+	g uint32) (*ContestFound, error) {
+	r := &envelope.Request{Mailbox: mailbox,
+		Ops: []envelope.Op{envelope.RetrieveKey{Namespace: envelope.Contest, Key: account.GroupKey(g)}}}
 	resp, _, err := c.core.Request(ctx, purpose, r, nil)
 	if errors.Is(err, fault.NotFound) || err == nil && len(resp.Results[0].Envelopes) == 0 {
 		return nil, nil
@@ -42,11 +44,13 @@ func (c *People) Contest(tx *store.Tx, a *core.Batch, p *Person, k ContestFound)
 	if len(p.Before) > 0 {
 		before, _ = account.UnmarshalChain(p.Before)
 	}
-	if !k.Against(p.Certs, before) || !tx.AddPeerEvent(p.Account, store.PeerEvent{Kind: "contested", G: k.G, At: k.At}) {
+	if !k.Against(p.Certs, before) ||
+		!tx.AddPeerEvent(p.Account, store.PeerEvent{Kind: "contested", G: k.G, At: k.At}) {
 		return
 	}
 	p.ContestedAt = max(p.ContestedAt, k.StoredAt)
-	if b, ok := c.core.Docs.Get(devicesync.ContactVerified, string(p.Account[:])); ok && devicesync.AsUint(b) <= uint64(p.ContestedAt) {
+	if b, ok := c.core.Docs.Get(devicesync.ContactVerified, string(p.Account[:])); ok &&
+		devicesync.AsUint(b) <= uint64(p.ContestedAt) {
 		c.unverify(tx, p.Account)
 	}
 	c.Save(tx, *p)

@@ -1,9 +1,10 @@
-// Package people is what is known of other accounts: their certificates and day keys, whether they are approved, blocked
-// or contested, and what to call them.
+// Package people is what is known of other accounts: their certificates and day keys, whether they are
+// approved, blocked or contested, and what to call them.
 //
-// It reads an account's public records through the cluster, checks every one, and keeps decoded persons in memory, under
-// a lock of its own; a transaction that fails makes it forget them. It owns the rows of peers, their events and the looks
-// that are still to be taken at accounts. A Person must not be kept beyond its transaction.
+// It reads an account's public records through the cluster, checks every one, and keeps decoded persons in
+// memory, under a lock of its own; a transaction that fails makes it forget them. It owns the rows of peers,
+// their events and the looks that are still to be taken at accounts. A Person must not be kept beyond its
+// transaction.
 package people
 
 import (
@@ -13,7 +14,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// People keeps what is known of accounts: verifying a chain again for every message would cost more than opening it.
+// People keeps what is known of accounts: verifying a chain again for every message would cost more than
+// opening it.
 type People struct {
 	core  *core.Core
 	heard func() // something was heard of an account that is to be looked into

@@ -41,7 +41,8 @@ func (c *People) LearnProfile(tx *store.Tx, a *core.Batch, p *Person, pr *bodyv1
 
 // TellProfile adds to a body what the recipient does not know of our profile yet.
 func (c *People) TellProfile(tx *store.Tx, p *Person, b *bodyv1.Body) {
-	if name, at := c.core.ProfileName(), int64(tx.Number(store.MetaProfileChanged)); name != "" && p.ToldAt < at && p.Account != c.core.Me {
+	if name, at := c.core.ProfileName(), int64(tx.Number(store.MetaProfileChanged)); name != "" &&
+		p.ToldAt < at && p.Account != c.core.Me {
 		b.Profile = &bodyv1.Profile{Name: name, ChangedAt: at}
 		p.ToldAt = at
 	}
@@ -60,10 +61,12 @@ func (c *People) Approve(tx *store.Tx, p *Person, now int64) (dirty bool, err er
 	if err := c.core.Docs.Set(now, devicesync.ContactApproved, subject, devicesync.Bool(true)); err != nil {
 		return false, err
 	}
-	if err := c.core.Docs.Set(now, devicesync.ContactAddedAt, subject, devicesync.Uint(uint64(now))); err != nil {
+	if err := c.core.Docs.Set(now, devicesync.ContactAddedAt, subject,
+		devicesync.Uint(uint64(now))); err != nil {
 		return false, err
 	}
-	if err := c.core.Docs.Set(now, devicesync.ConvStartedAt, subject, devicesync.Uint(uint64(now))); err != nil {
+	if err := c.core.Docs.Set(now, devicesync.ConvStartedAt, subject,
+		devicesync.Uint(uint64(now))); err != nil {
 		return false, err
 	}
 	if p.Name != "" {
@@ -91,8 +94,8 @@ func (c *People) Blocked(id ident.AccountID) bool {
 	return ok && devicesync.IsTrue(b)
 }
 
-// Contested reports whether an account must not be written to: its recovery was contested, and it has not been
-// verified since.
+// Contested reports whether an account must not be written to: its recovery was contested, and it has not
+// been verified since.
 func (c *People) Contested(p *store.Peer) bool {
 	if p.ContestedAt == 0 {
 		return false

@@ -77,8 +77,10 @@ func (c *People) Save(tx *store.Tx, p Person) {
 
 // same reports whether p and q are the same row.
 func (p *Person) same(q *Person) bool {
-	return p.Certs == q.Certs && p.DayKey == q.DayKey && p.Approved == q.Approved && p.Named == q.Named && p.Name == q.Name && p.NameAt == q.NameAt &&
-		p.CertsHead == q.CertsHead && p.KnowsG == q.KnowsG && p.FloorG == q.FloorG && p.FloorDay == q.FloorDay && p.ToldAt == q.ToldAt &&
+	return p.Certs == q.Certs && p.DayKey == q.DayKey && p.Approved == q.Approved && p.Named == q.Named &&
+		p.Name == q.Name && p.NameAt == q.NameAt &&
+		p.CertsHead == q.CertsHead && p.KnowsG == q.KnowsG && p.FloorG == q.FloorG &&
+		p.FloorDay == q.FloorDay && p.ToldAt == q.ToldAt &&
 		p.ContestedAt == q.ContestedAt && bytes.Equal(p.Before, q.Before)
 }
 
@@ -100,13 +102,15 @@ func (c *People) Lookup(id ident.AccountID) (p Person, err error) {
 
 // Recipient returns what Seal needs.
 func (p *Person) Recipient() account.Recipient {
-	return account.Recipient{Chain: p.Certs, Record: p.DayKey, Floor: account.DayVersion{G: p.FloorG, Day: p.FloorDay}}
+	return account.Recipient{Chain: p.Certs, Record: p.DayKey, Floor: account.DayVersion{G: p.FloorG,
+		Day: p.FloorDay}}
 }
 
-// Sealable reports whether p can be written to at now without asking for newer records: the certificates' head is
-// known, and so is the day key of this very day.
+// Sealable reports whether p can be written to at now without asking for newer records: the certificates'
+// head is known, and so is the day key of this very day.
 func (p *Person) Sealable(now time.Time) bool {
-	return p.Certs != nil && p.CertsHead > 0 && p.DayKey != nil && p.DayKey.Day == account.Day(now) && p.DayKey.G == p.Certs.G()
+	return p.Certs != nil && p.CertsHead > 0 && p.DayKey != nil && p.DayKey.Day == account.Day(now) &&
+		p.DayKey.G == p.Certs.G()
 }
 
 // SealFor seals m for p and raises the floor of p, which the caller saves.
@@ -120,8 +124,9 @@ func (c *People) SealFor(p *Person, m account.Outgoing, now time.Time) (blob []b
 	return blob, nil
 }
 
-// Fetch brings the certificates and the day key of an account up to date. minSeq is a sequence number that the
-// answering replica must have reached (0: any). It fails with NotFound if the account has no mailbox here.
+// Fetch brings the certificates and the day key of an account up to date. minSeq is a sequence number that
+// the answering replica must have reached (0: any). It fails with NotFound if the account has no mailbox
+// here.
 func (c *People) Fetch(ctx context.Context, id ident.AccountID, minSeq uint64) error {
 	p, err := c.Lookup(id)
 	if err != nil {
@@ -138,9 +143,13 @@ func (c *People) Fetch(ctx context.Context, id ident.AccountID, minSeq uint64) e
 		}
 	}
 	if p.Certs == nil && len(public.Certs) == 0 {
-		return fault.New(fault.NotFound, "look up "+core.Short(id), "no such account in cluster %q", c.core.Cluster.Name)
+		return fault.New(fault.NotFound, "look up "+core.Short(id), "no such account in cluster %q",
+			c.core.Cluster.Name)
 	}
-	err = c.core.UpdateLazy(func(tx *store.Tx, a *core.Batch) error { return c.learnPerson(tx, a, id, public) })
+	err = c.core.UpdateLazy(func(tx *store.Tx, a *core.Batch) error {
+		return c.learnPerson(tx,
+			a, id, public)
+	})
 	if err != nil {
 		return err
 	}
@@ -156,11 +165,13 @@ type public struct {
 }
 
 // FetchPublic reads the certificates after a sequence number, and the day records of today and yesterday.
-func (c *People) FetchPublic(ctx context.Context, purpose string, mailbox ident.MailboxID, after, minSeq uint64) (public, error) {
+func (c *People) FetchPublic(ctx context.Context, purpose string, mailbox ident.MailboxID, after,
+	minSeq uint64) (public, error) {
 	out := public{Head: after, Now: c.core.Net.Now()}
 	ops := publicOps(after, out.Now)
 	for {
-		resp, _, err := c.core.Request(ctx, purpose, &envelope.Request{Mailbox: mailbox, MinSeq: minSeq, Mode: envelope.Each, Ops: ops}, nil)
+		resp, _, err := c.core.Request(ctx, purpose, &envelope.Request{Mailbox: mailbox, MinSeq: minSeq,
+			Mode: envelope.Each, Ops: ops}, nil)
 		if err != nil {
 			return out, err
 		}
@@ -178,7 +189,8 @@ func (c *People) FetchPublic(ctx context.Context, purpose string, mailbox ident.
 		if !certs.More {
 			return out, nil
 		}
-		ops = []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs}, After: certs.Seq}}
+		ops = []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs},
+			After: certs.Seq}}
 	}
 }
 
@@ -191,15 +203,17 @@ func publicOps(after uint64, now time.Time) []envelope.Op {
 	}
 }
 
-// FetchPublicStrict is the first page of fetchPublic as the swarm's leader has it. A request that holds a write goes
-// through the leader; the write here can never come about, as its condition names a certificate that cannot exist.
+// FetchPublicStrict is the first page of fetchPublic as the swarm's leader has it. A request that holds a
+// write goes through the leader; the write here can never come about, as its condition names a certificate
+// that cannot exist.
 func (c *People) FetchPublicStrict(ctx context.Context, mailbox ident.MailboxID) (public, error) {
 	out := public{Now: c.core.Net.Now()}
 	never := uint64(math.MaxInt64)
 	put := envelope.Store{Namespace: envelope.Inbox, TTL: InboxTTL, IfCerts: &never, Body: []byte{0}}
 	c.core.Admit(mailbox, &put)
 	ops := append([]envelope.Op{put}, publicOps(0, out.Now)...)
-	resp, _, err := c.core.Request(ctx, core.PurposeFetch, &envelope.Request{Mailbox: mailbox, Mode: envelope.Each, Ops: ops}, nil)
+	resp, _, err := c.core.Request(ctx, core.PurposeFetch, &envelope.Request{Mailbox: mailbox,
+		Mode: envelope.Each, Ops: ops}, nil)
 	if err != nil {
 		return out, err
 	}
@@ -241,7 +255,8 @@ func (c *People) learnPerson(tx *store.Tx, a *core.Batch, id ident.AccountID, pu
 	if p.Certs == nil {
 		return fault.New(fault.NotFound, "look up "+core.Short(id), "no certificate of the account is there")
 	}
-	if r := BestRecord(id, p.Certs, pub.Days, pub.Now); r != nil && (p.DayKey == nil || !r.Version().Less(p.DayKey.Version())) {
+	if r := BestRecord(id, p.Certs, pub.Days, pub.Now); r != nil && (p.DayKey == nil ||
+		!r.Version().Less(p.DayKey.Version())) {
 		p.DayKey = r // never back: what a node shows may be older than what is known
 	}
 	c.noteChanges(tx, a, &p, changes)
@@ -258,8 +273,10 @@ func extend(chain *account.Chain, certs []*account.Cert) (*account.Chain, []acco
 	return longer, events, nil
 }
 
-// BestRecord returns the day record with the highest version that the chain vouches for and that is valid at now.
-func BestRecord(id ident.AccountID, chain *account.Chain, days []envelope.Envelope, now time.Time) *account.EpochRecord {
+// BestRecord returns the day record with the highest version that the chain vouches for and that is valid at
+// now.
+func BestRecord(id ident.AccountID, chain *account.Chain, days []envelope.Envelope,
+	now time.Time) *account.EpochRecord {
 	var records []*account.EpochRecord
 	for _, e := range days {
 		if r, err := account.OpenRecord(id, e); err == nil {
@@ -269,11 +286,12 @@ func BestRecord(id ident.AccountID, chain *account.Chain, days []envelope.Envelo
 	return account.PickRecord(chain, records, now)
 }
 
-// noteChanges records what happened to somebody's account. A recovery takes the verified mark away: whoever has the
-// phrase can recover.
+// noteChanges records what happened to somebody's account. A recovery takes the verified mark away: whoever
+// has the phrase can recover.
 func (c *People) noteChanges(tx *store.Tx, a *core.Batch, p *Person, changes []account.Event) {
 	for _, e := range changes {
-		if e.Kind != account.EventRecovered || !tx.AddPeerEvent(p.Account, store.PeerEvent{Kind: "recovered", G: e.G, At: e.At}) {
+		if e.Kind != account.EventRecovered ||
+			!tx.AddPeerEvent(p.Account, store.PeerEvent{Kind: "recovered", G: e.G, At: e.At}) {
 			continue
 		}
 		c.unverify(tx, p.Account)

@@ -11,8 +11,9 @@ import (
 	"github.com/starling-swarm/starling/internal/private"
 )
 
-// memory is a disk in memory that keeps apart what was done and what would survive a power cut, and dies after a number
-// of steps. Blocks of files that lost their name stay readable for whoever takes the disk apart.
+// memory is a disk in memory that keeps apart what was done and what would survive a power cut, and dies
+// after a number of steps. Blocks of files that lost their name stay readable for whoever takes the disk
+// apart.
 type memory struct {
 	names, synced map[string]*blocks // as they are, and as they are on the medium
 	all           []*blocks
@@ -171,9 +172,9 @@ func (m *memory) opens(master private.Key) map[string]bool {
 	return out
 }
 
-// TestErasedSecretsAreGoneWhereverItDies ends a replacement after each of its steps, in every way: one of the two
-// secrets is always there, what Replace has acknowledged stays, and from then on the old one is on no block of the
-// disk.
+// TestErasedSecretsAreGoneWhereverItDies ends a replacement after each of its steps, in every way: one of the
+// two secrets is always there, what Replace has acknowledged stays, and from then on the old one is on no
+// block of the disk.
 func TestErasedSecretsAreGoneWhereverItDies(t *testing.T) {
 	master := private.KeyOf([32]byte{7})
 	for _, l := range losses {
@@ -230,7 +231,8 @@ func TestFinishingMayDieToo(t *testing.T) {
 				m.restart(second)
 				got, err := f.Load()
 				if err != nil || string(got) != "new seed" || m.opens(master)["old seed"] {
-					t.Errorf("%s, then %s after %d: got %q, %v; the disk opens to %v", first.name, second.name, left, got, err, m.opens(master))
+					t.Errorf("%s, then %s after %d: got %q, %v; the disk opens to %v", first.name,
+						second.name, left, got, err, m.opens(master))
 				}
 			}
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/starling-swarm/starling/internal/safefile"
 )
 
-// disk is what a File needs of the file system. Nothing that was written is sure to survive a power cut before sync,
-// and no name before syncDir.
+// disk is what a File needs of the file system. Nothing that was written is sure to survive a power cut
+// before sync, and no name before syncDir.
 type disk interface {
 	read(path string) ([]byte, error)  // at most maxSize and a byte
 	create(path string) error          // makes an empty file, in the place of another if there is one

@@ -1,12 +1,13 @@
 // Package secrets keeps one small secret on disk so that replacing it destroys what it said before.
 //
-// A File is encrypted under a key of its own that lies, wrapped under the profile's master key, in the file's first
-// block. Replace writes a new file with a fresh key and syncs it, then overwrites the old file's key block and syncs that,
-// then renames: once that block is gone nothing opens the old contents any more (crypto-erase), and a process that dies,
-// or a power cut, at any point leaves one complete file. Load finishes a replacement that was interrupted.
+// A File is encrypted under a key of its own that lies, wrapped under the profile's master key, in the file's
+// first block. Replace writes a new file with a fresh key and syncs it, then overwrites the old file's key
+// block and syncs that, then renames: once that block is gone nothing opens the old contents any more
+// (crypto-erase), and a process that dies, or a power cut, at any point leaves one complete file. Load
+// finishes a replacement that was interrupted.
 //
-// What this cannot promise: a disk that keeps overwritten blocks (flash, copy-on-write file systems) keeps the old
-// key block too. Layout: docs/formats.md, section 10.
+// What this cannot promise: a disk that keeps overwritten blocks (flash, copy-on-write file systems) keeps
+// the old key block too. Layout: docs/formats.md, section 10.
 package secrets
 
 import (
@@ -48,15 +49,16 @@ func New(path string, master private.Key) *File {
 // Beside returns another file under the same master key.
 func (f *File) Beside(path string) *File { return New(path, f.master) }
 
-// Steps are the steps of Replace in order: what each of them did is on disk, or on its way, when the next begins.
+// Steps are the steps of Replace in order: what each of them did is on disk, or on its way, when the next
+// begins.
 var Steps = []string{"create", "sync name", "write", "sync", "erase", "sync erased", "rename", "sync names"}
 
-// SetHook installs f, which is called before each of Steps and whose error ends Replace there, as the death of the
-// process would.
+// SetHook installs f, which is called before each of Steps and whose error ends Replace there, as the death
+// of the process would.
 func (f *File) SetHook(hook func(step string) error) { f.hook = hook }
 
-// Load returns the secret. It fails with NotFound if there is none, with Corrupt if the master key is wrong or the
-// file is damaged.
+// Load returns the secret. It fails with NotFound if there is none, with Corrupt if the master key is wrong
+// or the file is damaged.
 func (f *File) Load() ([]byte, error) {
 	if secret, err := f.read(f.path + ".new"); err == nil {
 		// The new file is whole: the replacement got past its first step, so it counts. Finish it.
@@ -75,7 +77,8 @@ func (f *File) Load() ([]byte, error) {
 	return secret, err
 }
 
-// Replace makes secret what Load returns, and destroys what it returned before. It is on disk when Replace returns.
+// Replace makes secret what Load returns, and destroys what it returned before. It is on disk when Replace
+// returns.
 func (f *File) Replace(secret []byte) error {
 	blob, err := f.seal(secret)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// TestOrderOfChangesDoesNotMatter applies the same changes in two orders, some twice, and compares what is kept.
+// TestOrderOfChangesDoesNotMatter applies the same changes in two orders, some twice, and compares what is
+// kept.
 func TestOrderOfChangesDoesNotMatter(t *testing.T) {
 	db := fresh(t)
 	author, n := ident.AccountID{ident.AccountType, 9}, byte(0)
@@ -23,7 +24,8 @@ func TestOrderOfChangesDoesNotMatter(t *testing.T) {
 		}
 		steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 			return step{rapid.SampledFrom([]string{"", "+", "-"}).Draw(t, "emoji"),
-				Stamp{rapid.Int64Range(1, 4).Draw(t, "at"), ident.MessageID{rapid.Byte().Draw(t, "change")}}, rapid.Bool().Draw(t, "removed")}
+				Stamp{rapid.Int64Range(1, 4).Draw(t, "at"), ident.MessageID{rapid.Byte().Draw(t, "change")}},
+				rapid.Bool().Draw(t, "removed")}
 		}), 1, 8).Draw(t, "steps")
 		seen := map[Stamp]bool{} // a change has one stamp
 		var unique []step
@@ -38,15 +40,20 @@ func TestOrderOfChangesDoesNotMatter(t *testing.T) {
 			err := db.Update(func(tx *Tx) error {
 				for _, s := range order {
 					if s.emoji == "" {
-						tx.AddChange(Change{Message: ids[i], Author: author, Kind: ChangeEdit, Conversation: "c", Stamp: s.Stamp, Body: fmt.Append(nil, s.Stamp)}, 1)
+						tx.AddChange(Change{Message: ids[i], Author: author, Kind: ChangeEdit,
+							Conversation: "c", Stamp: s.Stamp, Body: fmt.Append(nil, s.Stamp)}, 1)
 						continue
 					}
-					tx.React(Reaction{Message: ids[i], Author: author, Sender: author, Emoji: s.emoji, Conversation: "c", Stamp: s.Stamp, Removed: s.removed})
+					tx.React(Reaction{Message: ids[i], Author: author, Sender: author, Emoji: s.emoji,
+						Conversation: "c", Stamp: s.Stamp, Removed: s.removed})
 				}
 				for _, c := range tx.Changes(ids[i], author) {
 					states[i] += fmt.Sprint(c.Kind, string(c.Body))
 				}
-				tx.Reactions(ids[i], author, "c", func(_ ident.AccountID, emoji string) { states[i] += emoji })
+				tx.Reactions(ids[i], author, "c", func(_ ident.AccountID,
+					emoji string) {
+					states[i] += emoji
+				})
 				return nil
 			})
 			if err != nil {
@@ -66,13 +73,15 @@ func TestClearingTakesWhatWasThereAndNothingElse(t *testing.T) {
 		m.MailboxSeq = seq
 		return m
 	}
-	early, late, own, other := theirs(5, "early"), theirs(9, "late"), newMessage(1, "own"), newMessage(2, "other")
+	early, late, own, other := theirs(5, "early"), theirs(9, "late"), newMessage(1, "own"), newMessage(2,
+		"other")
 	own.Mine, own.SentAt, other.MailboxSeq = true, 100, 5
 	must(t, db.Update(func(tx *Tx) error {
 		for _, m := range []*Message{early, late, own, other} {
 			tx.AddMessage(m)
 		}
-		tx.React(Reaction{Message: early.ID, Author: early.Sender, Sender: early.Sender, Emoji: "+", Conversation: early.Conversation, Stamp: Stamp{At: 1}})
+		tx.React(Reaction{Message: early.ID, Author: early.Sender, Sender: early.Sender, Emoji: "+",
+			Conversation: early.Conversation, Stamp: Stamp{At: 1}})
 		if seq, at := tx.NewestOf(early.Conversation); seq != 9 || at != 100 {
 			t.Errorf("newest: got %d, %d, want 9, 100", seq, at)
 		}
@@ -82,7 +91,8 @@ func TestClearingTakesWhatWasThereAndNothingElse(t *testing.T) {
 		if n := tx.Clear(early.Conversation, 5, 100); n != 1 {
 			t.Errorf("cleared %d more messages, want our own", n)
 		}
-		tx.Reactions(early.ID, early.Sender, early.Conversation, func(ident.AccountID, string) { t.Error("a reaction on a cleared message is left") })
+		tx.Reactions(early.ID, early.Sender, early.Conversation,
+			func(ident.AccountID, string) { t.Error("a reaction on a cleared message is left") })
 		all, err := tx.Messages(Query{})
 		if err != nil || len(all) != 2 || all[0].Text != "late" || all[1].Text != "other" {
 			t.Errorf("got %v, %v, want late and other", all, err)
@@ -112,7 +122,8 @@ func TestTimersRunFromReading(t *testing.T) {
 		if !tx.StartTimers(m.Conversation, 4, 1000) || tx.StartTimers(m.Conversation, 4, 5000) {
 			t.Error("start: want it to work once")
 		}
-		if at := tx.NextExpiry(); at != 11_000 || len(tx.Expired(10_999)) != 0 || len(tx.Expired(11_000)) != 1 {
+		if at := tx.NextExpiry(); at != 11_000 || len(tx.Expired(10_999)) != 0 ||
+			len(tx.Expired(11_000)) != 1 {
 			t.Errorf("expiry: got %d, want 11000", at)
 		}
 		return nil

@@ -20,13 +20,15 @@ func (tx *Tx) AddDeviceEvent(e DeviceEvent) bool {
 	if e.By != nil {
 		by = e.By[:]
 	}
-	return tx.Exec("INSERT INTO device_events (kind, device, at, by) VALUES (?,?,?,?) ON CONFLICT DO NOTHING", e.Kind, e.Device[:], e.At, by) == 1
+	return tx.Exec("INSERT INTO device_events (kind, device, at, by) VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
+		e.Kind, e.Device[:], e.At, by) == 1
 }
 
 // DeviceEvents returns what happened to the device list, oldest first.
 func (tx *Tx) DeviceEvents() (out []DeviceEvent) {
 	tx.Query("SELECT kind, device, at, by FROM device_events ORDER BY n", nil, func(s *sqlite3.Stmt) bool {
-		e := DeviceEvent{Kind: s.ColumnText(0), Device: ident.DeviceID(s.ColumnRawBlob(1)), At: s.ColumnInt64(2)}
+		e := DeviceEvent{Kind: s.ColumnText(0), Device: ident.DeviceID(s.ColumnRawBlob(1)),
+			At: s.ColumnInt64(2)}
 		if b := s.ColumnRawBlob(3); len(b) == 16 {
 			e.By = (*ident.DeviceID)(append([]byte(nil), b...))
 		}
@@ -54,11 +56,13 @@ func (tx *Tx) AddLink(l Link) {
 
 // Links returns the pending requests, oldest first.
 func (tx *Tx) Links() (out []Link) {
-	tx.Query("SELECT device, code, label, asked_at, request FROM links ORDER BY asked_at, device", nil, func(s *sqlite3.Stmt) bool {
-		out = append(out, Link{Device: ident.DeviceID(s.ColumnRawBlob(0)), Code: s.ColumnText(1), Label: s.ColumnText(2),
-			AskedAt: s.ColumnInt64(3), Request: s.ColumnBlob(4, nil)})
-		return true
-	})
+	tx.Query("SELECT device, code, label, asked_at, request FROM links ORDER BY asked_at, device", nil,
+		func(s *sqlite3.Stmt) bool {
+			out = append(out, Link{Device: ident.DeviceID(s.ColumnRawBlob(0)), Code: s.ColumnText(1),
+				Label:   s.ColumnText(2),
+				AskedAt: s.ColumnInt64(3), Request: s.ColumnBlob(4, nil)})
+			return true
+		})
 	return out
 }
 

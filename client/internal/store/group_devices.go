@@ -6,8 +6,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// GroupErrand is something that this device has to do for a group when its time has come. Kinds are those of package client;
-// a group has one errand of each kind at most.
+// GroupErrand is something that this device has to do for a group when its time has come. Kinds are those of
+// package client; a group has one errand of each kind at most.
 type GroupErrand struct {
 	Group ident.GroupID
 	Kind  string
@@ -26,19 +26,23 @@ func (tx *Tx) SetGroupErrand(e GroupErrand) {
 
 // GroupErrands returns all errands, the one that is due first before the others.
 func (tx *Tx) GroupErrands() (out []GroupErrand) {
-	tx.Query("SELECT grp, kind, due, note FROM group_errands ORDER BY due, grp, kind", nil, func(s *sqlite3.Stmt) bool {
-		out = append(out, GroupErrand{ident.GroupID(s.ColumnRawBlob(0)), s.ColumnText(1), s.ColumnInt64(2), s.ColumnBlob(3, nil)})
-		return true
-	})
+	tx.Query("SELECT grp, kind, due, note FROM group_errands ORDER BY due, grp, kind", nil,
+		func(s *sqlite3.Stmt) bool {
+			out = append(out, GroupErrand{ident.GroupID(s.ColumnRawBlob(0)), s.ColumnText(1),
+				s.ColumnInt64(2),
+				s.ColumnBlob(3, nil)})
+			return true
+		})
 	return out
 }
 
 // GroupErrand returns one errand.
 func (tx *Tx) GroupErrand(id ident.GroupID, kind string) (e GroupErrand, ok bool) {
-	tx.Query("SELECT due, note FROM group_errands WHERE grp = ? AND kind = ?", []any{id[:], kind}, func(s *sqlite3.Stmt) bool {
-		e, ok = GroupErrand{id, kind, s.ColumnInt64(0), s.ColumnBlob(1, nil)}, true
-		return false
-	})
+	tx.Query("SELECT due, note FROM group_errands WHERE grp = ? AND kind = ?", []any{id[:], kind},
+		func(s *sqlite3.Stmt) bool {
+			e, ok = GroupErrand{id, kind, s.ColumnInt64(0), s.ColumnBlob(1, nil)}, true
+			return false
+		})
 	return e, ok
 }
 
@@ -67,10 +71,13 @@ func (tx *Tx) AddGroupHandover(h GroupHandover) {
 
 // GroupHandovers returns the handovers that wait, the newest first.
 func (tx *Tx) GroupHandovers() (out []GroupHandover) {
-	tx.Query("SELECT n, grp, welcome, body FROM group_handovers ORDER BY n DESC", nil, func(s *sqlite3.Stmt) bool {
-		out = append(out, GroupHandover{s.ColumnInt64(0), ident.GroupID(s.ColumnRawBlob(1)), s.ColumnBool(2), s.ColumnBlob(3, nil)})
-		return true
-	})
+	tx.Query("SELECT n, grp, welcome, body FROM group_handovers ORDER BY n DESC", nil,
+		func(s *sqlite3.Stmt) bool {
+			out = append(out, GroupHandover{s.ColumnInt64(0), ident.GroupID(s.ColumnRawBlob(1)),
+				s.ColumnBool(2),
+				s.ColumnBlob(3, nil)})
+			return true
+		})
 	return out
 }
 
@@ -82,7 +89,8 @@ func (tx *Tx) DropGroupHandovers(id ident.GroupID) {
 	tx.Exec("DELETE FROM group_handovers WHERE grp = ?", id[:])
 }
 
-// GroupVouch is whether the account of a member answers for the member's key. Joined tells one stay from the next.
+// GroupVouch is whether the account of a member answers for the member's key. Joined tells one stay from the
+// next.
 type GroupVouch struct {
 	Group   ident.GroupID
 	Account ident.AccountID
@@ -92,25 +100,28 @@ type GroupVouch struct {
 
 // GroupVouched returns what was found of a member; ok is false if nothing was.
 func (tx *Tx) GroupVouched(id ident.GroupID, account ident.AccountID, joined uint64) (good, ok bool) {
-	tx.Query("SELECT good FROM group_vouches WHERE grp = ? AND account = ? AND joined = ?", []any{id[:], account[:], joined}, func(s *sqlite3.Stmt) bool {
-		good, ok = s.ColumnBool(0), true
-		return false
-	})
+	tx.Query("SELECT good FROM group_vouches WHERE grp = ? AND account = ? AND joined = ?",
+		[]any{id[:], account[:], joined}, func(s *sqlite3.Stmt) bool {
+			good, ok = s.ColumnBool(0), true
+			return false
+		})
 	return good, ok
 }
 
 // SaveGroupVouch keeps what was found of a member, in the place of what was found of its earlier stays.
 func (tx *Tx) SaveGroupVouch(v GroupVouch) {
-	tx.Exec("DELETE FROM group_vouches WHERE grp = ? AND account = ? AND joined < ?", v.Group[:], v.Account[:], v.Joined)
+	tx.Exec("DELETE FROM group_vouches WHERE grp = ? AND account = ? AND joined < ?", v.Group[:],
+		v.Account[:], v.Joined)
 	tx.Exec("INSERT INTO group_vouches (grp, account, joined, good) VALUES (?,?,?,?) ON CONFLICT (grp, account, joined) DO UPDATE SET good = excluded.good",
 		v.Group[:], v.Account[:], v.Joined, v.Good)
 }
 
 // UnverifiedGroupSenders returns who has messages in a group that are marked so.
 func (tx *Tx) UnverifiedGroupSenders(conversation string) (out []ident.AccountID) {
-	tx.Query("SELECT DISTINCT sender FROM messages WHERE conversation = ? AND unverified = 1", []any{conversation}, func(s *sqlite3.Stmt) bool {
-		out = append(out, ident.AccountID(s.ColumnRawBlob(0)))
-		return true
-	})
+	tx.Query("SELECT DISTINCT sender FROM messages WHERE conversation = ? AND unverified = 1",
+		[]any{conversation}, func(s *sqlite3.Stmt) bool {
+			out = append(out, ident.AccountID(s.ColumnRawBlob(0)))
+			return true
+		})
 	return out
 }

@@ -14,7 +14,8 @@ type Group struct {
 	Since  int64  // when it came to this device, ms
 	Name   string // as last known
 
-	Cursor      uint64 // sequence number in the group's mailbox up to which log, messages and notices were taken in
+	// sequence number in the group's mailbox up to which log, messages and notices were taken in
+	Cursor      uint64
 	HeadSeq     uint64 // sequence number of the newest commit that was taken in; 0: not known
 	AdminCursor uint64 // as Cursor, for leaves and requests
 
@@ -24,7 +25,8 @@ type Group struct {
 	Asked      bool   // it was acknowledged
 	Cause      string // why the account is not in at once, or cannot come in
 
-	Past    uint32 // the generation that left the account out, or by which it left; older invitations are void
+	// the generation that left the account out, or by which it left; older invitations are void
+	Past    uint32
 	Leaving bool   // left, and no admin has finished it yet
 	Warning string // what is wrong with the log or the mailbox; "": nothing
 }
@@ -34,7 +36,8 @@ const groupColumns = "id, status, since, name, cursor, head_seq, admin_cursor, i
 func scanGroup(s *sqlite3.Stmt) (g Group) {
 	copy(g.ID[:], s.ColumnRawBlob(0))
 	g.Status, g.Since, g.Name = s.ColumnText(1), s.ColumnInt64(2), s.ColumnText(3)
-	g.Cursor, g.HeadSeq, g.AdminCursor = uint64(s.ColumnInt64(4)), uint64(s.ColumnInt64(5)), uint64(s.ColumnInt64(6))
+	g.Cursor, g.HeadSeq, g.AdminCursor = uint64(s.ColumnInt64(4)), uint64(s.ColumnInt64(5)),
+		uint64(s.ColumnInt64(6))
 	g.Invitation, g.Keys, g.Request, g.Asked = column(s, 7), column(s, 8), column(s, 9), s.ColumnBool(10)
 	g.Past, g.Leaving, g.Warning = uint32(s.ColumnInt64(11)), s.ColumnBool(12), s.ColumnText(13)
 	g.Cause = s.ColumnText(14)
@@ -59,10 +62,11 @@ func null(b []byte) any {
 
 // Group returns one group.
 func (tx *Tx) Group(id ident.GroupID) (g Group, ok bool) {
-	tx.Query("SELECT "+groupColumns+" FROM closed_groups WHERE id = ?", []any{id[:]}, func(s *sqlite3.Stmt) bool {
-		g, ok = scanGroup(s), true
-		return false
-	})
+	tx.Query("SELECT "+groupColumns+" FROM closed_groups WHERE id = ?", []any{id[:]},
+		func(s *sqlite3.Stmt) bool {
+			g, ok = scanGroup(s), true
+			return false
+		})
 	return g, ok
 }
 
@@ -82,7 +86,8 @@ func (tx *Tx) SaveGroup(g *Group) {
 		" cursor = excluded.cursor, head_seq = excluded.head_seq, admin_cursor = excluded.admin_cursor, invitation = excluded.invitation, keys = excluded.keys,"+
 		" request = excluded.request, asked = excluded.asked, past = excluded.past, leaving = excluded.leaving, warning = excluded.warning,"+
 		" cause = excluded.cause",
-		g.ID[:], g.Status, g.Since, g.Name, g.Cursor, g.HeadSeq, g.AdminCursor, null(g.Invitation), null(g.Keys), null(g.Request), g.Asked, g.Past, g.Leaving,
+		g.ID[:], g.Status, g.Since, g.Name, g.Cursor, g.HeadSeq, g.AdminCursor, null(g.Invitation),
+		null(g.Keys), null(g.Request), g.Asked, g.Past, g.Leaving,
 		g.Warning, g.Cause)
 }
 
@@ -128,18 +133,21 @@ func (tx *Tx) AddGroupChange(ch *GroupChange) {
 
 // GroupChanges returns what is wanted of a group, oldest first.
 func (tx *Tx) GroupChanges(id ident.GroupID) (out []GroupChange) {
-	tx.Query("SELECT n, grp, want, since, tried, cause FROM group_changes WHERE grp = ? ORDER BY n", []any{id[:]}, func(s *sqlite3.Stmt) bool {
-		ch := GroupChange{N: s.ColumnInt64(0), Group: ident.GroupID(s.ColumnRawBlob(1)), Want: s.ColumnBlob(2, nil), Since: s.ColumnInt64(3), Cause: s.ColumnText(5)}
-		copy(ch.Tried[:], s.ColumnRawBlob(4))
-		out = append(out, ch)
-		return true
-	})
+	tx.Query("SELECT n, grp, want, since, tried, cause FROM group_changes WHERE grp = ? ORDER BY n",
+		[]any{id[:]}, func(s *sqlite3.Stmt) bool {
+			ch := GroupChange{N: s.ColumnInt64(0), Group: ident.GroupID(s.ColumnRawBlob(1)),
+				Want: s.ColumnBlob(2, nil), Since: s.ColumnInt64(3), Cause: s.ColumnText(5)}
+			copy(ch.Tried[:], s.ColumnRawBlob(4))
+			out = append(out, ch)
+			return true
+		})
 	return out
 }
 
 // SaveGroupChange writes what an attempt at a change leaves behind.
 func (tx *Tx) SaveGroupChange(ch *GroupChange) {
-	tx.Exec("UPDATE group_changes SET want = ?, tried = ?, cause = ? WHERE n = ?", ch.Want, ch.Tried[:], ch.Cause, ch.N)
+	tx.Exec("UPDATE group_changes SET want = ?, tried = ?, cause = ? WHERE n = ?", ch.Want,
+		ch.Tried[:], ch.Cause, ch.N)
 }
 
 // DropGroupChange forgets a change and reports whether it was there.
@@ -147,7 +155,8 @@ func (tx *Tx) DropGroupChange(n int64) bool {
 	return tx.Exec("DELETE FROM group_changes WHERE n = ?", n) > 0
 }
 
-// CountGroupChanges returns how many changes, requests to join and joins without a request wait to leave in all groups.
+// CountGroupChanges returns how many changes, requests to join and joins without a request wait to leave in
+// all groups.
 func (tx *Tx) CountGroupChanges() (n int) {
 	tx.Query("SELECT (SELECT count(*) FROM group_changes) + (SELECT count(*) FROM closed_groups WHERE asked = 0 AND (request IS NOT NULL OR status = 'waiting'))", nil, func(s *sqlite3.Stmt) bool {
 		n = s.ColumnInt(0)
@@ -177,12 +186,15 @@ func (tx *Tx) AddGroupAsk(a *GroupAsk) bool {
 
 // GroupAsks returns what is asked of a group, oldest first.
 func (tx *Tx) GroupAsks(id ident.GroupID) (out []GroupAsk) {
-	tx.Query("SELECT n, grp, kind, account, body, at, held FROM group_asks WHERE grp = ? ORDER BY n", []any{id[:]}, func(s *sqlite3.Stmt) bool {
-		a := GroupAsk{N: s.ColumnInt64(0), Group: ident.GroupID(s.ColumnRawBlob(1)), Kind: s.ColumnText(2), Body: s.ColumnBlob(4, nil), At: s.ColumnInt64(5), Held: s.ColumnBool(6)}
-		copy(a.Account[:], s.ColumnRawBlob(3))
-		out = append(out, a)
-		return true
-	})
+	tx.Query("SELECT n, grp, kind, account, body, at, held FROM group_asks WHERE grp = ? ORDER BY n",
+		[]any{id[:]}, func(s *sqlite3.Stmt) bool {
+			a := GroupAsk{N: s.ColumnInt64(0), Group: ident.GroupID(s.ColumnRawBlob(1)),
+				Kind: s.ColumnText(2),
+				Body: s.ColumnBlob(4, nil), At: s.ColumnInt64(5), Held: s.ColumnBool(6)}
+			copy(a.Account[:], s.ColumnRawBlob(3))
+			out = append(out, a)
+			return true
+		})
 	return out
 }
 
@@ -194,7 +206,8 @@ func (tx *Tx) SaveGroupAsk(a *GroupAsk) {
 // DropGroupAsk forgets a request.
 func (tx *Tx) DropGroupAsk(n int64) { tx.Exec("DELETE FROM group_asks WHERE n = ?", n) }
 
-// DropGroupWork forgets what others asked for and what this device invited with: the account is no member any more.
+// DropGroupWork forgets what others asked for and what this device invited with: the account is no member any
+// more.
 func (tx *Tx) DropGroupWork(id ident.GroupID) {
 	tx.Exec("DELETE FROM group_asks WHERE grp = ?", id[:])
 	tx.Exec("DELETE FROM group_links WHERE grp = ?", id[:])
@@ -210,7 +223,8 @@ type GroupLink struct {
 // AddGroupLink keeps the seed of an invitation.
 func (tx *Tx) AddGroupLink(id ident.GroupID, l GroupLink) {
 	seed := l.Seed.Reveal()
-	tx.Exec("INSERT INTO group_links (grp, serial, seed, pin) VALUES (?,?,?,?) ON CONFLICT DO NOTHING", id[:], l.Serial, seed[:], null(l.Pin))
+	tx.Exec("INSERT INTO group_links (grp, serial, seed, pin) VALUES (?,?,?,?) ON CONFLICT DO NOTHING", id[:],
+		l.Serial, seed[:], null(l.Pin))
 }
 
 // PinGroupLink keeps the pin of a link, and reports whether its invitation is still there.
@@ -220,13 +234,14 @@ func (tx *Tx) PinGroupLink(id ident.GroupID, serial uint64, pin [16]byte) bool {
 
 // GroupLinks returns the seeds of a group's invitations.
 func (tx *Tx) GroupLinks(id ident.GroupID) (out []GroupLink) {
-	tx.Query("SELECT serial, seed, pin FROM group_links WHERE grp = ? ORDER BY serial", []any{id[:]}, func(s *sqlite3.Stmt) bool {
-		var seed [private.Size]byte
-		copy(seed[:], s.ColumnRawBlob(1))
-		l := GroupLink{Serial: uint64(s.ColumnInt64(0)), Seed: private.KeyOf(seed), Pin: column(s, 2)}
-		out = append(out, l)
-		return true
-	})
+	tx.Query("SELECT serial, seed, pin FROM group_links WHERE grp = ? ORDER BY serial", []any{id[:]},
+		func(s *sqlite3.Stmt) bool {
+			var seed [private.Size]byte
+			copy(seed[:], s.ColumnRawBlob(1))
+			l := GroupLink{Serial: uint64(s.ColumnInt64(0)), Seed: private.KeyOf(seed), Pin: column(s, 2)}
+			out = append(out, l)
+			return true
+		})
 	return out
 }
 

@@ -16,7 +16,8 @@ func groupID(b byte) (id ident.GroupID) {
 
 func TestGroupsComeBackAsTheyWereSaved(t *testing.T) {
 	db := fresh(t)
-	full := Group{ID: groupID(1), Status: "waiting", Since: 5, Name: "walkers", Cursor: 7, HeadSeq: 6, AdminCursor: 9, Invitation: []byte{1}, Keys: []byte{2},
+	full := Group{ID: groupID(1), Status: "waiting", Since: 5, Name: "walkers", Cursor: 7, HeadSeq: 6,
+		AdminCursor: 9, Invitation: []byte{1}, Keys: []byte{2},
 		Request: []byte{3}, Asked: true, Past: 4, Leaving: true, Warning: "odd", Cause: "full"}
 	bare := Group{ID: groupID(2), Status: "joined", Since: 6}
 	err := db.Update(func(tx *Tx) error {
@@ -71,7 +72,8 @@ func TestGroupChangesKeepTheirOrderAndWhatTheyMet(t *testing.T) {
 		if again := tx.GroupChanges(id); !reflect.DeepEqual(again, got) {
 			t.Errorf("got %+v, want %+v", again, got)
 		}
-		for i, g := range []Group{{Request: []byte{1}}, {Status: "waiting"}, {Status: "waiting", Request: []byte{1}, Asked: true}, {Status: "joined"}} {
+		for i, g := range []Group{{Request: []byte{1}}, {Status: "waiting"},
+			{Status: "waiting", Request: []byte{1}, Asked: true}, {Status: "joined"}} {
 			g.ID = groupID(byte(3 + i))
 			tx.SaveGroup(&g)
 		}

@@ -9,8 +9,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// A history on its way to another device is planned once: each chunk is a list of refs to rows, so that a sender that was
-// interrupted goes on with the same chunks, whatever changed meanwhile.
+// A history on its way to another device is planned once: each chunk is a list of refs to rows, so that a
+// sender that was interrupted goes on with the same chunks, whatever changed meanwhile.
 
 // RefKind says what a Ref names.
 type RefKind uint8
@@ -30,7 +30,8 @@ type Ref struct {
 	Size    int // bytes, about; only in a plan
 }
 
-// encodeRefs and decodeRefs are the column refs: kind u8, then seq u64, account 33, or message ID 16 and account 33.
+// encodeRefs and decodeRefs are the column refs: kind u8, then seq u64, account 33, or message ID 16 and
+// account 33.
 func encodeRefs(refs []Ref) (out []byte) {
 	for _, r := range refs {
 		out = append(out, byte(r.Kind))
@@ -72,15 +73,16 @@ func decodeRefs(b []byte) (out []Ref, err error) {
 // recentOfEach is how many messages of every conversation come before the rest of any.
 const recentOfEach = 20
 
-// PlanHistory returns everything that a device that joined lacks, in the order in which it should come: the newest message
-// of every conversation, the newest few of each, people, and then the rest, newest first. conversations is how many there
-// are, top the largest seq.
+// PlanHistory returns everything that a device that joined lacks, in the order in which it should come: the
+// newest message of every conversation, the newest few of each, people, and then the rest, newest first.
+// conversations is how many there are, top the largest seq.
 func (tx *Tx) PlanHistory() (refs []Ref, messages, conversations int, top int64) {
 	changed := tx.changedMessages()
 	peers := tx.planPeers()
 	tx.Query("SELECT seq, id, sender, size, rank FROM (SELECT seq, id, sender, length(body) AS size, row_number() OVER latest AS rank,"+
 		" max(seq) OVER (PARTITION BY conversation) AS last FROM messages WINDOW latest AS (PARTITION BY conversation ORDER BY seq DESC))"+
-		" ORDER BY rank > 1, rank > ?, CASE WHEN rank <= ? THEN last END DESC, seq DESC", []any{recentOfEach, recentOfEach}, func(s *sqlite3.Stmt) bool {
+		" ORDER BY rank > 1, rank > ?, CASE WHEN rank <= ? THEN last END DESC, seq DESC", []any{recentOfEach,
+		recentOfEach}, func(s *sqlite3.Stmt) bool {
 		r := Ref{Kind: RefMessage, Seq: s.ColumnInt64(0), Size: s.ColumnInt(3) + 200}
 		copy(r.ID[:], s.ColumnRawBlob(1))
 		copy(r.Account[:], s.ColumnRawBlob(2))
@@ -132,12 +134,13 @@ func (tx *Tx) changedMessages() map[changedKey]int {
 }
 
 func (tx *Tx) planPeers() (refs []Ref) {
-	tx.Query("SELECT account, coalesce(length(chain), 0) + length(name) FROM peers ORDER BY account", nil, func(s *sqlite3.Stmt) bool {
-		r := Ref{Kind: RefPeer, Size: s.ColumnInt(1) + 100}
-		copy(r.Account[:], s.ColumnRawBlob(0))
-		refs = append(refs, r)
-		return true
-	})
+	tx.Query("SELECT account, coalesce(length(chain), 0) + length(name) FROM peers ORDER BY account", nil,
+		func(s *sqlite3.Stmt) bool {
+			r := Ref{Kind: RefPeer, Size: s.ColumnInt(1) + 100}
+			copy(r.Account[:], s.ColumnRawBlob(0))
+			refs = append(refs, r)
+			return true
+		})
 	return refs
 }
 
@@ -180,10 +183,11 @@ func (tx *Tx) setChunk(device ident.DeviceID, n int, refs []Ref) {
 func (tx *Tx) SpillChunk(device ident.DeviceID, n int, keep, rest []Ref) {
 	tx.setChunk(device, n, keep)
 	next := 0
-	tx.Query("SELECT max(n) + 1 FROM history_chunks WHERE device = ?", []any{device[:]}, func(s *sqlite3.Stmt) bool {
-		next = s.ColumnInt(0)
-		return false
-	})
+	tx.Query("SELECT max(n) + 1 FROM history_chunks WHERE device = ?", []any{device[:]},
+		func(s *sqlite3.Stmt) bool {
+			next = s.ColumnInt(0)
+			return false
+		})
 	tx.setChunk(device, next, rest)
 }
 
@@ -213,23 +217,26 @@ func (tx *Tx) DropHistoryOut(device ident.DeviceID) {
 	tx.Exec("DELETE FROM history_chunks WHERE device = ?", device[:])
 }
 
-// UnsentChunks returns the numbers of the chunks that are not stored, in order, and how many there are in all.
+// UnsentChunks returns the numbers of the chunks that are not stored, in order, and how many there are in
+// all.
 func (tx *Tx) UnsentChunks(device ident.DeviceID) (unsent []int, all int) {
-	tx.Query("SELECT n, sent FROM history_chunks WHERE device = ? ORDER BY n", []any{device[:]}, func(s *sqlite3.Stmt) bool {
-		if all++; s.ColumnInt(1) == 0 {
-			unsent = append(unsent, s.ColumnInt(0))
-		}
-		return true
-	})
+	tx.Query("SELECT n, sent FROM history_chunks WHERE device = ? ORDER BY n", []any{device[:]},
+		func(s *sqlite3.Stmt) bool {
+			if all++; s.ColumnInt(1) == 0 {
+				unsent = append(unsent, s.ColumnInt(0))
+			}
+			return true
+		})
 	return unsent, all
 }
 
 // Chunk returns what a chunk takes.
 func (tx *Tx) Chunk(device ident.DeviceID, n int) (refs []Ref, err error) {
-	tx.Query("SELECT refs FROM history_chunks WHERE device = ? AND n = ?", []any{device[:], n}, func(s *sqlite3.Stmt) bool {
-		refs, err = decodeRefs(s.ColumnBlob(0, nil))
-		return false
-	})
+	tx.Query("SELECT refs FROM history_chunks WHERE device = ? AND n = ?", []any{device[:], n},
+		func(s *sqlite3.Stmt) bool {
+			refs, err = decodeRefs(s.ColumnBlob(0, nil))
+			return false
+		})
 	return refs, err
 }
 
@@ -258,7 +265,8 @@ func (tx *Tx) AddHistoryIn(transfer [16]byte, manifest []byte, at int64) bool {
 // HistoriesIn returns the histories on their way, and those that are done, the oldest first.
 func (tx *Tx) HistoriesIn() (out []HistoryIn) {
 	tx.Query("SELECT transfer, manifest, stage, cursor, floor, messages, have, chunks FROM history_in ORDER BY told_at, transfer", nil, func(s *sqlite3.Stmt) bool {
-		h := HistoryIn{Manifest: s.ColumnBlob(1, nil), Stage: s.ColumnInt(2), Cursor: uint64(s.ColumnInt64(3)), Floor: s.ColumnInt64(4),
+		h := HistoryIn{Manifest: s.ColumnBlob(1, nil), Stage: s.ColumnInt(2),
+			Cursor: uint64(s.ColumnInt64(3)), Floor: s.ColumnInt64(4),
 			Messages: s.ColumnInt(5), Have: s.ColumnBlob(6, nil), Chunks: s.ColumnInt(7)}
 		copy(h.Transfer[:], s.ColumnRawBlob(0))
 		out = append(out, h)
@@ -286,10 +294,12 @@ func (tx *Tx) HistoryFloor() (floor int64) {
 	return floor
 }
 
-// InsertHistory inserts m under the seq in it. It returns false, and changes nothing, if sender and ID are known.
+// InsertHistory inserts m under the seq in it. It returns false, and changes nothing, if sender and ID are
+// known.
 func (tx *Tx) InsertHistory(m *Message) bool {
 	if m.Seq <= 0 {
-		tx.fail(fault.New(fault.Corrupt, "insert history", "order of message %s is out of range", m.ID.Short()))
+		tx.fail(fault.New(fault.Corrupt, "insert history", "order of message %s is out of range",
+			m.ID.Short()))
 		return false
 	}
 	var reply any
@@ -302,8 +312,10 @@ func (tx *Tx) InsertHistory(m *Message) bool {
 	return tx.Exec("INSERT INTO messages (seq, id, sender, conversation, mine, request, unverified, text, body, sent_at, received_at, edited, deleted, reply_to,"+
 		" handed_out, state, stored_at, delivered_at, read_at, mailbox_seq, expires_at, expire_after, notice, mentioned) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,1,?,?,?,?,?,?,?,?,?)"+
 		" ON CONFLICT DO NOTHING",
-		m.Seq, m.ID[:], m.Sender[:], m.Conversation, m.Mine, m.Request, m.Unverified, m.Text, m.Body, m.SentAt, m.ReceivedAt, m.Edited, m.Deleted, reply,
-		int(m.State), m.StoredAt, m.DeliveredAt, m.ReadAt, m.MailboxSeq, m.ExpiresAt, m.ExpireAfter, m.Notice, m.Mentioned) == 1
+		m.Seq, m.ID[:], m.Sender[:], m.Conversation, m.Mine, m.Request, m.Unverified, m.Text, m.Body,
+		m.SentAt, m.ReceivedAt, m.Edited, m.Deleted, reply,
+		int(m.State), m.StoredAt, m.DeliveredAt, m.ReadAt, m.MailboxSeq, m.ExpiresAt, m.ExpireAfter, m.Notice,
+		m.Mentioned) == 1
 }
 
 // MessageAt returns the message with a seq.
@@ -319,8 +331,11 @@ func (tx *Tx) MessageAt(seq int64) (m Message, ok bool) {
 func (tx *Tx) AllReactions(message ident.MessageID, author ident.AccountID) (out []Reaction) {
 	tx.Query("SELECT sender, emoji, conversation, at, change, removed FROM reactions WHERE message = ? AND author = ?", []any{message[:], author[:]},
 		func(s *sqlite3.Stmt) bool {
-			out = append(out, Reaction{Message: message, Author: author, Sender: ident.AccountID(s.ColumnRawBlob(0)), Emoji: s.ColumnText(1), Conversation: s.ColumnText(2),
-				Stamp: Stamp{At: s.ColumnInt64(3), Change: ident.MessageID(s.ColumnRawBlob(4))}, Removed: s.ColumnBool(5)})
+			out = append(out, Reaction{Message: message, Author: author,
+				Sender: ident.AccountID(s.ColumnRawBlob(0)), Emoji: s.ColumnText(1),
+				Conversation: s.ColumnText(2),
+				Stamp:        Stamp{At: s.ColumnInt64(3), Change: ident.MessageID(s.ColumnRawBlob(4))},
+				Removed:      s.ColumnBool(5)})
 			return true
 		})
 	return out

@@ -16,14 +16,16 @@ func TestHistoryPlanHasTheNewestFirst(t *testing.T) {
 			m := newMessage(byte(i%3), fmt.Sprint(i))
 			tx.AddMessage(m)
 			if i == 0 {
-				tx.AddChange(Change{Message: m.ID, Author: m.Sender, Kind: ChangeEdit, Conversation: m.Conversation, Body: []byte("x")}, 1)
+				tx.AddChange(Change{Message: m.ID, Author: m.Sender, Kind: ChangeEdit,
+					Conversation: m.Conversation, Body: []byte("x")}, 1)
 			}
 		}
 		tx.AddChange(Change{Message: ident.MessageID{9}, Kind: ChangeDelete}, 1) // its message is not there
 		tx.SavePeer(&Peer{Account: ident.AccountID{5, 7}})
 		refs, messages, conversations, top := tx.PlanHistory()
 		if messages != 66 || conversations != 3 || top != 1<<32+66 {
-			t.Errorf("got %d messages in %d conversations up to %d, want 66 in 3 up to %d", messages, conversations, top, int64(1<<32+66))
+			t.Errorf("got %d messages in %d conversations up to %d, want 66 in 3 up to %d", messages,
+				conversations, top, int64(1<<32+66))
 		}
 		for _, r := range refs {
 			switch r.Kind {
@@ -48,9 +50,11 @@ func TestHistoryPlanHasTheNewestFirst(t *testing.T) {
 		return nil
 	}))
 	if got, want := order[:5], []string{"65", "64", "63", "62", "59"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("first: got %q, want the newest of each conversation, then those of the newest: %q", got, want)
+		t.Errorf("first: got %q, want the newest of each conversation, then those of the newest: %q", got,
+			want)
 	}
-	if got, want := order[len(order)-9:], []string{"peer", "5", "4", "3", "2", "1", "0", "change", "change"}; !reflect.DeepEqual(got, want) {
+	if got, want := order[len(order)-9:], []string{"peer", "5", "4", "3", "2", "1", "0", "change",
+		"change"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("last: got %q, want people, the oldest, and what has no message: %q", got, want)
 	}
 }
@@ -88,7 +92,8 @@ func TestHistoryGoesBelowWhatIsThere(t *testing.T) {
 func TestSpilledRefsMakeANewLastChunk(t *testing.T) {
 	db := fresh(t)
 	device := ident.DeviceID{1}
-	a, b, c := Ref{Kind: RefMessage, Seq: 1}, Ref{Kind: RefMessage, Seq: 2}, Ref{Kind: RefPeer, Account: ident.AccountID{5}}
+	a, b, c := Ref{Kind: RefMessage, Seq: 1}, Ref{Kind: RefMessage, Seq: 2}, Ref{Kind: RefPeer,
+		Account: ident.AccountID{5}}
 	must(t, db.Update(func(tx *Tx) error {
 		tx.AddHistoryOut(device, []byte("manifest"), [][]Ref{{a, b}, {c}})
 		tx.SpillChunk(device, 0, []Ref{a}, []Ref{b})

@@ -61,8 +61,10 @@ func scanMessage(s *sqlite3.Stmt) (m Message) {
 	m.Seq = s.ColumnInt64(0)
 	copy(m.ID[:], s.ColumnRawBlob(1))
 	copy(m.Sender[:], s.ColumnRawBlob(2))
-	m.Conversation, m.Mine, m.Request, m.Unverified = s.ColumnText(3), s.ColumnBool(4), s.ColumnBool(5), s.ColumnBool(6)
-	m.Text, m.Body, m.SentAt, m.ReceivedAt = s.ColumnText(7), s.ColumnBlob(8, nil), s.ColumnInt64(9), s.ColumnInt64(10)
+	m.Conversation, m.Mine, m.Request, m.Unverified = s.ColumnText(3), s.ColumnBool(4),
+		s.ColumnBool(5), s.ColumnBool(6)
+	m.Text, m.Body, m.SentAt, m.ReceivedAt = s.ColumnText(7), s.ColumnBlob(8,
+		nil), s.ColumnInt64(9), s.ColumnInt64(10)
 	m.Edited, m.Deleted = s.ColumnBool(11), s.ColumnBool(12)
 	if b := s.ColumnRawBlob(13); len(b) == 16 {
 		m.ReplyTo = (*ident.MessageID)(append([]byte(nil), b...))
@@ -74,7 +76,8 @@ func scanMessage(s *sqlite3.Stmt) (m Message) {
 			copy(m.Path[i][:], b[32*i:])
 		}
 	}
-	m.Replicas, m.MailboxSeq, m.ExpiresAt, m.ExpireAfter = s.ColumnInt(21), uint64(s.ColumnInt64(22)), s.ColumnInt64(23), uint32(s.ColumnInt64(24))
+	m.Replicas, m.MailboxSeq, m.ExpiresAt, m.ExpireAfter = s.ColumnInt(21), uint64(s.ColumnInt64(22)),
+		s.ColumnInt64(23), uint32(s.ColumnInt64(24))
 	m.Envelope, m.Notice, m.Mentioned = column(s, 25), s.ColumnBool(26), s.ColumnBool(27)
 	return m
 }
@@ -101,8 +104,10 @@ func (tx *Tx) AddMessage(m *Message) bool {
 	}
 	n := tx.Exec("INSERT INTO messages (id, sender, conversation, mine, request, unverified, text, body, sent_at, received_at, reply_to, handed_out, state, stored_at,"+
 		" edited, deleted, mailbox_seq, expires_at, expire_after, envelope, notice, mentioned) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id, sender) DO NOTHING",
-		m.ID[:], m.Sender[:], m.Conversation, m.Mine, m.Request, m.Unverified, m.Text, m.Body, m.SentAt, m.ReceivedAt, reply, m.HandedOut, int(m.State), m.StoredAt,
-		m.Edited, m.Deleted, m.MailboxSeq, m.ExpiresAt, m.ExpireAfter, null(m.Envelope), m.Notice, m.Mentioned)
+		m.ID[:], m.Sender[:], m.Conversation, m.Mine, m.Request, m.Unverified, m.Text, m.Body, m.SentAt,
+		m.ReceivedAt, reply, m.HandedOut, int(m.State), m.StoredAt,
+		m.Edited, m.Deleted, m.MailboxSeq, m.ExpiresAt, m.ExpireAfter, null(m.Envelope),
+		m.Notice, m.Mentioned)
 	if n == 0 || tx.err != nil {
 		return false
 	}
@@ -112,10 +117,11 @@ func (tx *Tx) AddMessage(m *Message) bool {
 
 // MessageOf returns the message that sender sent under id.
 func (tx *Tx) MessageOf(sender ident.AccountID, id ident.MessageID) (m Message, ok bool) {
-	tx.Query("SELECT "+messageColumns+" FROM messages WHERE id = ? AND sender = ?", []any{id[:], sender[:]}, func(s *sqlite3.Stmt) bool {
-		m, ok = scanMessage(s), true
-		return false
-	})
+	tx.Query("SELECT "+messageColumns+" FROM messages WHERE id = ? AND sender = ?", []any{id[:], sender[:]},
+		func(s *sqlite3.Stmt) bool {
+			m, ok = scanMessage(s), true
+			return false
+		})
 	return m, ok
 }
 
@@ -123,7 +129,8 @@ func (tx *Tx) MessageOf(sender ident.AccountID, id ident.MessageID) (m Message, 
 func (tx *Tx) SaveMessage(m *Message) {
 	tx.Exec("UPDATE messages SET request = ?, unverified = ?, edited = ?, deleted = ?, handed_out = ?, state = ?, cause = ?, stored_at = ?,"+
 		" delivered_at = ?, read_at = ?, path = ?, replicas = ? WHERE seq = ?",
-		m.Request, m.Unverified, m.Edited, m.Deleted, m.HandedOut, int(m.State), m.Cause, m.StoredAt, m.DeliveredAt, m.ReadAt, pathBlob(m.Path), m.Replicas, m.Seq)
+		m.Request, m.Unverified, m.Edited, m.Deleted, m.HandedOut, int(m.State), m.Cause, m.StoredAt,
+		m.DeliveredAt, m.ReadAt, pathBlob(m.Path), m.Replicas, m.Seq)
 }
 
 // SetText replaces the text and body of a message.
@@ -141,10 +148,12 @@ func (tx *Tx) SetMentioned(seq int64, on bool) {
 
 // SetPlace says where a message lies in the group's mailbox, and what hash its envelope has.
 func (tx *Tx) SetPlace(m *Message) {
-	tx.Exec("UPDATE messages SET mailbox_seq = ?, envelope = ?, expires_at = ? WHERE seq = ?", m.MailboxSeq, null(m.Envelope), m.ExpiresAt, m.Seq)
+	tx.Exec("UPDATE messages SET mailbox_seq = ?, envelope = ?, expires_at = ? WHERE seq = ?", m.MailboxSeq,
+		null(m.Envelope), m.ExpiresAt, m.Seq)
 }
 
-// VerifySender takes the unverified mark off what somebody sent in a conversation, and reports whether there was any.
+// VerifySender takes the unverified mark off what somebody sent in a conversation, and reports whether there
+// was any.
 func (tx *Tx) VerifySender(conversation string, sender ident.AccountID) bool {
 	return tx.Exec("UPDATE messages SET unverified = 0 WHERE unverified = 1 AND conversation = ? AND sender = ?", conversation, sender[:]) > 0
 }
@@ -163,8 +172,8 @@ type Query struct {
 // groupPrefix is how the ID of a group's conversation begins.
 const groupPrefix = "03"
 
-// Messages returns what q selects, oldest first: in a group's conversation by the order of the group's mailbox, elsewhere,
-// and after a seq, by the order of arrival.
+// Messages returns what q selects, oldest first: in a group's conversation by the order of the group's
+// mailbox, elsewhere, and after a seq, by the order of arrival.
 func (tx *Tx) Messages(q Query) (out []Message, err error) {
 	var where []string
 	var args []any
@@ -247,7 +256,8 @@ func (tx *Tx) ClearRequests(a ident.AccountID) {
 
 // Seen records (sender, id) and reports whether it was new.
 func (tx *Tx) Seen(sender ident.AccountID, id ident.MessageID, at int64) (first bool) {
-	return tx.Exec("INSERT INTO seen (sender, id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", sender[:], id[:], at) == 1
+	return tx.Exec("INSERT INTO seen (sender, id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+		sender[:], id[:], at) == 1
 }
 
 // ForgetSeen drops what was received before an instant.
@@ -261,10 +271,12 @@ type ConversationRow struct {
 	Last     Message
 }
 
-// Conversations returns a row for every conversation that has messages, newest first. readUpTo gives the sequence number
-// in the mailbox up to which a conversation is read.
+// Conversations returns a row for every conversation that has messages, newest first. readUpTo gives the
+// sequence number in the mailbox up to which a conversation is read.
 func (tx *Tx) Conversations(readUpTo func(conversation string) uint64) (out []ConversationRow) {
-	tx.Query("SELECT "+messageColumns+" FROM messages WHERE seq IN (SELECT max(seq) FROM messages GROUP BY conversation) ORDER BY seq DESC", nil,
+	tx.Query("SELECT "+messageColumns+
+		" FROM messages WHERE seq IN (SELECT max(seq) FROM messages GROUP BY conversation) ORDER BY seq DESC",
+		nil,
 		func(s *sqlite3.Stmt) bool {
 			m := scanMessage(s)
 			out = append(out, ConversationRow{ID: m.Conversation, Last: m})
@@ -278,7 +290,8 @@ func (tx *Tx) Conversations(readUpTo func(conversation string) uint64) (out []Co
 
 // Conversation is the row of one conversation; false: it has no messages.
 func (tx *Tx) Conversation(id string, readUpTo uint64) (out ConversationRow, ok bool) {
-	tx.Query("SELECT "+messageColumns+" FROM messages WHERE seq = (SELECT max(seq) FROM messages WHERE conversation = ?)", []any{id},
+	tx.Query("SELECT "+messageColumns+
+		" FROM messages WHERE seq = (SELECT max(seq) FROM messages WHERE conversation = ?)", []any{id},
 		func(s *sqlite3.Stmt) bool {
 			out, ok = ConversationRow{ID: id, Last: scanMessage(s)}, true
 			return false
@@ -299,7 +312,8 @@ func (tx *Tx) countUnread(r *ConversationRow, readUpTo uint64) {
 
 // Search returns the newest messages whose text matches an FTS5 query.
 func (tx *Tx) Search(match string, limit int) (out []Message) {
-	tx.Query("SELECT "+messageColumns+" FROM messages WHERE seq IN (SELECT rowid FROM messages_text WHERE messages_text MATCH ?) ORDER BY seq DESC LIMIT ?",
+	tx.Query("SELECT "+messageColumns+
+		" FROM messages WHERE seq IN (SELECT rowid FROM messages_text WHERE messages_text MATCH ?) ORDER BY seq DESC LIMIT ?",
 		[]any{match, limit}, func(s *sqlite3.Stmt) bool {
 			out = append(out, scanMessage(s))
 			return true

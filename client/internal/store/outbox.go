@@ -11,15 +11,17 @@ type LegKind uint8
 
 // The kinds; their numbers are on disk. 5 and 7 stand for nothing.
 const (
-	LegMessage   LegKind = 1  // Body is a message to the peer's inbox
-	LegCopy      LegKind = 2  // Body is a copy of a sent message for own devices
-	LegReceipt   LegKind = 3  // Body is a receipt to the peer's inbox
-	LegAnnounce  LegKind = 4  // the device's next key for own devices; Sealed is all of it
-	LegFetched   LegKind = 6  // how far the device has fetched (SentAt), for own devices
-	LegDraft     LegKind = 8  // Body is a draft for own devices; Message begins with what it belongs to
-	LegGroup     LegKind = 9  // Body is a message to the peer, a group; Certs is the generation that Sealed was made for
+	LegMessage  LegKind = 1 // Body is a message to the peer's inbox
+	LegCopy     LegKind = 2 // Body is a copy of a sent message for own devices
+	LegReceipt  LegKind = 3 // Body is a receipt to the peer's inbox
+	LegAnnounce LegKind = 4 // the device's next key for own devices; Sealed is all of it
+	LegFetched  LegKind = 6 // how far the device has fetched (SentAt), for own devices
+	LegDraft    LegKind = 8 // Body is a draft for own devices; Message begins with what it belongs to
+	// Body is a message to the peer, a group; Certs is the generation that Sealed was made for
+	LegGroup     LegKind = 9
 	LegGroupCopy LegKind = 11 // Body tells own devices of a group's keys
-	LegErase     LegKind = 10 // Body is the hash of the message's envelope, which the group's nodes are to delete
+	// Body is the hash of the message's envelope, which the group's nodes are to delete
+	LegErase LegKind = 10
 )
 
 // Held is the due time of a leg that waits for another one.
@@ -67,19 +69,22 @@ func scanLeg(s *sqlite3.Stmt) (l Leg) {
 	return l
 }
 
-// NextLeg returns the oldest leg to peer that is due at now. If none is, at is when the next one will be (0: never).
+// NextLeg returns the oldest leg to peer that is due at now. If none is, at is when the next one will be (0:
+// never).
 func (tx *Tx) NextLeg(peer ident.PeerKey, now int64) (l Leg, ok bool, at int64) {
-	tx.Query("SELECT "+legColumns+" FROM outbox WHERE peer = ? AND due <= ? ORDER BY leg LIMIT 1", []any{peer[:], now}, func(s *sqlite3.Stmt) bool {
-		l, ok = scanLeg(s), true
-		return false
-	})
+	tx.Query("SELECT "+legColumns+" FROM outbox WHERE peer = ? AND due <= ? ORDER BY leg LIMIT 1",
+		[]any{peer[:], now}, func(s *sqlite3.Stmt) bool {
+			l, ok = scanLeg(s), true
+			return false
+		})
 	if ok || tx.err != nil {
 		return l, ok, 0
 	}
-	tx.Query("SELECT min(due) FROM outbox WHERE peer = ? AND due < ?", []any{peer[:], Held}, func(s *sqlite3.Stmt) bool {
-		at = s.ColumnInt64(0)
-		return false
-	})
+	tx.Query("SELECT min(due) FROM outbox WHERE peer = ? AND due < ?", []any{peer[:], Held},
+		func(s *sqlite3.Stmt) bool {
+			at = s.ColumnInt64(0)
+			return false
+		})
 	return l, false, at
 }
 
@@ -117,7 +122,8 @@ func (tx *Tx) DelayLeg(id, due int64) {
 
 // ReleaseLegs gives the held legs of kind that belong to message a due time.
 func (tx *Tx) ReleaseLegs(message ident.MessageID, kind LegKind, due int64) (released bool) {
-	return tx.Exec("UPDATE outbox SET due = ? WHERE message = ? AND kind = ? AND due = ?", due, message[:], int(kind), Held) > 0
+	return tx.Exec("UPDATE outbox SET due = ? WHERE message = ? AND kind = ? AND due = ?", due, message[:],
+		int(kind), Held) > 0
 }
 
 // DropHeld removes the held legs that belong to message.

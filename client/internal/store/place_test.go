@@ -10,7 +10,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// TestGroupsAreReadInTheOrderOfTheirMailbox: two devices that sent at the same time saw different orders of arrival.
+// TestGroupsAreReadInTheOrderOfTheirMailbox: two devices that sent at the same time saw different orders of
+// arrival.
 func TestGroupsAreReadInTheOrderOfTheirMailbox(t *testing.T) {
 	group, direct := groupID(1).String(), ident.AccountID{ident.AccountType, 1}.String()
 	for _, tc := range []struct {
@@ -54,12 +55,13 @@ func TestNewestOfAGroupAreFoundByIndex(t *testing.T) {
 	db := fresh(t)
 	must(t, db.View(func(tx *Tx) error {
 		tx.Query("EXPLAIN QUERY PLAN SELECT id FROM messages WHERE conversation = ? AND conversation >= '03' AND conversation < '04'"+
-			" ORDER BY mailbox_seq = 0 DESC, mailbox_seq DESC, seq DESC LIMIT 20", []any{groupID(1).String()}, func(s *sqlite3.Stmt) bool {
-			if step := s.ColumnText(3); !strings.Contains(step, "messages_in_groups") {
-				t.Errorf("got plan %q, want the index messages_in_groups alone", step)
-			}
-			return true
-		})
+			" ORDER BY mailbox_seq = 0 DESC, mailbox_seq DESC, seq DESC LIMIT 20", []any{groupID(1).String()},
+			func(s *sqlite3.Stmt) bool {
+				if step := s.ColumnText(3); !strings.Contains(step, "messages_in_groups") {
+					t.Errorf("got plan %q, want the index messages_in_groups alone", step)
+				}
+				return true
+			})
 		return tx.Err()
 	}))
 }

@@ -210,10 +210,12 @@ func (db *DB) migrate() error {
 		return err
 	}
 	if version > schemaVersion {
-		return fault.New(fault.Invalid, "open store", "format %d is newer than this program, which knows %d", version, schemaVersion)
+		return fault.New(fault.Invalid, "open store", "format %d is newer than this program, which knows %d",
+			version, schemaVersion)
 	}
 	for v := version; v < schemaVersion; v++ {
-		script := "BEGIN IMMEDIATE;" + migrations[v] + "PRAGMA user_version=" + string(rune('0'+v+1)) + ";COMMIT;"
+		script := "BEGIN IMMEDIATE;" + migrations[v] + "PRAGMA user_version=" + string(rune('0'+v+1)) +
+			";COMMIT;"
 		if err := db.conn.Exec(script); err != nil {
 			db.conn.Exec("ROLLBACK")
 			return classify("open store", err)

@@ -1,11 +1,12 @@
-// Package store is a profile's local database: messages, the durable outbox, what is known of other accounts, sync
-// documents and cursors, in one SQLite file encrypted at rest (adiantum, page by page).
+// Package store is a profile's local database: messages, the durable outbox, what is known of other accounts,
+// sync documents and cursors, in one SQLite file encrypted at rest (adiantum, page by page).
 //
-// One connection serves the whole process behind a mutex; the profile's lock (package client) keeps other processes
-// out, so the database runs in exclusive locking mode without shared memory. Update runs a transaction and returns
-// when it is on disk; UpdateLazy returns when it would survive the death of the process but perhaps not a power cut:
-// right for everything that the account's mailbox still holds, because the cursor rolls back together with it.
-// View reads. Errors are of package fault: Corrupt for a wrong key or a damaged file, Internal otherwise.
+// One connection serves the whole process behind a mutex; the profile's lock (package client) keeps other
+// processes out, so the database runs in exclusive locking mode without shared memory. Update runs a
+// transaction and returns when it is on disk; UpdateLazy returns when it would survive the death of the
+// process but perhaps not a power cut: right for everything that the account's mailbox still holds, because
+// the cursor rolls back together with it. View reads. Errors are of package fault: Corrupt for a wrong key or
+// a damaged file, Internal otherwise.
 package store
 
 import (
@@ -83,17 +84,17 @@ func (db *DB) Close() error {
 	return nil
 }
 
-// SetHook installs f, which is asked at named points of a transaction ("commit", "committed") and whose error aborts
-// it: tests use it to end a process at the worst moment. "committed" cannot undo anything any more; its error is
-// returned all the same.
+// SetHook installs f, which is asked at named points of a transaction ("commit", "committed") and whose error
+// aborts it: tests use it to end a process at the worst moment. "committed" cannot undo anything any more;
+// its error is returned all the same.
 func (db *DB) SetHook(f func(point string) error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.hook = f
 }
 
-// Tx is a transaction. Its methods report the first error they met through Err; Update and View return it, so a
-// sequence of statements needs one check.
+// Tx is a transaction. Its methods report the first error they met through Err; Update and View return it, so
+// a sequence of statements needs one check.
 type Tx struct {
 	db  *DB
 	err error
@@ -102,8 +103,8 @@ type Tx struct {
 // Update runs f in a transaction that is on disk when Update returns nil.
 func (db *DB) Update(f func(*Tx) error) error { return db.update(false, f) }
 
-// UpdateLazy runs f in a transaction that survives the death of the process, and a power cut once a later Update has
-// returned. Order is kept: a power cut never keeps a later transaction without an earlier one.
+// UpdateLazy runs f in a transaction that survives the death of the process, and a power cut once a later
+// Update has returned. Order is kept: a power cut never keeps a later transaction without an earlier one.
 func (db *DB) UpdateLazy(f func(*Tx) error) error { return db.update(true, f) }
 
 func (db *DB) update(lazy bool, f func(*Tx) error) (err error) {
@@ -248,7 +249,8 @@ func classify(op string, err error) error {
 		return err
 	}
 	switch {
-	case errors.Is(err, sqlite3.NOTADB), errors.Is(err, sqlite3.CORRUPT), errors.Is(err, sqlite3.IOERR_BADKEY):
+	case errors.Is(err, sqlite3.NOTADB), errors.Is(err, sqlite3.CORRUPT), errors.Is(err,
+		sqlite3.IOERR_BADKEY):
 		return &fault.Error{Kind: fault.Corrupt, Op: op, Detail: "wrong key or damaged file", Cause: err}
 	case errors.Is(err, sqlite3.FULL):
 		return &fault.Error{Kind: fault.Limited, Op: op, Detail: "disk full", Cause: err}

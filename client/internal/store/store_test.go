@@ -68,7 +68,8 @@ func TestMessagesComeBackAsTheyWentIn(t *testing.T) {
 	defer db.Close()
 	must(t, db.View(func(tx *Tx) error {
 		out, ok := tx.MessageOf(in.Sender, in.ID)
-		if !ok || fmt.Sprintf("%+v", out) == "" || out.Text != in.Text || out.Path != in.Path || *out.ReplyTo != *in.ReplyTo || out.StoredAt != 7 || out.Seq != in.Seq {
+		if !ok || fmt.Sprintf("%+v", out) == "" || out.Text != in.Text || out.Path != in.Path ||
+			*out.ReplyTo != *in.ReplyTo || out.StoredAt != 7 || out.Seq != in.Seq {
 			t.Errorf("got %+v, want %+v", out, in)
 		}
 		return nil
@@ -156,7 +157,11 @@ func TestFailedTransactionChangesNothing(t *testing.T) {
 		t.Errorf("update that dies before its commit: got %v, want boom", err)
 	}
 	db.SetHook(nil)
-	if err := db.Update(func(tx *Tx) error { tx.Exec("INSERT INTO nowhere VALUES (1)"); return nil }); !errors.Is(err, fault.Internal) {
+	if err := db.Update(func(tx *Tx) error {
+		tx.Exec(
+			"INSERT INTO nowhere VALUES (1)")
+		return nil
+	}); !errors.Is(err, fault.Internal) {
 		t.Errorf("bad statement: got %v, want internal", err)
 	}
 	must(t, db.View(func(tx *Tx) error {
@@ -174,9 +179,11 @@ func TestOutboxKeepsOrderAndDueTimes(t *testing.T) {
 		must(t, db.View(func(tx *Tx) error { leg, ok, at = tx.NextLeg(peer.Key(), now); return nil }))
 		return leg, ok, at
 	}
-	first, late, copied := Leg{Kind: LegMessage, Peer: a.Key(), Message: ident.MessageID{1}}, Leg{Kind: LegReceipt, Peer: a.Key(), Due: 100},
+	first, late, copied := Leg{Kind: LegMessage, Peer: a.Key(),
+		Message: ident.MessageID{1}}, Leg{Kind: LegReceipt, Peer: a.Key(), Due: 100},
 		Leg{Kind: LegCopy, Peer: b.Key(), Message: ident.MessageID{1}, Due: Held}
-	second := Leg{Kind: LegMessage, Peer: a.Key(), Message: ident.MessageID{2}, Sealed: []byte("sealed"), Certs: 4}
+	second := Leg{Kind: LegMessage, Peer: a.Key(), Message: ident.MessageID{2}, Sealed: []byte("sealed"),
+		Certs: 4}
 	must(t, db.Update(func(tx *Tx) error {
 		for _, l := range []*Leg{&first, &late, &second, &copied} {
 			tx.AddLeg(l)
@@ -198,7 +205,8 @@ func TestOutboxKeepsOrderAndDueTimes(t *testing.T) {
 		t.Errorf("held leg: got %v, %d, want never", ok, at)
 	}
 	must(t, db.Update(func(tx *Tx) error {
-		if !tx.ReleaseLegs(ident.MessageID{1}, LegCopy, 50) || tx.ReleaseLegs(ident.MessageID{1}, LegCopy, 60) {
+		if !tx.ReleaseLegs(ident.MessageID{1}, LegCopy, 50) ||
+			tx.ReleaseLegs(ident.MessageID{1}, LegCopy, 60) {
 			t.Error("release: want it to work once")
 		}
 		return nil
@@ -279,7 +287,12 @@ func TestDeathKeepsWhatWasCommitted(t *testing.T) {
 	defer db.Close()
 	m := newMessage(1, "kept")
 	must(t, db.Update(func(tx *Tx) error { tx.AddMessage(m); return nil }))
-	must(t, db.UpdateLazy(func(tx *Tx) error { tx.Advance("cursor", 7); tx.Advance("cursor", 3); return nil }))
+	must(t, db.UpdateLazy(func(tx *Tx) error {
+		tx.Advance("cursor", 7)
+		tx.Advance("cursor",
+			3)
+		return nil
+	}))
 	files, err := os.ReadDir(dir)
 	must(t, err)
 	for _, f := range files {
@@ -298,7 +311,8 @@ func TestDeathKeepsWhatWasCommitted(t *testing.T) {
 }
 
 func BenchmarkReceive(b *testing.B) {
-	for name, update := range map[string]func(*DB, func(*Tx) error) error{"lazy": (*DB).UpdateLazy, "durable": (*DB).Update} {
+	for name, update := range map[string]func(*DB, func(*Tx) error) error{"lazy": (*DB).UpdateLazy,
+		"durable": (*DB).Update} {
 		b.Run(name, func(b *testing.B) {
 			db := fresh(b)
 			text := string(make([]byte, 1024))

@@ -34,15 +34,18 @@ type Delta struct {
 
 // AddDelta remembers a delta in the mailbox.
 func (tx *Tx) AddDelta(d Delta) {
-	tx.Exec("INSERT INTO deltas (seq, hash, size, stored_at) VALUES (?,?,?,?) ON CONFLICT DO NOTHING", d.Seq, d.Hash[:], d.Size, d.StoredAt)
+	tx.Exec("INSERT INTO deltas (seq, hash, size, stored_at) VALUES (?,?,?,?) ON CONFLICT DO NOTHING", d.Seq,
+		d.Hash[:], d.Size, d.StoredAt)
 }
 
 // Deltas returns the deltas up to a sequence number, oldest first.
 func (tx *Tx) Deltas(upTo uint64) (out []Delta) {
-	tx.Query("SELECT seq, hash, size, stored_at FROM deltas WHERE seq <= ? ORDER BY seq", []any{upTo}, func(s *sqlite3.Stmt) bool {
-		out = append(out, Delta{Seq: uint64(s.ColumnInt64(0)), Hash: envelope.Hash(s.ColumnRawBlob(1)), Size: s.ColumnInt(2), StoredAt: s.ColumnInt64(3)})
-		return true
-	})
+	tx.Query("SELECT seq, hash, size, stored_at FROM deltas WHERE seq <= ? ORDER BY seq", []any{upTo},
+		func(s *sqlite3.Stmt) bool {
+			out = append(out, Delta{Seq: uint64(s.ColumnInt64(0)), Hash: envelope.Hash(s.ColumnRawBlob(1)),
+				Size: s.ColumnInt(2), StoredAt: s.ColumnInt64(3)})
+			return true
+		})
 	return out
 }
 
@@ -63,15 +66,17 @@ func (tx *Tx) CountDeltas() (n, size int) {
 
 // KeepUnverified keeps an envelope to be opened again when its sender's certificates are known.
 func (tx *Tx) KeepUnverified(seq uint64, sender ident.AccountID, envelope []byte) {
-	tx.Exec("INSERT INTO unverified (seq, sender, envelope) VALUES (?,?,?) ON CONFLICT DO NOTHING", seq, sender[:], envelope)
+	tx.Exec("INSERT INTO unverified (seq, sender, envelope) VALUES (?,?,?) ON CONFLICT DO NOTHING", seq,
+		sender[:], envelope)
 }
 
 // Unverified returns the kept envelopes of a sender, oldest first.
 func (tx *Tx) Unverified(sender ident.AccountID) (out [][]byte) {
-	tx.Query("SELECT envelope FROM unverified WHERE sender = ? ORDER BY seq", []any{sender[:]}, func(s *sqlite3.Stmt) bool {
-		out = append(out, s.ColumnBlob(0, nil))
-		return true
-	})
+	tx.Query("SELECT envelope FROM unverified WHERE sender = ? ORDER BY seq", []any{sender[:]},
+		func(s *sqlite3.Stmt) bool {
+			out = append(out, s.ColumnBlob(0, nil))
+			return true
+		})
 	return out
 }
 

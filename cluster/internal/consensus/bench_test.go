@@ -8,11 +8,17 @@ import (
 	"testing"
 )
 
-// BenchmarkPropose measures acknowledged commands of 1 KiB per second on three replicas of one process and one disk.
+// BenchmarkPropose measures acknowledged commands of 1 KiB per second on three replicas of one process and
+// one disk.
 func BenchmarkPropose(b *testing.B) {
 	for _, clients := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprint(clients, " clients"), func(b *testing.B) {
-			c := startCluster(b, 3, func(cfg *Config) { never(cfg); cfg.WALSegmentBytes = 32 << 20; cfg.FSM = sinkFSM{new(atomic.Uint64)} })
+			c := startCluster(b, 3, func(cfg *Config) {
+				never(
+					cfg)
+				cfg.WALSegmentBytes = 32 << 20
+				cfg.FSM = sinkFSM{new(atomic.Uint64)}
+			})
 			g := c.leader().group
 			command := make([]byte, 1024)
 			var next atomic.Int64

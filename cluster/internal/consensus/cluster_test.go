@@ -31,8 +31,8 @@ const testGroup ident.SwarmID = 7
 // patience bounds waits for things that happen soon or never.
 const patience = 30 * time.Second
 
-// listFSM is a state machine that remembers its commands. It stands for one with durable state: it outlives the
-// groups that a test opens on it.
+// listFSM is a state machine that remembers its commands. It stands for one with durable state: it outlives
+// the groups that a test opens on it.
 type listFSM struct {
 	mu          sync.Mutex
 	changed     *sync.Cond
@@ -53,8 +53,8 @@ func newListFSM() *listFSM {
 	return f
 }
 
-// ApplyBatch answers each command with "<command>@<position>". It panics on an entry that is out of order, which
-// a group must not let through.
+// ApplyBatch answers each command with "<command>@<position>". It panics on an entry that is out of order,
+// which a group must not let through.
 func (f *listFSM) ApplyBatch(batches []Batch) [][]any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -134,7 +134,8 @@ func (f *listFSM) wait(t testing.TB, what string, ok func(commands []string) boo
 	defer f.mu.Unlock()
 	for !ok(f.state.Commands) {
 		if expired {
-			t.Fatalf("state machine never %s: has %d commands at %d", what, len(f.state.Commands), f.state.Index)
+			t.Fatalf("state machine never %s: has %d commands at %d", what, len(f.state.Commands),
+				f.state.Index)
 		}
 		f.changed.Wait()
 	}
@@ -179,7 +180,8 @@ func newCluster(t testing.TB, n int, config func(*Config)) *testCluster {
 	c := &testCluster{t: t}
 	for i := range n {
 		c.members = append(c.members, &member{
-			t: t, c: c, id: ServerID{Node: nodeID(i), Incarnation: 1}, dir: filepath.Join(t.TempDir(), fmt.Sprint(i)),
+			t: t, c: c, id: ServerID{Node: nodeID(i), Incarnation: 1}, dir: filepath.Join(t.TempDir(),
+				fmt.Sprint(i)),
 			fsm: newListFSM(), config: config,
 		})
 	}
@@ -247,7 +249,8 @@ func (m *member) start() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.mux = NewMux(MuxConfig{Self: m.id.Node, Listener: m.sw.Listen(l), Dial: func(ctx context.Context, node ident.NodeID) (net.Conn, error) {
+	m.mux = NewMux(MuxConfig{Self: m.id.Node, Listener: m.sw.Listen(l), Dial: func(ctx context.Context,
+		node ident.NodeID) (net.Conn, error) {
 		return m.c.dial(ctx, m, node)
 	}})
 	ctx, stop := context.WithCancel(context.Background())
@@ -259,7 +262,8 @@ func (m *member) start() {
 	m.fatal = make(chan error, 1)
 	cfg := Config{
 		Group: testGroup, Self: m.id, Dir: m.dir, FSM: m.fsm, Mux: m.mux, WALSegmentBytes: 256 << 10,
-		HeartbeatTimeout: 150 * time.Millisecond, ElectionTimeout: 150 * time.Millisecond, LeaseTimeout: 120 * time.Millisecond,
+		HeartbeatTimeout: 150 * time.Millisecond, ElectionTimeout: 150 * time.Millisecond,
+		LeaseTimeout:  120 * time.Millisecond,
 		CommitTimeout: 5 * time.Millisecond, OnFatal: func(err error) { m.fatal <- err },
 	}
 	if m.config != nil {

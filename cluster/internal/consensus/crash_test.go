@@ -29,7 +29,8 @@ func load(c *testCluster, live []*member, stop <-chan struct{}, started chan<- s
 				default:
 				}
 				command := fmt.Sprintf("w%d-%d", w, i)
-				a, b, d := live[0].group.LeaderChanges(), live[1].group.LeaderChanges(), live[2].group.LeaderChanges()
+				a, b, d := live[0].group.LeaderChanges(), live[1].group.LeaderChanges(),
+					live[2].group.LeaderChanges()
 				refused := 0
 				for _, m := range live {
 					ctx, cancel := context.WithTimeout(context.Background(), patience)

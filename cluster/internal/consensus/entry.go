@@ -13,8 +13,8 @@ const (
 	commandOverhead = 3
 )
 
-// encodeEntry packs commands, in their order, into the data of one Raft entry. The caller keeps to MaxCommands and
-// MaxEntry.
+// encodeEntry packs commands, in their order, into the data of one Raft entry. The caller keeps to
+// MaxCommands and MaxEntry.
 func encodeEntry(commands [][]byte) ([]byte, error) {
 	size := entryOverhead
 	for _, c := range commands {

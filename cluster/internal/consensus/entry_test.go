@@ -85,7 +85,8 @@ func TestServerIDText(t *testing.T) {
 		t.Errorf("got %v, %v, want %v", got, err, id)
 	}
 	node := nodeID(3).String()
-	for _, text := range []string{"", node, node + ".", node + ".x", node + ".-1", node + ".01", node + ".4294967296", "ab.1", node + ".1.2"} {
+	for _, text := range []string{"", node, node + ".", node + ".x", node + ".-1", node + ".01",
+		node + ".4294967296", "ab.1", node + ".1.2"} {
 		if got, err := ParseServerID(text); err == nil {
 			t.Errorf("%q: got %v, want an error", text, got)
 		}

@@ -8,9 +8,10 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A fresh group would wait out a heartbeat timeout, seconds, before its first election. Instead every replica, once
-// it has written the founding configuration, calls the first server of that configuration with a TimeoutNow, and
-// the first server stands for election as soon as a majority, itself included, is ready to vote.
+// A fresh group would wait out a heartbeat timeout, seconds, before its first election. Instead every
+// replica, once it has written the founding configuration, calls the first server of that configuration with
+// a TimeoutNow, and the first server stands for election as soon as a majority, itself included, is ready to
+// vote.
 
 // callBackoff is the pause between founding calls while the first server is not there yet; it doubles.
 const (
@@ -20,15 +21,16 @@ const (
 
 // founding collects the calls that reach the first server of a fresh group.
 type founding struct {
-	mu     sync.Mutex
-	group  *Group
-	ready  map[raft.ServerID]bool // who has called
-	quorum int                    // how many must be ready; 0 until this replica is founded, or is not the first
+	mu    sync.Mutex
+	group *Group
+	ready map[raft.ServerID]bool // who has called
+	// how many must be ready; 0 until this replica is founded, or is not the first
+	quorum int
 	stood  bool
 }
 
-// intercept decides about a TimeoutNow. One from the known leader is a transfer of leadership and goes to Raft; any
-// other is a founding call, which a group that is not fresh ignores.
+// intercept decides about a TimeoutNow. One from the known leader is a transfer of leadership and goes to
+// Raft; any other is a founding call, which a group that is not fresh ignores.
 func (f *founding) intercept(req *raft.TimeoutNowRequest) bool {
 	from := raft.ServerID(req.ID)
 	f.mu.Lock()
@@ -54,7 +56,8 @@ func (f *founding) opened(g *Group) {
 	f.group = g
 }
 
-// founded says that this replica is the first server, has the configuration, and needs quorum replicas to be ready.
+// founded says that this replica is the first server, has the configuration, and needs quorum replicas to be
+// ready.
 func (f *founding) founded(quorum int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,13 +85,15 @@ func (g *Group) call(first ServerID) {
 	defer cancel()
 	id := first.String()
 	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
-		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.cfg.Self.String()), Addr: []byte(g.cfg.Self.String()),
+		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.cfg.Self.String()),
+		Addr: []byte(g.cfg.Self.String()),
 	}}
 	for pause := callBackoff; ; pause = min(2*pause, maxCallBackoff) {
 		if leader, _ := g.raft.LeaderWithID(); leader != "" {
 			return
 		}
-		err := g.trans.TimeoutNow(raft.ServerID(id), raft.ServerAddress(id), req, new(raft.TimeoutNowResponse))
+		err := g.trans.TimeoutNow(raft.ServerID(id), raft.ServerAddress(id), req,
+			new(raft.TimeoutNowResponse))
 		if err == nil {
 			return
 		}

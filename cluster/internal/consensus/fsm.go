@@ -10,16 +10,16 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 )
 
-// adapter makes an FSM of ours one of Raft's: it unpacks coalesced commands, skips what the FSM has from before a
-// restart, and puts the FSM's applied index in front of its snapshots.
+// adapter makes an FSM of ours one of Raft's: it unpacks coalesced commands, skips what the FSM has from
+// before a restart, and puts the FSM's applied index in front of its snapshots.
 type adapter struct {
 	fsm FSM
 	// restored is called after the state was replaced by that of a snapshot, with the last entry in it.
 	restored func(index, term uint64) error
 }
 
-// ApplyBatch applies committed entries. A committed entry that does not decode is a bug or a corrupt log, and no
-// replica can go on from it alone: it stops the process, as raft does for an entry that it cannot read.
+// ApplyBatch applies committed entries. A committed entry that does not decode is a bug or a corrupt log, and
+// no replica can go on from it alone: it stops the process, as raft does for an entry that it cannot read.
 func (a adapter) ApplyBatch(logs []*raft.Log) []any {
 	applied, _ := a.fsm.Applied()
 	results := make([]any, len(logs))
@@ -52,9 +52,9 @@ func (a adapter) ApplyBatch(logs []*raft.Log) []any {
 // Apply applies one entry.
 func (a adapter) Apply(l *raft.Log) any { return a.ApplyBatch([]*raft.Log{l})[0] }
 
-// snapshotPrefix is the length of what stands in front of the FSM's state in a snapshot: index and term of the last
-// batch that the FSM has applied, and index and term of the snapshot itself, which are higher if the log held entries
-// that the FSM never sees.
+// snapshotPrefix is the length of what stands in front of the FSM's state in a snapshot: index and term of
+// the last batch that the FSM has applied, and index and term of the snapshot itself, which are higher if the
+// log held entries that the FSM never sees.
 const snapshotPrefix = 32
 
 // Snapshot captures the state together with its applied index.
@@ -100,7 +100,8 @@ func (a adapter) Restore(r io.ReadCloser) error {
 		return err
 	}
 	if index, term := a.fsm.Applied(); index != number(0) || term != number(1) {
-		return fault.New(fault.Corrupt, op, "state machine is at %d of term %d, want %d of term %d", index, term, number(0), number(1))
+		return fault.New(fault.Corrupt, op, "state machine is at %d of term %d, want %d of term %d", index,
+			term, number(0), number(1))
 	}
 	return a.restored(number(2), number(3))
 }

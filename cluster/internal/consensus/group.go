@@ -49,17 +49,18 @@ type Group struct {
 	stopErr           error
 }
 
-// Open starts this node's replica of a group from what its directory holds; a replica whose directory is empty waits
-// for Bootstrap, or for a leader that has it as a member.
+// Open starts this node's replica of a group from what its directory holds; a replica whose directory is
+// empty waits for Bootstrap, or for a leader that has it as a member.
 //
-// Errors: Invalid (Config), Exists (open already), Corrupt (log, snapshot and state machine do not fit together: the
-// replica must be rebuilt under a new incarnation), Internal.
+// Errors: Invalid (Config), Exists (open already), Corrupt (log, snapshot and state machine do not fit
+// together: the replica must be rebuilt under a new incarnation), Internal.
 func Open(cfg Config) (*Group, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{cfg: cfg, calls: &founding{ready: make(map[raft.ServerID]bool)}, wake: make(chan raft.Observation, 1),
+	g := &Group{cfg: cfg, calls: &founding{ready: make(map[raft.ServerID]bool)},
+		wake:    make(chan raft.Observation, 1),
 		crowded: make(chan struct{}, 1), changed: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	if err := g.open(); err != nil {
@@ -139,13 +140,14 @@ func (g *Group) raftConfig() *raft.Config {
 	c.BatchApplyCh, c.MaxAppendEntries = true, 64
 	c.ShutdownOnRemove = false // a removed replica is closed by its owner
 	c.NoLegacyTelemetry = true
-	// Raft's own snapshots count entries; ours are asked for in watch, and what they leave of the log is decided in
-	// logStore.DeleteRange. One trailing entry keeps the log from running empty.
+	// Raft's own snapshots count entries; ours are asked for in watch, and what they leave of the log is
+	// decided in logStore.DeleteRange. One trailing entry keeps the log from running empty.
 	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = 10000*time.Hour, 1<<62, 1
 	return c
 }
 
-// fsmIsAhead reports whether the FSM has all that the newest snapshot has, so that it need not be restored from it.
+// fsmIsAhead reports whether the FSM has all that the newest snapshot has, so that it need not be restored
+// from it.
 func (g *Group) fsmIsAhead() (bool, error) {
 	op := g.op("open")
 	applied, _ := g.cfg.FSM.Applied()
@@ -161,21 +163,23 @@ func (g *Group) fsmIsAhead() (bool, error) {
 		last = max(last, meta.Index)
 	}
 	if applied > last {
-		return false, fault.New(fault.Corrupt, op, "state machine is at %d, its log ends at %d", applied, last)
+		return false, fault.New(fault.Corrupt, op, "state machine is at %d, its log ends at %d", applied,
+			last)
 	}
 	return applied >= inSnapshot, nil
 }
 
-// Bootstrap founds the group with the given servers. Every voter of a new group calls it with the same list; the
-// first server becomes the leader within milliseconds of a majority having called. On a replica that belongs to a
-// group already it does nothing.
+// Bootstrap founds the group with the given servers. Every voter of a new group calls it with the same list;
+// the first server becomes the leader within milliseconds of a majority having called. On a replica that
+// belongs to a group already it does nothing.
 func (g *Group) Bootstrap(servers []Server) error {
 	op := g.op("bootstrap")
 	var conf raft.Configuration
 	self, voters := false, 0
 	var first ServerID
 	for _, s := range servers {
-		rs := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(s.ID.String()), Address: raft.ServerAddress(s.ID.String())}
+		rs := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(s.ID.String()),
+			Address: raft.ServerAddress(s.ID.String())}
 		if s.NonVoter {
 			rs.Suffrage = raft.Nonvoter
 		} else {
@@ -225,8 +229,8 @@ func (g *Group) Leader() (ident.NodeID, bool) {
 	return id.Node, err == nil
 }
 
-// LeaderChanges returns a channel that is closed when the leader, or this replica's role, next changes. Take the
-// channel first, then read Leader or IsLeader, then wait.
+// LeaderChanges returns a channel that is closed when the leader, or this replica's role, next changes. Take
+// the channel first, then read Leader or IsLeader, then wait.
 func (g *Group) LeaderChanges() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -263,7 +267,8 @@ func (g *Group) TransferLeadership(ctx context.Context) error {
 	return g.await(ctx, "transfer leadership of", g.raft.LeadershipTransfer())
 }
 
-// TakeSnapshot takes a snapshot now and shortens the log. With nothing new since the last one it does nothing.
+// TakeSnapshot takes a snapshot now and shortens the log. With nothing new since the last one it does
+// nothing.
 func (g *Group) TakeSnapshot(ctx context.Context) error {
 	g.log.snapshotBegins()
 	err := g.await(ctx, "snapshot", g.raft.Snapshot())
@@ -284,7 +289,8 @@ func (g *Group) await(ctx context.Context, verb string, f raft.Future) error {
 		}
 		return g.classify(verb, err)
 	case <-ctx.Done():
-		return &fault.Error{Kind: fault.Unavailable, Op: g.op(verb), Detail: ctx.Err().Error(), Cause: ErrOutcomeUnknown}
+		return &fault.Error{Kind: fault.Unavailable, Op: g.op(verb), Detail: ctx.Err().Error(),
+			Cause: ErrOutcomeUnknown}
 	}
 }
 

@@ -141,7 +141,8 @@ func TestRestartReplaysFromTheAppliedIndex(t *testing.T) {
 	full := slices.Clone(m.fsm.state.Commands)
 	m.fsm.mu.Unlock()
 
-	for name, state := range map[string]listState{"empty": {}, "half": half, "full": {Index: half.Index + 5, Term: half.Term, Commands: full}} {
+	for name, state := range map[string]listState{"empty": {}, "half": half, "full": {Index: half.Index + 5,
+		Term: half.Term, Commands: full}} {
 		t.Run(name, func(t *testing.T) {
 			m.crash()
 			m.fsm.mu.Lock()
@@ -220,7 +221,12 @@ func TestLaggingFollowerInstallsASnapshot(t *testing.T) {
 }
 
 func TestLogGrowthTakesASnapshot(t *testing.T) {
-	c := newCluster(t, 1, func(cfg *Config) { never(cfg); cfg.SnapshotBytes = 200 << 10; cfg.RetainBytes = 64 << 10 })
+	c := newCluster(t, 1, func(cfg *Config) {
+		never(
+			cfg)
+		cfg.SnapshotBytes = 200 << 10
+		cfg.RetainBytes = 64 << 10
+	})
 	m := c.members[0]
 	m.fsm.snapshotted = make(chan struct{}, 100)
 	m.start()

@@ -12,11 +12,11 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// The staging of clamp.go's hazard: five entries are common to all; C was the leader of term 3 and has three more
-// that nobody else has. A is elected. Its first write is held up while its connections to C fail fast, so that its
-// replicator to C has read "last index 5" and sleeps in its back-off. Then the write goes through, A and B commit it,
-// and C is reachable again: the replicator wakes and tells C that more than 5 is committed, in a message that covers
-// 5 entries.
+// The staging of clamp.go's hazard: five entries are common to all; C was the leader of term 3 and has three
+// more that nobody else has. A is elected. Its first write is held up while its connections to C fail fast,
+// so that its replicator to C has read "last index 5" and sleeps in its back-off. Then the write goes
+// through, A and B commit it, and C is reachable again: the replicator wakes and tells C that more than 5 is
+// committed, in a message that covers 5 entries.
 const (
 	commonEntries  = 5
 	tailEntries    = 3
@@ -82,9 +82,11 @@ func writeStagedLog(t *testing.T, c *testCluster, m *member, tail bool) {
 	defer log.Close()
 	var conf raft.Configuration
 	for _, s := range c.servers() {
-		conf.Servers = append(conf.Servers, raft.Server{ID: raft.ServerID(s.ID.String()), Address: raft.ServerAddress(s.ID.String())})
+		conf.Servers = append(conf.Servers, raft.Server{ID: raft.ServerID(s.ID.String()),
+			Address: raft.ServerAddress(s.ID.String())})
 	}
-	logs := []*raft.Log{{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(conf)}}
+	logs := []*raft.Log{{Index: 1, Term: 1, Type: raft.LogConfiguration,
+		Data: raft.EncodeConfiguration(conf)}}
 	add := func(index, term uint64, command string) {
 		data, err := encodeEntry([][]byte{[]byte(command)})
 		if err != nil {
@@ -147,7 +149,8 @@ func TestClampCoversExactlyTheMessage(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			req := &raft.AppendEntriesRequest{PrevLogEntry: test.prev, Entries: entries(test.entries), LeaderCommitIndex: test.commit}
+			req := &raft.AppendEntriesRequest{PrevLogEntry: test.prev, Entries: entries(test.entries),
+				LeaderCommitIndex: test.commit}
 			clampCommit(req)
 			if req.LeaderCommitIndex != test.clamped {
 				t.Errorf("got commit index %d, want %d", req.LeaderCommitIndex, test.clamped)
@@ -169,7 +172,8 @@ func TestClampOnReceipt(t *testing.T) {
 	}
 	sender := newTransport(s, newLogger(discard), false, &founding{ready: map[raft.ServerID]bool{}}, nil)
 	defer sender.Close()
-	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(s.self.String()), Addr: []byte(s.self.String())}
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(s.self.String()),
+		Addr: []byte(s.self.String())}
 	data, err := encodeEntry([][]byte{[]byte("x")})
 	if err != nil {
 		t.Fatal(err)
@@ -186,11 +190,13 @@ func TestClampOnReceipt(t *testing.T) {
 		{Index: 2, Term: 2, Type: raft.LogCommand, Data: data},
 	}
 	send(&raft.AppendEntriesRequest{RPCHeader: header, Term: 2, Entries: logs})
-	send(&raft.AppendEntriesRequest{RPCHeader: header, Term: 3, PrevLogEntry: 1, PrevLogTerm: 2, LeaderCommitIndex: 2})
+	send(&raft.AppendEntriesRequest{RPCHeader: header, Term: 3, PrevLogEntry: 1, PrevLogTerm: 2,
+		LeaderCommitIndex: 2})
 	if got := m.group.Stats().CommitIndex; got != 1 {
 		t.Errorf("got commit index %d after a message that covers 1 entry, want 1", got)
 	}
-	send(&raft.AppendEntriesRequest{RPCHeader: header, Term: 3, PrevLogEntry: 2, PrevLogTerm: 2, LeaderCommitIndex: 2})
+	send(&raft.AppendEntriesRequest{RPCHeader: header, Term: 3, PrevLogEntry: 2, PrevLogTerm: 2,
+		LeaderCommitIndex: 2})
 	if got := m.group.Stats().CommitIndex; got != 2 {
 		t.Errorf("got commit index %d after a message that covers 2 entries, want 2", got)
 	}
@@ -234,7 +240,8 @@ func TestDivergentLogMeetsASnapshot(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					if err := log.StoreLog(&raft.Log{Index: i, Term: 50, Type: raft.LogCommand, Data: data}); err != nil {
+					if err := log.StoreLog(&raft.Log{Index: i, Term: 50, Type: raft.LogCommand,
+						Data: data}); err != nil {
 						return err
 					}
 				}
@@ -265,7 +272,8 @@ func TestDivergentLogMeetsASnapshot(t *testing.T) {
 // editLog opens the log of a member that is down.
 func editLog(t *testing.T, m *member, edit func(*logStore) error) {
 	t.Helper()
-	log, err := openLog(Config{Dir: m.dir, WALSegmentBytes: 256 << 10}, newLogger(discard), func(error) {}, func() {})
+	log, err := openLog(Config{Dir: m.dir, WALSegmentBytes: 256 << 10}, newLogger(discard),
+		func(error) {}, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

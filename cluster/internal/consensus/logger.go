@@ -11,12 +11,12 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// repeatAfter is how long the same line of raft is not logged again: a dead peer fails a call every few hundred
-// milliseconds in every group.
+// repeatAfter is how long the same line of raft is not logged again: a dead peer fails a call every few
+// hundred milliseconds in every group.
 const repeatAfter = 30 * time.Second
 
-// logger passes raft's warnings and errors to slog. Raft calls much of what is part of any node's death an error, so
-// nothing of it is logged above warning.
+// logger passes raft's warnings and errors to slog. Raft calls much of what is part of any node's death an
+// error, so nothing of it is logged above warning.
 type logger struct {
 	to   *slog.Logger
 	name string

@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// durable is what a log must offer: entries, and the votes that must be as durable as they are. Anything that keeps
-// raft's contract may stand here; today it is a raft-wal per group.
+// durable is what a log must offer: entries, and the votes that must be as durable as they are. Anything that
+// keeps raft's contract may stand here; today it is a raft-wal per group.
 type durable interface {
 	raft.LogStore
 	raft.StableStore
@@ -28,11 +28,13 @@ type logHooks struct {
 	vote  func() error                 // before a write of term or vote
 }
 
-// logStore puts three things in front of a durable log: a cache of the newest entries bounded in bytes, the accounts
-// from which snapshots and retention are decided, and the rule that nothing is written after a write has failed.
+// logStore puts three things in front of a durable log: a cache of the newest entries bounded in bytes, the
+// accounts from which snapshots and retention are decided, and the rule that nothing is written after a write
+// has failed.
 //
-// A failed fsync leaves pages that the kernel may have dropped and marked clean: a second fsync would report success
-// for bytes that are lost. So the first failure is the last write; the replica falls silent and the process exits.
+// A failed fsync leaves pages that the kernel may have dropped and marked clean: a second fsync would report
+// success for bytes that are lost. So the first failure is the last write; the replica falls silent and the
+// process exits.
 type logStore struct {
 	disk    durable
 	hooks   logHooks
@@ -182,9 +184,9 @@ func (s *logStore) write(logs []*raft.Log) error {
 	return s.disk.StoreLogs(logs)
 }
 
-// DeleteRange deletes a prefix or a suffix of the log. A prefix is deleted to make room behind a snapshot: of that,
-// the newest bytes stay, for followers that are a little behind. All other deletions are part of the protocol and
-// are carried out as told.
+// DeleteRange deletes a prefix or a suffix of the log. A prefix is deleted to make room behind a snapshot: of
+// that, the newest bytes stay, for followers that are a little behind. All other deletions are part of the
+// protocol and are carried out as told.
 func (s *logStore) DeleteRange(first, last uint64) error {
 	if s.isStopped() {
 		return errStopped
@@ -232,9 +234,9 @@ func (s *logStore) SetUint64(key []byte, value uint64) error {
 	return s.vote(func() error { return s.disk.SetUint64(key, value) })
 }
 
-// vote writes a term or a vote. Raft panics when a term cannot be stored. After a failure the replica is silent,
-// so that nobody can act on a vote that is not on disk, and its log takes no entries: reporting success then only
-// keeps the panic away from the other replicas of the process, until OnFatal ends this one.
+// vote writes a term or a vote. Raft panics when a term cannot be stored. After a failure the replica is
+// silent, so that nobody can act on a vote that is not on disk, and its log takes no entries: reporting
+// success then only keeps the panic away from the other replicas of the process, until OnFatal ends this one.
 func (s *logStore) vote(write func() error) error {
 	if s.isStopped() {
 		return nil

@@ -50,7 +50,8 @@ func TestCacheHoldsTheNewestEntries(t *testing.T) {
 				size, exists := model[i]
 				hit := c.get(i, &out)
 				if hit && (!exists || out.Index != i || len(out.Data) != size) {
-					t.Fatalf("cache answers %d with entry %d of %d bytes, want %d bytes (exists: %t)", i, out.Index, len(out.Data), size, exists)
+					t.Fatalf("cache answers %d with entry %d of %d bytes, want %d bytes (exists: %t)", i,
+						out.Index, len(out.Data), size, exists)
 				}
 			}
 		}
@@ -59,7 +60,8 @@ func TestCacheHoldsTheNewestEntries(t *testing.T) {
 
 func openTestLog(t *testing.T, change func(*Config)) (*logStore, Config) {
 	t.Helper()
-	cfg := Config{Dir: t.TempDir(), WALSegmentBytes: 256 << 10, CacheBytes: 1 << 20, RetainBytes: 256 << 10, SnapshotBytes: 1 << 40}
+	cfg := Config{Dir: t.TempDir(), WALSegmentBytes: 256 << 10, CacheBytes: 1 << 20, RetainBytes: 256 << 10,
+		SnapshotBytes: 1 << 40}
 	if change != nil {
 		change(&cfg)
 	}

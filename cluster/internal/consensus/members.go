@@ -10,7 +10,8 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 )
 
-// Servers returns the members that this replica knows, and the version of the list for AddServer and RemoveServer.
+// Servers returns the members that this replica knows, and the version of the list for AddServer and
+// RemoveServer.
 func (g *Group) Servers() ([]Server, uint64, error) {
 	f := g.raft.GetConfiguration()
 	if err := f.Error(); err != nil {
@@ -31,8 +32,8 @@ func (g *Group) Servers() ([]Server, uint64, error) {
 	return servers, version, nil
 }
 
-// versionOf returns the index of the entry, or of the snapshot's entry, that holds the list conf. Raft does not tell,
-// and the newest list in the log may be one that is not in force yet.
+// versionOf returns the index of the entry, or of the snapshot's entry, that holds the list conf. Raft does
+// not tell, and the newest list in the log may be one that is not in force yet.
 func (g *Group) versionOf(conf raft.Configuration) (uint64, error) {
 	if index := g.log.indexOf(conf); index > 0 {
 		return index, nil
@@ -49,8 +50,8 @@ func (g *Group) versionOf(conf raft.Configuration) (uint64, error) {
 	return 0, nil // no list yet: the replica was never founded
 }
 
-// AddServer adds a member, or makes a non-voter a voter, if the list of members still has the given version (0: any).
-// A new voter counts at once: add it as a non-voter first and let it catch up.
+// AddServer adds a member, or makes a non-voter a voter, if the list of members still has the given version
+// (0: any). A new voter counts at once: add it as a non-voter first and let it catch up.
 func (g *Group) AddServer(ctx context.Context, s Server, version uint64) error {
 	id, addr := raft.ServerID(s.ID.String()), raft.ServerAddress(s.ID.String())
 	if s.NonVoter {
@@ -61,7 +62,8 @@ func (g *Group) AddServer(ctx context.Context, s Server, version uint64) error {
 
 // RemoveServer removes a member, if the list of members still has the given version (0: any).
 func (g *Group) RemoveServer(ctx context.Context, id ServerID, version uint64) error {
-	return g.await(ctx, "remove server from", g.raft.RemoveServer(raft.ServerID(id.String()), version, timeoutOf(ctx)))
+	return g.await(ctx, "remove server from", g.raft.RemoveServer(raft.ServerID(id.String()), version,
+		timeoutOf(ctx)))
 }
 
 func timeoutOf(ctx context.Context) time.Duration {

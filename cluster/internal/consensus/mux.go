@@ -33,8 +33,8 @@ type MuxConfig struct {
 	Logger *slog.Logger
 }
 
-// Mux shares one listener among the groups of a node: a connection opens with the number of the group that it is
-// for. Run accepts; groups register themselves when they open.
+// Mux shares one listener among the groups of a node: a connection opens with the number of the group that it
+// is for. Run accepts; groups register themselves when they open.
 type Mux struct {
 	cfg MuxConfig
 
@@ -188,8 +188,8 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// silence closes every connection and lets no new one through: whatever the replica believes from here on, nobody
-// hears it.
+// silence closes every connection and lets no new one through: whatever the replica believes from here on,
+// nobody hears it.
 func (s *stream) silence() {
 	s.mu.Lock()
 	s.quiet = true

@@ -163,7 +163,8 @@ func TestLoggerPassesEachWarningOnce(t *testing.T) {
 	if got := strings.Count(out.String(), "\n"); got != 2 {
 		t.Errorf("got %d lines, want 2:\n%s", got, out.String())
 	}
-	if !strings.Contains(out.String(), `level=WARN msg=raft event="failed to heartbeat to" peer=p1 error=refused`) {
+	if !strings.Contains(out.String(),
+		`level=WARN msg=raft event="failed to heartbeat to" peer=p1 error=refused`) {
 		t.Errorf("got\n%s", out.String())
 	}
 }

@@ -21,12 +21,13 @@ type outcome struct {
 	err    error
 }
 
-// Propose replicates a command and returns what the FSM answered, once a majority has it on disk and this replica
-// has applied it. Commands proposed one after the other are applied in that order. The caller must not change
-// command afterwards.
+// Propose replicates a command and returns what the FSM answered, once a majority has it on disk and this
+// replica has applied it. Commands proposed one after the other are applied in that order. The caller must
+// not change command afterwards.
 //
-// Errors: Invalid (empty, or longer than MaxCommand), Limited (too much is waiting), Unavailable with ErrNotLeader
-// or ErrClosed (not proposed), Unavailable with ErrOutcomeUnknown (leadership or ctx ended before the result).
+// Errors: Invalid (empty, or longer than MaxCommand), Limited (too much is waiting), Unavailable with
+// ErrNotLeader or ErrClosed (not proposed), Unavailable with ErrOutcomeUnknown (leadership or ctx ended
+// before the result).
 func (g *Group) Propose(ctx context.Context, command []byte) (any, error) {
 	p, err := g.enqueue(command)
 	if err != nil {
@@ -36,7 +37,8 @@ func (g *Group) Propose(ctx context.Context, command []byte) (any, error) {
 	case o := <-p.done:
 		return o.result, o.err
 	case <-ctx.Done():
-		return nil, &fault.Error{Kind: fault.Unavailable, Op: g.op("propose to"), Detail: ctx.Err().Error(), Cause: ErrOutcomeUnknown}
+		return nil, &fault.Error{Kind: fault.Unavailable, Op: g.op("propose to"), Detail: ctx.Err().Error(),
+			Cause: ErrOutcomeUnknown}
 	}
 }
 
@@ -44,7 +46,8 @@ func (g *Group) Propose(ctx context.Context, command []byte) (any, error) {
 func (g *Group) enqueue(command []byte) (*proposal, error) {
 	op := g.op("propose to")
 	if len(command) == 0 || len(command) > MaxCommand {
-		return nil, fault.New(fault.Invalid, op, "command of %d bytes, want 1 to %d", len(command), MaxCommand)
+		return nil, fault.New(fault.Invalid, op, "command of %d bytes, want 1 to %d",
+			len(command), MaxCommand)
 	}
 	if !g.IsLeader() {
 		return nil, fault.Wrap(fault.Unavailable, op, ErrNotLeader)
@@ -56,7 +59,8 @@ func (g *Group) enqueue(command []byte) (*proposal, error) {
 		return nil, fault.Wrap(fault.Unavailable, op, ErrClosed)
 	}
 	if g.queued+len(command) > g.cfg.QueueBytes {
-		return nil, fault.New(fault.Limited, op, "%d bytes are waiting, limit is %d", g.queued, g.cfg.QueueBytes)
+		return nil, fault.New(fault.Limited, op, "%d bytes are waiting, limit is %d", g.queued,
+			g.cfg.QueueBytes)
 	}
 	g.queue = append(g.queue, p)
 	g.queued += len(command)
@@ -68,8 +72,8 @@ func (g *Group) enqueue(command []byte) (*proposal, error) {
 }
 
 // fly takes what waits, proposes it as one entry, waits for it, and repeats until nothing waits. Up to
-// Config.InFlight of these run at a time; while all are busy the queue grows, and so does the next entry: batches
-// form without a timer, and a lone command never waits.
+// Config.InFlight of these run at a time; while all are busy the queue grows, and so does the next entry:
+// batches form without a timer, and a lone command never waits.
 func (g *Group) fly() {
 	for {
 		g.submit.Lock() // held over Apply, so that entries are proposed in the order of the queue
@@ -103,7 +107,8 @@ func (g *Group) fly() {
 		results, ok := future.Response().([]any)
 		for i, p := range batch {
 			if !ok || len(results) != len(batch) {
-				p.done <- outcome{err: fault.New(fault.Internal, g.op("propose to"), "%d results for %d commands", len(results), len(batch))}
+				p.done <- outcome{err: fault.New(fault.Internal, g.op("propose to"),
+					"%d results for %d commands", len(results), len(batch))}
 				continue
 			}
 			p.done <- outcome{result: results[i]}

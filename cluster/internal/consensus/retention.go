@@ -6,8 +6,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// logCache holds the newest entries, so that replicators need not read back what was just written. It is bounded in
-// bytes: coalesced entries differ in size by a factor of thousands.
+// logCache holds the newest entries, so that replicators need not read back what was just written. It is
+// bounded in bytes: coalesced entries differ in size by a factor of thousands.
 type logCache struct {
 	limit int
 	bytes int
@@ -63,8 +63,9 @@ func (c *logCache) dropFrom(index uint64) {
 
 func (c *logCache) clear() { c.logs, c.bytes = nil, 0 }
 
-// ledger accounts for the bytes of the log: how much has grown since the last snapshot, and which entries lie behind
-// the newest retain bytes. It knows the entries written or read since the group was opened; those before count as old.
+// ledger accounts for the bytes of the log: how much has grown since the last snapshot, and which entries lie
+// behind the newest retain bytes. It knows the entries written or read since the group was opened; those
+// before count as old.
 type ledger struct {
 	retain int64
 	limit  int64  // a snapshot is due when grown reaches it
@@ -107,7 +108,8 @@ func (l *ledger) deletable() uint64 {
 	return l.marks[0].index
 }
 
-// dropFrom forgets the entries from index on. Their bytes stay in the sums, which errs on the side of a snapshot.
+// dropFrom forgets the entries from index on. Their bytes stay in the sums, which errs on the side of a
+// snapshot.
 func (l *ledger) dropFrom(index uint64) {
 	for n := len(l.marks); n > 0 && l.marks[n-1].index >= index; n-- {
 		l.marks = l.marks[:n-1]

@@ -19,9 +19,9 @@ import (
 	"github.com/starling-swarm/starling/internal/safefile"
 )
 
-// A snapshot is one file: header, state as the FSM wrote it, SHA-256 of both. It is written under a temporary name,
-// synced, and renamed; a file with its final name is complete unless the disk damaged it, which Open detects.
-// Layout: docs/formats.md, section 8.
+// A snapshot is one file: header, state as the FSM wrote it, SHA-256 of both. It is written under a temporary
+// name, synced, and renamed; a file with its final name is complete unless the disk damaged it, which Open
+// detects. Layout: docs/formats.md, section 8.
 const (
 	snapshotMagic     = "starling/v1/snapshot\x00"
 	snapshotVersion   = 1
@@ -54,7 +54,8 @@ func openSnapshots(dir string) (*snapshotStore, error) {
 }
 
 // Create opens a sink for a new snapshot.
-func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64, conf raft.Configuration, confIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
+func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64, conf raft.Configuration,
+	confIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
 	header, err := encodeSnapshotHeader(&raft.SnapshotMeta{
 		Version: version, Index: index, Term: term, Configuration: conf, ConfigurationIndex: confIndex,
 	})
@@ -247,8 +248,8 @@ func verifySnapshot(f *os.File, n int64) error {
 	return nil
 }
 
-// encodeSnapshotHeader: magic | version u8 | bytes[u24] of { raft version u8 | index u64 | term u64 | configuration
-// index u64 | count u16 | count times (suffrage u8 | bytes[u8] server ID) }.
+// encodeSnapshotHeader: magic | version u8 | bytes[u24] of { raft version u8 | index u64 | term u64 |
+// configuration index u64 | count u16 | count times (suffrage u8 | bytes[u8] server ID) }.
 func encodeSnapshotHeader(m *raft.SnapshotMeta) ([]byte, error) {
 	b := cryptobyte.NewBuilder(nil)
 	b.AddBytes([]byte(snapshotMagic))
@@ -304,7 +305,10 @@ func readSnapshotHeader(f *os.File) (*raft.SnapshotMeta, error) {
 }
 
 func decodeSnapshotHeader(header []byte) (*raft.SnapshotMeta, error) {
-	corrupt := func(what string) error { return fault.New(fault.Corrupt, "decode snapshot header", "%s", what) }
+	corrupt := func(what string) error {
+		return fault.New(fault.Corrupt, "decode snapshot header", "%s",
+			what)
+	}
 	s := cryptobyte.String(header)
 	var m raft.SnapshotMeta
 	var version uint8

@@ -18,7 +18,8 @@ func testConfiguration() raft.Configuration {
 	var conf raft.Configuration
 	for i := range 3 {
 		id := ServerID{Node: nodeID(i), Incarnation: uint32(i)}.String()
-		conf.Servers = append(conf.Servers, raft.Server{ID: raft.ServerID(id), Address: raft.ServerAddress(id)})
+		conf.Servers = append(conf.Servers, raft.Server{ID: raft.ServerID(id),
+			Address: raft.ServerAddress(id)})
 	}
 	conf.Servers[2].Suffrage = raft.Nonvoter
 	return conf
@@ -63,7 +64,8 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		t.Errorf("got state %q, %v", state, err)
 	}
 	want := testConfiguration()
-	if meta.Index != 10 || meta.Term != 3 || meta.ConfigurationIndex != 2 || meta.Size != int64(len(state)) || meta.Version != 1 {
+	if meta.Index != 10 || meta.Term != 3 || meta.ConfigurationIndex != 2 || meta.Size != int64(len(state)) ||
+		meta.Version != 1 {
 		t.Errorf("got meta %+v", meta)
 	}
 	if len(meta.Configuration.Servers) != 3 || meta.Configuration.Servers[2] != want.Servers[2] {
@@ -154,7 +156,8 @@ func TestDamagedSnapshotIsCorrupt(t *testing.T) {
 }
 
 func FuzzDecodeSnapshotHeader(f *testing.F) {
-	good, err := encodeSnapshotHeader(&raft.SnapshotMeta{Version: 1, Index: 7, Term: 3, Configuration: testConfiguration(), ConfigurationIndex: 2})
+	good, err := encodeSnapshotHeader(&raft.SnapshotMeta{Version: 1, Index: 7, Term: 3,
+		Configuration: testConfiguration(), ConfigurationIndex: 2})
 	if err != nil {
 		f.Fatal(err)
 	}

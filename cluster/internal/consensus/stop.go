@@ -25,8 +25,8 @@ func (g *Group) Close() error {
 	return g.stopErr
 }
 
-// Crash stops the replica as a kill would: silent at once, nothing written, nothing handed over. The directory can
-// be opened again when it returns.
+// Crash stops the replica as a kill would: silent at once, nothing written, nothing handed over. The
+// directory can be opened again when it returns.
 func (g *Group) Crash() {
 	g.stopOnce.Do(func() {
 		g.stream.silence()
@@ -58,8 +58,8 @@ func (g *Group) halt() error {
 	return nil
 }
 
-// stepDown makes a leader answer all that it was asked: Raft's shutdown would leave those who wait for an entry
-// waiting for ever. With the log stopped, the next entry fails, and that ends leadership.
+// stepDown makes a leader answer all that it was asked: Raft's shutdown would leave those who wait for an
+// entry waiting for ever. With the log stopped, the next entry fails, and that ends leadership.
 func (g *Group) stepDown() {
 	g.log.stop()
 	for g.raft.State() == raft.Leader {

@@ -9,10 +9,10 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A follower knows that its leader is silent only after a heartbeat timeout, which must be long: on a busy machine a
-// leader that lives may say nothing for a second. But that a leader's process has ended shows at once: its connections
-// close, and its address refuses new ones, which no machine that is merely slow does. So a group need not wait for the
-// timeout then:
+// A follower knows that its leader is silent only after a heartbeat timeout, which must be long: on a busy
+// machine a leader that lives may say nothing for a second. But that a leader's process has ended shows at
+// once: its connections close, and its address refuses new ones, which no machine that is merely slow does.
+// So a group need not wait for the timeout then:
 //
 //   - when a connection from a peer closes, and the leader says nothing more, a follower dials the leader;
 //   - refused, it asks the other voters whether they would vote for it, by Raft's pre-vote, which changes nothing;
@@ -20,7 +20,8 @@ import (
 //     survivors one gets every vote; every other replica answers as Raft does: no, as long as it has a leader;
 //   - with a majority, and nobody against it, the follower stands for election as if leadership were handed to it.
 //
-// Whatever else happens (a host that vanishes, a cut cable, survivors that disagree) is left to Raft and its timeouts.
+// Whatever else happens (a host that vanishes, a cut cable, survivors that disagree) is left to Raft and its
+// timeouts.
 
 const (
 	// Between two looks at a leader whose connection closed; it doubles.
@@ -42,16 +43,18 @@ func (g *Group) watchLeader() {
 	}
 }
 
-// lookAtLeader returns when the leader has spoken, or there is another, or when it is for Raft to decide. That there is none
-// is no end: what the dead leader sent last may be stored after the voters were asked, and then the election is lost to
-// the longer log, whose replica has to stand in turn.
+// lookAtLeader returns when the leader has spoken, or there is another, or when it is for Raft to decide.
+// That there is none is no end: what the dead leader sent last may be stored after the voters were asked, and
+// then the election is lost to the longer log, whose replica has to stand in turn.
 func (g *Group) lookAtLeader() {
 	_, leader := g.raft.LeaderWithID()
 	lost := time.Now()
 	defer g.setGone("")
-	for pause := lookPause; leader != "" && leader != g.id() && time.Since(lost) < g.cfg.HeartbeatTimeout; pause = min(2*pause, maxLookPause) {
+	for pause := lookPause; leader != "" && leader != g.id() &&
+		time.Since(lost) < g.cfg.HeartbeatTimeout; pause = min(2*pause, maxLookPause) {
 		changes := g.LeaderChanges()
-		if _, now := g.raft.LeaderWithID(); now != leader && now != "" || now == leader && g.raft.LastContact().After(lost) {
+		if _, now := g.raft.LeaderWithID(); now != leader && now != "" ||
+			now == leader && g.raft.LastContact().After(lost) {
 			return
 		}
 		if g.refuses(leader) {
@@ -69,8 +72,8 @@ func (g *Group) lookAtLeader() {
 
 func (g *Group) id() raft.ServerID { return raft.ServerID(g.cfg.Self.String()) }
 
-// refuses reports whether nobody listens at a replica's address. That a connection is not made for another reason,
-// or not in time, says nothing.
+// refuses reports whether nobody listens at a replica's address. That a connection is not made for another
+// reason, or not in time, says nothing.
 func (g *Group) refuses(id raft.ServerID) bool {
 	c, err := g.stream.Dial(raft.ServerAddress(id), g.cfg.HeartbeatTimeout)
 	if err == nil {
@@ -107,8 +110,9 @@ func (g *Group) stand() {
 // chosen asks the voters besides the leader: a majority must be for this replica, and nobody against it.
 func (g *Group) chosen(leader raft.ServerID) bool {
 	req := &raft.RequestPreVoteRequest{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.id()), Addr: []byte(g.id())},
-		Term:      g.raft.CurrentTerm() + 1,
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.id()),
+			Addr: []byte(g.id())},
+		Term: g.raft.CurrentTerm() + 1,
 	}
 	var err error
 	if req.LastLogIndex, req.LastLogTerm, err = g.end(); err != nil {
@@ -186,10 +190,12 @@ func (g *Group) answerHeir(req *raft.RequestPreVoteRequest) *raft.RequestPreVote
 		return nil
 	}
 	resp := &raft.RequestPreVoteResponse{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.id()), Addr: []byte(g.id())},
-		Term:      g.raft.CurrentTerm(),
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(g.id()),
+			Addr: []byte(g.id())},
+		Term: g.raft.CurrentTerm(),
 	}
 	resp.Granted = req.Term > resp.Term &&
-		cmp.Or(cmp.Compare(req.LastLogTerm, term), cmp.Compare(req.LastLogIndex, index), cmp.Compare(string(req.ID), string(g.id()))) > 0
+		cmp.Or(cmp.Compare(req.LastLogTerm, term), cmp.Compare(req.LastLogIndex, index),
+			cmp.Compare(string(req.ID), string(g.id()))) > 0
 	return resp
 }

@@ -141,7 +141,8 @@ func TestSurvivorsChooseOneHeir(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			req := &raft.RequestPreVoteRequest{RPCHeader: raft.RPCHeader{ID: []byte(test.id)}, Term: test.term, LastLogTerm: test.last, LastLogIndex: test.index}
+			req := &raft.RequestPreVoteRequest{RPCHeader: raft.RPCHeader{ID: []byte(test.id)},
+				Term: test.term, LastLogTerm: test.last, LastLogIndex: test.index}
 			if got := rest[0].group.answerHeir(req); got == nil || got.Granted != test.want {
 				t.Errorf("got %+v, want granted %t", got, test.want)
 			}
@@ -160,9 +161,11 @@ func TestRestartedPeerIsAskedForItsVote(t *testing.T) {
 	rest := others(c, c.leader())
 	asks, asked := rest[0], rest[1]
 	ask := func() error {
-		req := &raft.RequestPreVoteRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(asks.id.String()), Addr: []byte(asks.id.String())}}
+		req := &raft.RequestPreVoteRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax,
+			ID: []byte(asks.id.String()), Addr: []byte(asks.id.String())}}
 		id := asked.id.String()
-		return asks.group.trans.RequestPreVote(raft.ServerID(id), raft.ServerAddress(id), req, new(raft.RequestPreVoteResponse))
+		return asks.group.trans.RequestPreVote(raft.ServerID(id), raft.ServerAddress(id), req,
+			new(raft.RequestPreVoteResponse))
 	}
 	if err := ask(); err != nil {
 		t.Fatal(err)

@@ -13,7 +13,8 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 )
 
-// walFiles is a raft-wal that also closes its table of segments and votes, which raft-wal leaves open and locked.
+// walFiles is a raft-wal that also closes its table of segments and votes, which raft-wal leaves open and
+// locked.
 type walFiles struct {
 	*wal.WAL
 	meta *metadb.BoltMetaDB
@@ -44,7 +45,8 @@ func openWAL(dir string, segmentBytes int, log hclog.Logger, vfs types.VFS) (_ *
 	if err := mendTail(dir, meta, vfs); err != nil {
 		return nil, fmt.Errorf("mend the newest log segment: %w", err)
 	}
-	w, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentFiler(segment.NewFiler(dir, vfs)), wal.WithLogger(log),
+	w, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentFiler(segment.NewFiler(dir, vfs)),
+		wal.WithLogger(log),
 		wal.WithSegmentSize(segmentBytes))
 	if err != nil {
 		return nil, err
@@ -52,10 +54,11 @@ func openWAL(dir string, segmentBytes int, log hclog.Logger, vfs types.VFS) (_ *
 	return &walFiles{w, meta}, nil
 }
 
-// mendTail makes a log writable again that ended, by a crash or just by being closed, between the sealing of its newest segment
-// and the table's taking note of that. raft-wal opens such a log without complaint and then refuses every write, for good.
-// It cannot be told from outside whether the seal is whole or torn. So what was written goes into a new segment, which is sealed and
-// entered into the table, with an empty one after it. The old file is in no table then, and raft-wal deletes it when it opens.
+// mendTail makes a log writable again that ended, by a crash or just by being closed, between the sealing of
+// its newest segment and the table's taking note of that. raft-wal opens such a log without complaint and
+// then refuses every write, for good. It cannot be told from outside whether the seal is whole or torn. So
+// what was written goes into a new segment, which is sealed and entered into the table, with an empty one
+// after it. The old file is in no table then, and raft-wal deletes it when it opens.
 func mendTail(dir string, meta *metadb.BoltMetaDB, vfs types.VFS) error {
 	state, err := meta.Load(dir)
 	if err != nil || len(state.Segments) == 0 {
@@ -107,7 +110,8 @@ func rewrite(files *segment.Filer, info types.SegmentInfo, from types.SegmentRea
 		_ = b.Close()
 	}
 	info.MaxIndex = 0
-	if err := files.Delete(info.BaseIndex, info.ID); err != nil && !os.IsNotExist(err) { // of an attempt that was cut short
+	if err := files.Delete(info.BaseIndex, info.ID); err != nil && !os.IsNotExist(err) {
+		// of an attempt that was cut short
 		return 0, err
 	}
 	to, err := files.Create(info)

@@ -18,7 +18,8 @@ import (
 
 var errCrashed = errors.New("crashed")
 
-// crashingDisk is a disk of segments that goes away before a given change: what was not synced by then may be lost or torn.
+// crashingDisk is a disk of segments that goes away before a given change: what was not synced by then may be
+// lost or torn.
 type crashingDisk struct {
 	types.VFS
 	open map[*crashingFile]bool
@@ -139,7 +140,8 @@ type logModel struct {
 
 func (m *logModel) entries(round, n, size int) (logs []*raft.Log) {
 	for i := range uint64(n) {
-		logs = append(logs, &raft.Log{Index: m.last + 1 + i, Term: uint64(round), Type: raft.LogCommand, Data: modelData(m.last+1+i, round, size)})
+		logs = append(logs, &raft.Log{Index: m.last + 1 + i, Term: uint64(round), Type: raft.LogCommand,
+			Data: modelData(m.last+1+i, round, size)})
 	}
 	return logs
 }
@@ -170,8 +172,10 @@ func (m *logModel) check(w *walFiles) error {
 		if err := w.GetLog(i, &l); err != nil {
 			return fmt.Errorf("entry %d: %w", i, err)
 		}
-		if l.Index != i || l.Term != uint64(m.round[i]) || !bytes.Equal(l.Data, modelData(i, m.round[i], len(l.Data))) {
-			return fmt.Errorf("entry %d: got index %d of round %d, want round %d", i, l.Index, l.Term, m.round[i])
+		if l.Index != i || l.Term != uint64(m.round[i]) ||
+			!bytes.Equal(l.Data, modelData(i, m.round[i], len(l.Data))) {
+			return fmt.Errorf("entry %d: got index %d of round %d, want round %d", i, l.Index,
+				l.Term, m.round[i])
 		}
 	}
 	return nil
@@ -186,9 +190,9 @@ func (m *logModel) store(logs []*raft.Log, round int) {
 
 const modelSegment = 16 << 10
 
-// TestLogSurvivesACrashAtEveryWrite crashes a log before one of its changes to the disk, loses or tears what was not synced, and
-// opens what is left: it has every entry that was acknowledged, what was under way is there as a whole or not at all, and it
-// takes further entries, through more crashes.
+// TestLogSurvivesACrashAtEveryWrite crashes a log before one of its changes to the disk, loses or tears what
+// was not synced, and opens what is left: it has every entry that was acknowledged, what was under way is
+// there as a whole or not at all, and it takes further entries, through more crashes.
 func TestLogSurvivesACrashAtEveryWrite(t *testing.T) {
 	root := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -205,9 +209,11 @@ func TestLogSurvivesACrashAtEveryWrite(t *testing.T) {
 	})
 }
 
-// liveAndCrash opens the log in dir, checks it, changes it until it crashes, and leaves what the crash left in next.
+// liveAndCrash opens the log in dir, checks it, changes it until it crashes, and leaves what the crash left
+// in next.
 func liveAndCrash(t *rapid.T, dir, next string, m *logModel, round int) {
-	disk := &crashingDisk{VFS: fs.New(), left: rapid.IntRange(0, 60).Draw(t, "changes until the crash"), open: make(map[*crashingFile]bool)}
+	disk := &crashingDisk{VFS: fs.New(), left: rapid.IntRange(0, 60).Draw(t, "changes until the crash"),
+		open: make(map[*crashingFile]bool)}
 	w, err := openWAL(dir, modelSegment, newLogger(discard), disk)
 	if err != nil && !errors.Is(err, errCrashed) {
 		t.Fatalf("open: %v", err)
@@ -262,16 +268,19 @@ func liveAndCrash(t *rapid.T, dir, next string, m *logModel, round int) {
 	}
 }
 
-// changeLog makes one random change. If the log crashed meanwhile, it returns the log as the change would have left it.
+// changeLog makes one random change. If the log crashed meanwhile, it returns the log as the change would
+// have left it.
 func changeLog(t *rapid.T, w *walFiles, m *logModel, round int) *logModel {
 	then := &logModel{m.first, m.last, make(map[uint64]int)}
 	for i, r := range m.round {
 		then.round[i] = r
 	}
 	var err error
-	switch op := rapid.SampledFrom([]string{"append", "append", "append", "suffix", "prefix"}).Draw(t, "change"); {
+	switch op := rapid.SampledFrom([]string{"append", "append", "append", "suffix", "prefix"}).Draw(t,
+		"change"); {
 	case op == "append" || m.last < m.first+2: // Raft never empties a log of ours
-		logs := m.entries(round, rapid.IntRange(1, 8).Draw(t, "entries"), rapid.IntRange(0, 3000).Draw(t, "size"))
+		logs := m.entries(round, rapid.IntRange(1, 8).Draw(t, "entries"),
+			rapid.IntRange(0, 3000).Draw(t, "size"))
 		then.store(logs, round)
 		err = w.StoreLogs(logs)
 	case op == "suffix":

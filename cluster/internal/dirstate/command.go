@@ -38,8 +38,8 @@ type Command interface {
 	body(b *cryptobyte.Builder)
 }
 
-// Found is the first command of a cluster, proposed by the first leader: how many nodes found it, and what is made
-// when they have registered. A second one changes nothing.
+// Found is the first command of a cluster, proposed by the first leader: how many nodes found it, and what is
+// made when they have registered. A second one changes nothing.
 type Found struct {
 	Now         int64  // Unix milliseconds, the leader's
 	Expect      uint16 // nodes that found the cluster
@@ -50,8 +50,9 @@ type Found struct {
 
 // Register puts a node into the directory, or changes its entry.
 type Register struct {
-	Now        int64
-	Proof      [32]byte // HMAC that shows knowledge of the cluster secret; needed for a node that is not listed yet
+	Now int64
+	// HMAC that shows knowledge of the cluster secret; needed for a node that is not listed yet
+	Proof      [32]byte
 	Descriptor []byte   // an encoded Descriptor
 	Signature  [64]byte // by the node's key, over label and Descriptor
 }
@@ -135,17 +136,20 @@ func Decode(p []byte) (Command, error) {
 	switch commandKind(kind) {
 	case kindFound:
 		f := new(Found)
-		ok = readTime(&s, &f.Now) && s.ReadUint16(&f.Expect) && s.ReadUint16(&f.Swarms) && s.ReadUint8(&f.Replication) && f.Params.Read(&s)
+		ok = readTime(&s, &f.Now) && s.ReadUint16(&f.Expect) && s.ReadUint16(&f.Swarms) &&
+			s.ReadUint8(&f.Replication) && f.Params.Read(&s)
 		c = f
 	case kindRegister:
 		r := new(Register)
 		var d cryptobyte.String
-		ok = readTime(&s, &r.Now) && s.CopyBytes(r.Proof[:]) && s.ReadUint24LengthPrefixed(&d) && s.CopyBytes(r.Signature[:])
+		ok = readTime(&s, &r.Now) && s.CopyBytes(r.Proof[:]) && s.ReadUint24LengthPrefixed(&d) &&
+			s.CopyBytes(r.Signature[:])
 		r.Descriptor = d
 		c = r
 	case kindSign:
 		g := new(Sign)
-		ok = s.ReadUint64(&g.Version) && s.CopyBytes(g.Digest[:]) && s.ReadUint8(&g.Signer) && s.CopyBytes(g.Sig[:])
+		ok = s.ReadUint64(&g.Version) && s.CopyBytes(g.Digest[:]) && s.ReadUint8(&g.Signer) &&
+			s.CopyBytes(g.Sig[:])
 		c = g
 	case kindReissue:
 		r := new(Reissue)
@@ -173,8 +177,8 @@ func readTime(s *cryptobyte.String, t *int64) bool {
 	return true
 }
 
-// Descriptor is what a node says of itself: its directory entry, for one cluster. Of two descriptors the one with
-// the higher serial holds.
+// Descriptor is what a node says of itself: its directory entry, for one cluster. Of two descriptors the one
+// with the higher serial holds.
 type Descriptor struct {
 	Cluster ident.ClusterID
 	Serial  uint64
@@ -196,7 +200,8 @@ func DecodeDescriptor(p []byte) (*Descriptor, error) {
 	s := cryptobyte.String(p)
 	var version uint8
 	d := new(Descriptor)
-	if !s.ReadUint8(&version) || version != commandVersion || !s.CopyBytes(d.Cluster[:]) || !s.ReadUint64(&d.Serial) ||
+	if !s.ReadUint8(&version) || version != commandVersion || !s.CopyBytes(d.Cluster[:]) ||
+		!s.ReadUint64(&d.Serial) ||
 		!d.Node.Read(&s) || !s.Empty() || d.Node.State != directory.Alive {
 		return nil, fault.New(fault.Invalid, "decode node descriptor", "is malformed")
 	}
@@ -217,7 +222,8 @@ func (r *Register) Open() (*Descriptor, error) {
 		return nil, err
 	}
 	if !ed25519.Verify(d.Node.Key[:], append([]byte(labelDescriptor), r.Descriptor...), r.Signature[:]) {
-		return nil, fault.New(fault.Unauthenticated, "register node "+d.Node.ID.Short(), "descriptor is not signed by the node")
+		return nil, fault.New(fault.Unauthenticated, "register node "+d.Node.ID.Short(),
+			"descriptor is not signed by the node")
 	}
 	return d, nil
 }

@@ -41,7 +41,8 @@ func testFile(t testing.TB, signers int) *directory.ClusterFile {
 
 func entry(i int, change func(*directory.Node)) directory.Node {
 	n := directory.Node{
-		Key: publicOf(nodeKey(i)), Roles: directory.RoleStorage, State: directory.Alive, Weight: 100, PeerAddr: fmt.Sprintf("host-%d:1", i),
+		Key: publicOf(nodeKey(i)), Roles: directory.RoleStorage, State: directory.Alive, Weight: 100,
+		PeerAddr: fmt.Sprintf("host-%d:1", i),
 	}
 	n.ID = ident.NodeIDOf(n.Key[:])
 	if change != nil {
@@ -51,7 +52,8 @@ func entry(i int, change func(*directory.Node)) directory.Node {
 }
 
 func register(f *directory.ClusterFile, i int, serial uint64, change func(*directory.Node)) []byte {
-	r := NewRegister(nodeKey(i), [32]byte{byte(i)}, &Descriptor{Cluster: f.ID, Serial: serial, Node: entry(i, change)})
+	r := NewRegister(nodeKey(i), [32]byte{byte(i)}, &Descriptor{Cluster: f.ID, Serial: serial,
+		Node: entry(i, change)})
 	r.Now = begin + int64(serial)
 	return Encode(r)
 }
@@ -103,7 +105,8 @@ func TestSwarmsAreMadeWithTheLastFounder(t *testing.T) {
 	for i := range 4 {
 		apply(t, s, register(f, i, 1, nil))
 		if d := current(t, s); len(d.Swarms) != 0 || len(d.Nodes) != i+1 {
-			t.Fatalf("after %d nodes: got %d nodes and %d swarms, want no swarm", i+1, len(d.Nodes), len(d.Swarms))
+			t.Fatalf("after %d nodes: got %d nodes and %d swarms, want no swarm", i+1,
+				len(d.Nodes), len(d.Swarms))
 		}
 	}
 	apply(t, s, register(f, 4, 1, nil))
@@ -122,7 +125,8 @@ func TestSwarmsAreMadeWithTheLastFounder(t *testing.T) {
 	}
 	for id, n := range load {
 		if n > 4 {
-			t.Errorf("node %s has %d replicas, want at most a quarter more than its share of 3", id.Short(), n)
+			t.Errorf("node %s has %d replicas, want at most a quarter more than its share of 3", id.Short(),
+				n)
 		}
 	}
 	if r := s.Apply(register(f, 5, 1, nil)); !errors.Is(r.Err, fault.Denied) {
@@ -140,7 +144,8 @@ func TestNodesSpeakForThemselvesOnly(t *testing.T) {
 	if r := s.Apply(Encode(forged)); !errors.Is(r.Err, fault.Unauthenticated) {
 		t.Errorf("signed by another node: got %v, want unauthenticated", r.Err)
 	}
-	elsewhere := NewRegister(nodeKey(0), [32]byte{}, &Descriptor{Cluster: ident.ClusterID{7}, Serial: 9, Node: entry(0, nil)})
+	elsewhere := NewRegister(nodeKey(0), [32]byte{}, &Descriptor{Cluster: ident.ClusterID{7}, Serial: 9,
+		Node: entry(0, nil)})
 	if r := s.Apply(Encode(elsewhere)); !errors.Is(r.Err, fault.Denied) {
 		t.Errorf("for another cluster: got %v, want denied", r.Err)
 	}
@@ -211,7 +216,8 @@ func TestSnapshotRestoresTheSameState(t *testing.T) {
 		t.Error("a restored state has another snapshot")
 	}
 	next := register(f, 1, 9, func(n *directory.Node) { n.Zone = "b" })
-	if s.Apply(next); again.Apply(next).Version != s.Version() || !bytes.Equal(again.Snapshot(), s.Snapshot()) {
+	if s.Apply(next); again.Apply(next).Version != s.Version() ||
+		!bytes.Equal(again.Snapshot(), s.Snapshot()) {
 		t.Error("a restored state goes on differently")
 	}
 	for n := range b {
@@ -242,7 +248,8 @@ func TestReplicasComputeTheSame(t *testing.T) {
 				return rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "noise")
 			}
 			zone := rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "zone")
-			return register(f, rapid.IntRange(0, 4).Draw(t, "node"), uint64(rapid.IntRange(1, 9).Draw(t, "serial")), func(n *directory.Node) { n.Zone = zone })
+			return register(f, rapid.IntRange(0, 4).Draw(t, "node"),
+				uint64(rapid.IntRange(1, 9).Draw(t, "serial")), func(n *directory.Node) { n.Zone = zone })
 		}), 0, 20).Draw(t, "commands")
 		for i, c := range commands {
 			a.Apply(c)
@@ -329,7 +336,8 @@ func best(swarm ident.SwarmID, nodes []directory.Node) ident.NodeID {
 func FuzzDecode(f *testing.F) {
 	file := testFile(f, 3)
 	for _, c := range [][]byte{
-		found(3), register(file, 0, 1, nil), Encode(&Reissue{Now: 1}), Encode(&SetParams{Now: 1}), Encode(SignCurrent(nodeKey(0), 0, 1, []byte("x"))),
+		found(3), register(file, 0, 1, nil), Encode(&Reissue{Now: 1}), Encode(&SetParams{Now: 1}),
+		Encode(SignCurrent(nodeKey(0), 0, 1, []byte("x"))),
 	} {
 		f.Add(c)
 	}

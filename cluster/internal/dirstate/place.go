@@ -22,9 +22,9 @@ type candidate struct {
 	limit int // replicas that keep it within a quarter of its fair share
 }
 
-// place returns the replicas of the swarms 1 to count: for each swarm the nodes with the best weighted rendezvous
-// rank, of distinct zones and hosts where there are enough of them, none with more than its share and a quarter.
-// Everything is integer arithmetic, because every member of the directory must get the same.
+// place returns the replicas of the swarms 1 to count: for each swarm the nodes with the best weighted
+// rendezvous rank, of distinct zones and hosts where there are enough of them, none with more than its share
+// and a quarter. Everything is integer arithmetic, because every member of the directory must get the same.
 func place(count, replication int, nodes []directory.Node) [][]ident.NodeID {
 	var all []*candidate
 	total := 0
@@ -62,7 +62,8 @@ func choose(swarm ident.SwarmID, replication int, all []*candidate) []ident.Node
 				continue
 			}
 			clash := slices.ContainsFunc(chosen, func(o *candidate) bool {
-				return rule < 2 && c.node.Zone != "" && c.node.Zone == o.node.Zone || rule < 1 && sameHost(c.node, o.node)
+				return rule < 2 && c.node.Zone != "" && c.node.Zone == o.node.Zone ||
+					rule < 1 && sameHost(c.node, o.node)
 			})
 			if !clash {
 				chosen = append(chosen, c)
@@ -78,7 +79,8 @@ func choose(swarm ident.SwarmID, replication int, all []*candidate) []ident.Node
 	return ids
 }
 
-// sameHost compares the hosts of the peer addresses. Loopback says nothing: a cluster in one machine has no other.
+// sameHost compares the hosts of the peer addresses. Loopback says nothing: a cluster in one machine has no
+// other.
 func sameHost(a, b *directory.Node) bool {
 	ha, hb := host(a.PeerAddr), host(b.PeerAddr)
 	if ip, err := netip.ParseAddr(ha); err == nil && ip.IsLoopback() {
@@ -94,8 +96,8 @@ func host(addr string) string {
 	return strings.Trim(addr, "[]")
 }
 
-// compareRank orders two nodes for a swarm, best first: by -log(u)/weight, where u in (0,1) is a hash of swarm and
-// node, so that a node is first with a probability in proportion to its weight.
+// compareRank orders two nodes for a swarm, best first: by -log(u)/weight, where u in (0,1) is a hash of
+// swarm and node, so that a node is first with a probability in proportion to its weight.
 func compareRank(swarm ident.SwarmID, a, b *directory.Node) int {
 	ah, al := bits.Mul64(negLog2(swarm, a.ID), uint64(weight(b)))
 	bh, bl := bits.Mul64(negLog2(swarm, b.ID), uint64(weight(a)))

@@ -69,13 +69,16 @@ func (s *State) Restore(p []byte) error {
 	n := &State{signers: s.signers, t: s.t}
 	var version, founded uint8
 	var nodes, swarms, slots uint16
-	if !in.ReadUint8(&version) || version != snapshotVersion || !in.CopyBytes(n.cluster[:]) || !in.ReadUint8(&founded) || founded > 1 ||
-		!in.ReadUint16(&n.expect) || !in.ReadUint16(&n.wantSwarms) || !in.ReadUint8(&n.replication) || !n.params.Read(&in) ||
+	if !in.ReadUint8(&version) || version != snapshotVersion || !in.CopyBytes(n.cluster[:]) ||
+		!in.ReadUint8(&founded) || founded > 1 ||
+		!in.ReadUint16(&n.expect) || !in.ReadUint16(&n.wantSwarms) || !in.ReadUint8(&n.replication) ||
+		!n.params.Read(&in) ||
 		!readTime(&in, &n.clock) || !in.ReadUint16(&nodes) || nodes > directory.MaxNodes {
 		return bad
 	}
 	if n.cluster != s.cluster {
-		return fault.New(fault.Denied, "restore directory snapshot", "is of cluster %s, want %s", n.cluster, s.cluster)
+		return fault.New(fault.Denied, "restore directory snapshot", "is of cluster %s, want %s",
+			n.cluster, s.cluster)
 	}
 	n.founded = founded == 1
 	for range nodes {
@@ -91,7 +94,8 @@ func (s *State) Restore(p []byte) error {
 	for range swarms {
 		var w directory.Swarm
 		var k uint8
-		if !in.ReadUint32((*uint32)(&w.ID)) || !in.ReadUint64(&w.Config) || !in.ReadUint8(&k) || len(in) < 32*int(k) {
+		if !in.ReadUint32((*uint32)(&w.ID)) || !in.ReadUint64(&w.Config) || !in.ReadUint8(&k) ||
+			len(in) < 32*int(k) {
 			return bad
 		}
 		w.Replicas = make([]ident.NodeID, k)
@@ -105,7 +109,8 @@ func (s *State) Restore(p []byte) error {
 	}
 	for range slots {
 		var r directory.SlotRange
-		if !in.ReadUint16((*uint16)(&r.First)) || !in.ReadUint16((*uint16)(&r.Last)) || !in.ReadUint32((*uint32)(&r.Swarm)) || !in.ReadUint64(&r.Config) {
+		if !in.ReadUint16((*uint16)(&r.First)) || !in.ReadUint16((*uint16)(&r.Last)) ||
+			!in.ReadUint32((*uint32)(&r.Swarm)) || !in.ReadUint64(&r.Config) {
 			return bad
 		}
 		n.slots = append(n.slots, r)

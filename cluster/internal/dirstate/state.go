@@ -88,8 +88,8 @@ func (s *State) Node(id ident.NodeID) (*directory.Node, bool) {
 	return nil, false
 }
 
-// Proofs calls yield with the key and the proof of each node; a member of the directory looks at them before it
-// signs.
+// Proofs calls yield with the key and the proof of each node; a member of the directory looks at them before
+// it signs.
 func (s *State) Proofs(yield func(key, proof [32]byte) bool) {
 	for i := range s.nodes {
 		if !yield(s.nodes[i].node.Key, s.nodes[i].proof) {
@@ -116,7 +116,8 @@ func (s *State) Unsigned(signer uint8) (number uint64, body []byte, ok bool) {
 func (s *State) IssuedAt() int64 { return s.clock }
 
 func (s *State) find(id ident.NodeID) (int, bool) {
-	return slices.BinarySearchFunc(s.nodes, id, func(m member, id ident.NodeID) int { return bytes.Compare(m.node.ID[:], id[:]) })
+	return slices.BinarySearchFunc(s.nodes, id,
+		func(m member, id ident.NodeID) int { return bytes.Compare(m.node.ID[:], id[:]) })
 }
 
 // Apply carries out one encoded command.
@@ -126,7 +127,8 @@ func (s *State) Apply(command []byte) Result {
 		return s.refuse(err)
 	}
 	if _, founding := c.(*Found); !s.founded && !founding {
-		return s.refuse(fault.New(fault.Unavailable, "apply directory command", "the cluster is not founded yet"))
+		return s.refuse(fault.New(fault.Unavailable, "apply directory command",
+			"the cluster is not founded yet"))
 	}
 	switch c := c.(type) {
 	case *Found:
@@ -163,9 +165,11 @@ func (s *State) found(c *Found) Result {
 		return s.unchanged()
 	case c.Expect == 0 || c.Expect > directory.MaxNodes || c.Swarms == 0 || c.Swarms > directory.MaxSwarms ||
 		c.Replication == 0 || c.Replication > directory.MaxReplicas:
-		return s.refuse(fault.New(fault.Invalid, "found cluster", "%d nodes, %d swarms of %d replicas: out of range", c.Expect, c.Swarms, c.Replication))
+		return s.refuse(fault.New(fault.Invalid, "found cluster",
+			"%d nodes, %d swarms of %d replicas: out of range", c.Expect, c.Swarms, c.Replication))
 	}
-	s.founded, s.expect, s.wantSwarms, s.replication, s.params = true, c.Expect, c.Swarms, c.Replication, c.Params
+	s.founded, s.expect, s.wantSwarms, s.replication, s.params = true, c.Expect, c.Swarms,
+		c.Replication, c.Params
 	s.clock = max(s.clock, c.Now)
 	return s.unchanged() // a version without a node would tell nobody anything
 }
@@ -177,12 +181,14 @@ func (s *State) register(c *Register) Result {
 	}
 	op := "register node " + d.Node.ID.Short()
 	if d.Cluster != s.cluster {
-		return s.refuse(fault.New(fault.Denied, op, "descriptor is for cluster %s, want %s", d.Cluster, s.cluster))
+		return s.refuse(fault.New(fault.Denied, op, "descriptor is for cluster %s, want %s",
+			d.Cluster, s.cluster))
 	}
 	i, listed := s.find(d.Node.ID)
 	if !listed {
 		if !s.Open() {
-			return s.refuse(fault.New(fault.Denied, op, "the %d nodes that found the cluster have registered: it is closed to others", s.expect))
+			return s.refuse(fault.New(fault.Denied, op,
+				"the %d nodes that found the cluster have registered: it is closed to others", s.expect))
 		}
 		s.nodes = slices.Insert(s.nodes, i, member{node: d.Node, serial: d.Serial, proof: c.Proof})
 		if len(s.nodes) >= int(s.expect) {
@@ -201,7 +207,8 @@ func (s *State) register(c *Register) Result {
 		e.Head = m.serial
 		return s.refuse(e)
 	case d.Node.Incarnation < m.node.Incarnation:
-		return s.refuse(fault.New(fault.Denied, op, "incarnation %d, have %d", d.Node.Incarnation, m.node.Incarnation))
+		return s.refuse(fault.New(fault.Denied, op, "incarnation %d, have %d", d.Node.Incarnation,
+			m.node.Incarnation))
 	}
 	m.serial = d.Serial
 	d.Node.State = m.node.State
@@ -223,11 +230,17 @@ func (s *State) sign(c *Sign) Result {
 	case int(c.Signer) >= len(s.signers):
 		return s.refuse(fault.New(fault.Invalid, op, "signer %d of %d", c.Signer, len(s.signers)))
 	case v.digest != c.Digest:
-		return s.refuse(fault.New(fault.Corrupt, op, "version %d: signer %d computed digest %x, this member %x", c.Version, c.Signer, c.Digest[:4], v.digest[:4]))
+		return s.refuse(fault.New(fault.Corrupt, op,
+			"version %d: signer %d computed digest %x, this member %x", c.Version, c.Signer,
+			c.Digest[:4], v.digest[:4]))
 	case !directory.VerifySignature(s.signers[c.Signer], v.body, c.Sig):
-		return s.refuse(fault.New(fault.Unauthenticated, op, "version %d: signature of signer %d is wrong", c.Version, c.Signer))
+		return s.refuse(fault.New(fault.Unauthenticated, op, "version %d: signature of signer %d is wrong",
+			c.Version, c.Signer))
 	}
-	at, have := slices.BinarySearchFunc(v.sigs, c.Signer, func(g directory.Signature, n uint8) int { return int(g.Signer) - int(n) })
+	at, have := slices.BinarySearchFunc(v.sigs, c.Signer, func(g directory.Signature,
+		n uint8) int {
+		return int(g.Signer) - int(n)
+	})
 	if have {
 		return s.unchanged()
 	}
@@ -251,7 +264,8 @@ func (s *State) makeSwarms() {
 		id := ident.SwarmID(i + 1)
 		s.swarms = append(s.swarms, directory.Swarm{ID: id, Config: 1, Replicas: replicas})
 		s.slots = append(s.slots, directory.SlotRange{
-			First: ident.Slot(i * ident.SlotCount / n), Last: ident.Slot((i+1)*ident.SlotCount/n - 1), Swarm: id, Config: 1,
+			First: ident.Slot(i * ident.SlotCount / n), Last: ident.Slot((i+1)*ident.SlotCount/n - 1),
+			Swarm: id, Config: 1,
 		})
 	}
 }
@@ -260,8 +274,9 @@ func (s *State) makeSwarms() {
 func (s *State) commit(now int64) Result {
 	s.clock = max(s.clock, now)
 	d := directory.Directory{
-		Cluster: s.cluster, Version: s.Version() + 1, IssuedAt: s.clock, ValidUntil: s.clock + directory.Validity.Milliseconds(),
-		Params: s.params, Swarms: s.swarms, Slots: s.slots,
+		Cluster: s.cluster, Version: s.Version() + 1, IssuedAt: s.clock,
+		ValidUntil: s.clock + directory.Validity.Milliseconds(),
+		Params:     s.params, Swarms: s.swarms, Slots: s.slots,
 	}
 	if len(s.recent) > 0 {
 		d.Previous = s.recent[len(s.recent)-1].digest
@@ -282,5 +297,6 @@ func (s *State) commit(now int64) Result {
 
 // SignCurrent returns the Sign command of a member for the current version.
 func SignCurrent(key private.SigningKey, signer uint8, number uint64, body []byte) *Sign {
-	return &Sign{Version: number, Digest: directory.Digest(body), Signer: signer, Sig: directory.Sign(key, body)}
+	return &Sign{Version: number, Digest: directory.Digest(body), Signer: signer,
+		Sig: directory.Sign(key, body)}
 }

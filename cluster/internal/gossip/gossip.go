@@ -1,10 +1,10 @@
-// Package gossip finds the nodes of a cluster and tells who is reachable. It decides nothing: membership is the
-// directory's, and what a member says of itself here is a hint that its receiver verifies.
+// Package gossip finds the nodes of a cluster and tells who is reachable. It decides nothing: membership is
+// the directory's, and what a member says of itself here is a hint that its receiver verifies.
 //
-// New validates a Config and opens the sockets, Run gossips until its context ends. Members lists every node heard
-// of in this run, with the opaque metadata it announces; Changes says when to look again. Nodes that fell silent are
-// looked for again, at the addresses of Config.Join (whose names are resolved at every attempt) and where they were
-// last seen, so that a healed partition closes by itself.
+// New validates a Config and opens the sockets, Run gossips until its context ends. Members lists every node
+// heard of in this run, with the opaque metadata it announces; Changes says when to look again. Nodes that
+// fell silent are looked for again, at the addresses of Config.Join (whose names are resolved at every
+// attempt) and where they were last seen, so that a healed partition closes by itself.
 //
 // Everything on the wire is encrypted under a key derived from the cluster secret. The package wraps
 // hashicorp/memberlist and is impure. Key and names: docs/formats.md, section 8.
@@ -38,9 +38,11 @@ const leaveTimeout = 300 * time.Millisecond
 
 // Config configures a Gossip. Zero values take the defaults in parentheses.
 type Config struct {
-	Node      ident.NodeID  // required
-	Bind      string        // host:port to listen on, UDP and TCP; port 0 takes a free one ("0.0.0.0:0")
-	Advertise string        // host:port at which peers reach this node; the name is resolved again at every rejoin (the bound address)
+	Node ident.NodeID // required
+	Bind string       // host:port to listen on, UDP and TCP; port 0 takes a free one ("0.0.0.0:0")
+	// host:port at which peers reach this node; the name is resolved again at every rejoin (the bound
+	// address)
+	Advertise string
 	Secret    private.Key   // the cluster secret; the gossip key is derived from it
 	Meta      []byte        // what this node announces of itself, at most MaxMeta bytes
 	Join      []string      // host:port of other nodes; its own address among them does no harm
@@ -121,7 +123,8 @@ func New(cfg Config) (*Gossip, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Unavailable, op, err)
 	}
-	g := &Gossip{cfg: cfg, socks: s, meta: slices.Clone(cfg.Meta), members: make(map[string]*instance), changed: make(chan struct{})}
+	g := &Gossip{cfg: cfg, socks: s, meta: slices.Clone(cfg.Meta), members: make(map[string]*instance),
+		changed: make(chan struct{})}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	return g, nil
 }
@@ -195,14 +198,15 @@ func (g *Gossip) Members() []Member {
 	}
 	members := make([]Member, 0, len(best))
 	for _, m := range best {
-		members = append(members, Member{Node: m.node, Meta: slices.Clone(m.meta), Addr: m.addr, State: m.state, Since: m.since})
+		members = append(members, Member{Node: m.node, Meta: slices.Clone(m.meta), Addr: m.addr,
+			State: m.state, Since: m.since})
 	}
 	slices.SortFunc(members, func(a, b Member) int { return slices.Compare(a.Node[:], b.Node[:]) })
 	return members
 }
 
-// Changes returns a channel that is closed when Members next changes. Take the channel first, then read Members,
-// then wait.
+// Changes returns a channel that is closed when Members next changes. Take the channel first, then read
+// Members, then wait.
 func (g *Gossip) Changes() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()

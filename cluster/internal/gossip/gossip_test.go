@@ -22,7 +22,8 @@ import (
 
 func TestMain(m *testing.M) {
 	// memberlist's Shutdown does not wait for a probe under way, which takes up to its interval.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).triggerFunc"))
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).triggerFunc"))
 }
 
 // patience bounds waits for things that happen soon or never.
@@ -89,7 +90,10 @@ func (p *peer) wait(t *testing.T, what string, ok func([]Member) bool) {
 func (p *peer) sees(t *testing.T, other ident.NodeID, state State) {
 	t.Helper()
 	p.wait(t, fmt.Sprintf("saw %s %s", other.Short(), state), func(members []Member) bool {
-		return slices.ContainsFunc(members, func(m Member) bool { return m.Node == other && m.State == state })
+		return slices.ContainsFunc(members, func(m Member) bool {
+			return m.Node == other &&
+				m.State == state
+		})
 	})
 }
 
@@ -134,7 +138,8 @@ func TestNodesFindEachOtherThroughOne(t *testing.T) {
 				t.Fatalf("node %d lists %s, want only the others", i, m.Node.Short())
 			}
 			if want := fmt.Sprintf("meta of %d", j); string(m.Meta) != want || m.Addr != peers[j].Addr() {
-				t.Errorf("node %d sees node %d with %q at %s, want %q at %s", i, j, m.Meta, m.Addr, want, peers[j].Addr())
+				t.Errorf("node %d sees node %d with %q at %s, want %q at %s", i, j, m.Meta, m.Addr, want,
+					peers[j].Addr())
 			}
 		}
 	}
@@ -147,7 +152,10 @@ func TestNewMetadataSpreads(t *testing.T) {
 	}
 	for _, p := range []*peer{peers[0], peers[2]} {
 		p.wait(t, "saw the new metadata", func(members []Member) bool {
-			return slices.ContainsFunc(members, func(m Member) bool { return m.Node == peers[1].id && string(m.Meta) == "new" })
+			return slices.ContainsFunc(members, func(m Member) bool {
+				return m.Node == peers[1].id &&
+					string(m.Meta) == "new"
+			})
 		})
 	}
 	if err := peers[1].SetMeta(make([]byte, MaxMeta+1)); !errors.Is(err, fault.Invalid) {
@@ -181,7 +189,8 @@ func TestRestartedNodeIsTakenAtItsNewAddress(t *testing.T) {
 	for _, p := range peers[:2] {
 		p.wait(t, "saw the second run", func(members []Member) bool {
 			return slices.ContainsFunc(members, func(m Member) bool {
-				return m.Node == again.id && m.State == Alive && string(m.Meta) == "second run" && m.Addr == again.Addr()
+				return m.Node == again.id && m.State == Alive && string(m.Meta) == "second run" &&
+					m.Addr == again.Addr()
 			})
 		})
 		if n := len(p.Members()); n != 2 {
@@ -228,7 +237,8 @@ func TestHealedPartitionClosesByItself(t *testing.T) {
 
 func TestOtherSecretIsNotHeard(t *testing.T) {
 	peers := ring(t, 2, nil)
-	stranger := run(t, Config{Node: nodeID(9), Secret: private.KeyOf([32]byte{1}), Join: []string{peers[0].Addr(), peers[1].Addr()}})
+	stranger := run(t, Config{Node: nodeID(9), Secret: private.KeyOf([32]byte{1}),
+		Join: []string{peers[0].Addr(), peers[1].Addr()}})
 	third := run(t, Config{Node: nodeID(3), Join: []string{peers[0].Addr()}})
 	peers[1].sees(t, third.id, Alive) // later than the stranger's first attempts
 	for _, p := range append(peers, third) {
@@ -292,7 +302,8 @@ func TestNameText(t *testing.T) {
 		t.Errorf("got %s, %x, %v", node.Short(), started, err)
 	}
 	id := nodeID(1).String()
-	for _, bad := range []string{"", id, id + ".", id + ".zz", id + ".000000000000018g", "ab.000000000000018f", name + "0"} {
+	for _, bad := range []string{"", id, id + ".", id + ".zz", id + ".000000000000018g",
+		"ab.000000000000018f", name + "0"} {
 		if _, _, err := parseName(bad); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}
@@ -323,7 +334,8 @@ func TestOnlyWarningsAreLoggedAndOnce(t *testing.T) {
 			t.Errorf("got %d, %v, want all written", n, err)
 		}
 	}
-	if got := strings.Count(out.String(), "\n"); got != 1 || !strings.Contains(out.String(), `level=WARN msg=gossip event="Failed push/pull: refused"`) {
+	if got := strings.Count(out.String(), "\n"); got != 1 ||
+		!strings.Contains(out.String(), `level=WARN msg=gossip event="Failed push/pull: refused"`) {
 		t.Errorf("got\n%s", out.String())
 	}
 }

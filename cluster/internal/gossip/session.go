@@ -24,12 +24,13 @@ const (
 	keyLabel       = "starling/v1/gossip\x00"
 	streamTimeout  = 2 * time.Second
 	resolveTimeout = time.Second
-	firstPause     = 20 * time.Millisecond // between attempts to find missing nodes; doubles up to Config.Rejoin
-	seekGone       = 10 * time.Minute      // how long a silent node is looked for where it was last seen
+	// between attempts to find missing nodes; doubles up to Config.Rejoin
+	firstPause = 20 * time.Millisecond
+	seekGone   = 10 * time.Minute // how long a silent node is looked for where it was last seen
 )
 
-// instance is one run of one node: a restarted node is a new instance, so that its new address never conflicts with
-// the old one, which memberlist believes in until probes fail.
+// instance is one run of one node: a restarted node is a new instance, so that its new address never
+// conflicts with the old one, which memberlist believes in until probes fail.
 type instance struct {
 	node    ident.NodeID
 	started uint64 // Unix milliseconds
@@ -123,7 +124,8 @@ func (g *Gossip) seek(ctx context.Context, list *memberlist.Memberlist, advertis
 		missing := g.missing(ctx, advertised)
 		var calls sync.WaitGroup
 		for _, addr := range missing {
-			calls.Go(func() { _, _ = list.Join([]string{addr}) }) // who does not answer is missing in the next round
+			// who does not answer is missing in the next round
+			calls.Go(func() { _, _ = list.Join([]string{addr}) })
 		}
 		calls.Wait()
 		if len(missing) == 0 {

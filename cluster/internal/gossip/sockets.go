@@ -128,7 +128,8 @@ type transport struct {
 
 // use makes a transport the receiver of what arrives.
 func (s *sockets) use(ip net.IP, port int) *transport {
-	t := &transport{socks: s, ip: ip, port: port, packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), done: make(chan struct{})}
+	t := &transport{socks: s, ip: ip, port: port, packets: make(chan *memberlist.Packet),
+		streams: make(chan net.Conn), done: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.user = t

@@ -23,7 +23,8 @@ func BenchmarkApply(b *testing.B) {
 				index++
 				res := s.ApplyBatch([]mailstore.Batch{{Index: index, Term: 1, Commands: commands}})
 				for _, r := range res[0] {
-					if r := r.(statemachine.Result); r.Err != nil || r.Response != nil && r.Response.Err() != nil {
+					if r := r.(statemachine.Result); r.Err != nil ||
+						r.Response != nil && r.Response.Err() != nil {
 						b.Fatalf("apply: %+v", r)
 					}
 				}
@@ -31,13 +32,17 @@ func BenchmarkApply(b *testing.B) {
 			request := func(r *envelope.Request, sign storetest.Sign) []byte {
 				now++
 				in := statemachine.Ingress{Signed: sign(ident.NodeID{}, [32]byte{}, now, r.Encode())}
-				return statemachine.EncodeCommand(&statemachine.Request{Stamp: statemachine.Stamp{Time: now, Allowance: 2000}, Ingress: in})
+				return statemachine.EncodeCommand(&statemachine.Request{Stamp: statemachine.Stamp{Time: now,
+					Allowance: 2000}, Ingress: in})
 			}
-			apply([][]byte{statemachine.EncodeCommand(&statemachine.Config{Stamp: statemachine.Stamp{Time: now}, Number: 1, QuotaBytes: 1 << 40, Slots: statemachine.AllSlots()})})
+			apply([][]byte{statemachine.EncodeCommand(
+				&statemachine.Config{Stamp: statemachine.Stamp{Time: now}, Number: 1, QuotaBytes: 1 << 40,
+					Slots: statemachine.AllSlots()})})
 			accounts := make([]*storetest.Account, 64)
 			for i := range accounts {
 				accounts[i] = storetest.NewAccount(fmt.Sprint(i))
-				apply([][]byte{request(accounts[i].Genesis(), storetest.Signer(envelope.LabelRequest, accounts[i].MailboxKey()))})
+				apply([][]byte{request(accounts[i].Genesis(), storetest.Signer(envelope.LabelRequest,
+					accounts[i].MailboxKey()))})
 			}
 			unsigned := storetest.Signer(envelope.LabelRequest, nil)
 			commands := make([][]byte, size)
@@ -47,7 +52,8 @@ func BenchmarkApply(b *testing.B) {
 				for i := range commands {
 					n++
 					body := binary.BigEndian.AppendUint64(make([]byte, 0, 1024), n)
-					commands[i] = request(accounts[n%64].Request(nil, envelope.Store{Namespace: envelope.Inbox, TTL: 3600, Body: body[:1024]}), unsigned)
+					commands[i] = request(accounts[n%64].Request(nil,
+						envelope.Store{Namespace: envelope.Inbox, TTL: 3600, Body: body[:1024]}), unsigned)
 				}
 				apply(commands)
 			}

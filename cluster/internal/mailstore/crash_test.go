@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// applyForever applies the history, one entry at a time, then restores a snapshot of itself, over and over, and prints
-// each index that ApplyBatch returned for.
+// applyForever applies the history, one entry at a time, then restores a snapshot of itself, over and over,
+// and prints each index that ApplyBatch returned for.
 func applyForever(dir string) {
 	flush, err := strconv.Atoi(os.Getenv("MAILSTORE_CRASH_FLUSH"))
 	if err != nil {
@@ -69,7 +69,8 @@ func killed(t *testing.T, flush int, ok func(applied, last uint64) bool) {
 	}
 	for round := range rounds {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "MAILSTORE_CRASH_DIR="+dir, fmt.Sprint("MAILSTORE_CRASH_FLUSH=", flush))
+		cmd.Env = append(os.Environ(), "MAILSTORE_CRASH_DIR="+dir,
+			fmt.Sprint("MAILSTORE_CRASH_FLUSH=", flush))
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -18,7 +18,8 @@ func SetSchema(t *testing.T, path string, version uint16) {
 		t.Fatal(err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketMeta).Put(keySchema, seal(metaTable, keySchema, binary.BigEndian.AppendUint16(nil, version)))
+		return tx.Bucket(bucketMeta).Put(keySchema, seal(metaTable, keySchema,
+			binary.BigEndian.AppendUint16(nil, version)))
 	})
 	if err != nil {
 		t.Fatal(err)

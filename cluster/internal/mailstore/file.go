@@ -22,11 +22,12 @@ import (
 const (
 	fileName = "mailboxes.db"
 
-	// schema is the version of the rows. A store with a higher one is refused, one with a lower one would be migrated.
+	// schema is the version of the rows. A store with a higher one is refused, one with a lower one would be
+	// migrated.
 	schema = 1
 
-	// mapSize is the address space that a store maps at first. Growing a mapping waits for every reader, snapshots
-	// among them, so it should be rare; address space costs nothing.
+	// mapSize is the address space that a store maps at first. Growing a mapping waits for every reader,
+	// snapshots among them, so it should be rare; address space costs nothing.
 	mapSize = 64 << 20
 
 	// growBy is the step of the file's size; the file is sparse until its pages are written.
@@ -61,8 +62,8 @@ func makeFile(path string) error {
 	return safefile.Rename(next, path)
 }
 
-// openFile opens the file. It reads it as a whole first: bbolt walks the pages of a file that it opens for writing in
-// a goroutine of its own, where a damaged one would end the process.
+// openFile opens the file. It reads it as a whole first: bbolt walks the pages of a file that it opens for
+// writing in a goroutine of its own, where a damaged one would end the process.
 func openFile(path string) (*bbolt.DB, error) {
 	if err := inspect(path); err != nil {
 		return nil, err
@@ -88,10 +89,12 @@ func openBolt(path string, readOnly bool) (db *bbolt.DB, err error) {
 		db.AllocSize = growBy
 		return db, nil
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fault.New(fault.Unavailable, "open mailbox store", "%s is in use by another process", path)
+		return nil, fault.New(fault.Unavailable, "open mailbox store", "%s is in use by another process",
+			path)
 	case errors.Is(err, fault.Corrupt) && file != nil:
 		_ = file.Close() // a panic left it open, and locked
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err,
+		berrors.ErrVersionMismatch):
 		return nil, fault.Wrap(fault.Corrupt, "open mailbox store", err)
 	}
 	return nil, classified("open mailbox store", err)
@@ -116,7 +119,8 @@ func inspect(path string) error {
 				var last []byte
 				return b.ForEach(func(k, v []byte) error {
 					if last != nil && bytes.Compare(k, last) <= 0 {
-						return fault.New(fault.Corrupt, "open mailbox store", "row %x of table %d is out of order", k, t)
+						return fault.New(fault.Corrupt, "open mailbox store",
+							"row %x of table %d is out of order", k, t)
 					}
 					last = k
 					_, err := unseal(t, k, v)
@@ -140,7 +144,8 @@ func initialise(db *bbolt.DB) error {
 		if err != nil {
 			return err
 		}
-		if err := b.Put(keySchema, seal(metaTable, keySchema, binary.BigEndian.AppendUint16(nil, schema))); err != nil {
+		if err := b.Put(keySchema, seal(metaTable, keySchema, binary.BigEndian.AppendUint16(nil,
+			schema))); err != nil {
 			return err
 		}
 		return writeApplied(tx, 0, 0)
@@ -241,8 +246,8 @@ func removeIfThere(path string) error {
 	return nil
 }
 
-// Discard moves a damaged store in dir aside, as mailboxes.db.damaged, for people to look at; Open then makes an
-// empty one, which the replica fills from a snapshot and its log.
+// Discard moves a damaged store in dir aside, as mailboxes.db.damaged, for people to look at; Open then makes
+// an empty one, which the replica fills from a snapshot and its log.
 func Discard(dir string) error {
 	path := filepath.Join(dir, fileName)
 	if err := os.Rename(path, path+".damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {

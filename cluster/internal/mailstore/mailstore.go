@@ -1,10 +1,11 @@
 // Package mailstore keeps a replica's mailboxes on disk: the state machine's tables in one bbolt file.
 //
-// Open a directory, feed committed Raft entries to ApplyBatch in order, and read with Read, ReadAfter and Mailbox.
-// An acknowledgement rests on Raft's log, not on this file: ApplyBatch changes an open transaction, which readers see, and
-// a synced commit follows when it has grown to Options.FlushBytes. Each commit carries the applied index, so the file
-// is always the exact state after some entry: after kill -9 at any point the rest is replayed from the log. Every row carries
-// a checksum; damage is reported as Corrupt and never served.
+// Open a directory, feed committed Raft entries to ApplyBatch in order, and read with Read, ReadAfter and
+// Mailbox. An acknowledgement rests on Raft's log, not on this file: ApplyBatch changes an open transaction,
+// which readers see, and a synced commit follows when it has grown to Options.FlushBytes. Each commit carries
+// the applied index, so the file is always the exact state after some entry: after kill -9 at any point the
+// rest is replayed from the log. Every row carries a checksum; damage is reported as Corrupt and never
+// served.
 //
 // Rows and the snapshot stream: docs/formats.md, section 8.
 package mailstore
@@ -32,21 +33,22 @@ var ErrNewer = errors.New("made by a newer version: upgrade this node")
 // Batch is one committed Raft entry.
 type Batch struct {
 	Index, Term uint64
-	Commands    [][]byte // statemachine.EncodeCommand; may be empty (a configuration entry moves only the index)
+	// statemachine.EncodeCommand; may be empty (a configuration entry moves only the index)
+	Commands [][]byte
 }
 
 // Options tune a store. The zero value is right.
 type Options struct {
-	// OnFatal is called once, from the goroutine that met it, when the store must not go on: a damaged row or a failed
-	// write. Later calls answer with the same error, until a Restore. Nil: nothing is called.
+	// OnFatal is called once, from the goroutine that met it, when the store must not go on: a damaged row or
+	// a failed write. Later calls answer with the same error, until a Restore. Nil: nothing is called.
 	OnFatal func(error)
-	// FlushBytes is how many bytes of commands may wait for the next synced commit: what a crash leaves to replay. 0: 4 MiB;
-	// 1: every ApplyBatch is on disk when it returns.
+	// FlushBytes is how many bytes of commands may wait for the next synced commit: what a crash leaves to
+	// replay. 0: 4 MiB; 1: every ApplyBatch is on disk when it returns.
 	FlushBytes int
 }
 
-// Store is one replica's mailboxes. All methods may be called concurrently, but ApplyBatch and Restore only by one
-// goroutine at a time.
+// Store is one replica's mailboxes. All methods may be called concurrently, but ApplyBatch and Restore only
+// by one goroutine at a time.
 type Store struct {
 	dir, path  string
 	onFatal    func(error)
@@ -63,8 +65,8 @@ type Store struct {
 	index, term atomic.Uint64
 }
 
-// Open opens or makes the store in dir, which must exist. It reads every row once, so that damage is found before a
-// replica serves from it.
+// Open opens or makes the store in dir, which must exist. It reads every row once, so that damage is found
+// before a replica serves from it.
 //
 // Errors: Invalid (made by a newer program: ErrNewer), Corrupt (see Discard), Unavailable (in use by another
 // process), Internal.
@@ -92,9 +94,10 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// ApplyBatch applies entries in order and returns each command's statemachine.Result. Readers see the effects at once; they
-// are on disk after the next flush. Entries at or below Applied are skipped and give a nil slice. When it fails nothing since
-// the last flush reaches the disk, every command's Result has the error, and the store is broken: the caller stops the replica.
+// ApplyBatch applies entries in order and returns each command's statemachine.Result. Readers see the effects
+// at once; they are on disk after the next flush. Entries at or below Applied are skipped and give a nil
+// slice. When it fails nothing since the last flush reaches the disk, every command's Result has the error,
+// and the store is broken: the caller stops the replica.
 func (s *Store) ApplyBatch(entries []Batch) [][]any {
 	results := make([][]any, len(entries))
 	if err := s.apply(entries, results); err != nil {
@@ -184,8 +187,8 @@ func (s *Store) note(clock int64, config statemachine.Config, index, term uint64
 	s.index.Store(index)
 }
 
-// Read answers a read-only request, which it verifies. behind: this replica has not applied r.MinSeq yet, and resp is
-// Unavailable.
+// Read answers a read-only request, which it verifies. behind: this replica has not applied r.MinSeq yet, and
+// resp is Unavailable.
 func (s *Store) Read(in statemachine.Ingress, r *envelope.Request) (resp *envelope.Response, behind bool) {
 	err := s.view(func(v *statemachine.View) {
 		resp, behind = v.Read(&in, r)
@@ -198,8 +201,8 @@ func (s *Store) Read(in statemachine.Ingress, r *envelope.Request) (resp *envelo
 	return resp, behind
 }
 
-// VerifySubscribe checks that the subscription may be served now. Errors: Unauthenticated, Denied, Stale (superseded
-// authority), NotFound, WrongSwarm, Invalid, Corrupt.
+// VerifySubscribe checks that the subscription may be served now. Errors: Unauthenticated, Denied, Stale
+// (superseded authority), NotFound, WrongSwarm, Invalid, Corrupt.
 func (s *Store) VerifySubscribe(in statemachine.Ingress, sub *envelope.Subscribe) error {
 	var refused *fault.Error
 	if err := s.view(func(v *statemachine.View) { refused = v.VerifySubscribe(&in, sub) }); err != nil {
@@ -208,8 +211,8 @@ func (s *Store) VerifySubscribe(in statemachine.Ingress, sub *envelope.Subscribe
 	return orNil(refused)
 }
 
-// StillAllowed reports why a subscription that VerifySubscribe passed must end: its key lost its rights. Errors: Stale,
-// Denied, NotFound, Corrupt.
+// StillAllowed reports why a subscription that VerifySubscribe passed must end: its key lost its rights.
+// Errors: Stale, Denied, NotFound, Corrupt.
 func (s *Store) StillAllowed(sub *envelope.Subscribe) error {
 	var refused *fault.Error
 	if err := s.view(func(v *statemachine.View) { refused = v.StillAllowed(sub) }); err != nil {
@@ -220,7 +223,8 @@ func (s *Store) StillAllowed(sub *envelope.Subscribe) error {
 
 // ReadAfter returns live envelopes above after, in order, without any check of rights: for subscriptions that
 // VerifySubscribe passed. maxCount and maxBytes 0: the limits of one page. Errors: NotFound, Corrupt.
-func (s *Store) ReadAfter(m ident.MailboxID, namespaces []envelope.Namespace, after uint64, maxCount, maxBytes int) (statemachine.Page, error) {
+func (s *Store) ReadAfter(m ident.MailboxID, namespaces []envelope.Namespace, after uint64, maxCount,
+	maxBytes int) (statemachine.Page, error) {
 	var page statemachine.Page
 	var refused *fault.Error
 	err := s.view(func(v *statemachine.View) {
@@ -286,8 +290,8 @@ func (s *Store) Stats() (st Stats, err error) {
 	return st, nil
 }
 
-// Check is the scrub: it reads every row, and checks that rows, counts and digests agree. Errors: Corrupt; the store
-// is broken then.
+// Check is the scrub: it reads every row, and checks that rows, counts and digests agree. Errors: Corrupt;
+// the store is broken then.
 func (s *Store) Check() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

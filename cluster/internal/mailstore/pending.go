@@ -6,8 +6,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// pending is the write transaction that stays open between flushes. bbolt's write transactions are for one goroutine at a
-// time, reads in them included, hence the lock.
+// pending is the write transaction that stays open between flushes. bbolt's write transactions are for one
+// goroutine at a time, reads in them included, hence the lock.
 type pending struct {
 	mu    sync.Mutex
 	tx    *bbolt.Tx // nil: everything is on disk

@@ -23,8 +23,8 @@ func checksum(t statemachine.Table, key, value []byte) uint32 {
 	return crc32.Update(sum, castagnoli, value)
 }
 
-// seal returns a copy of a row's value with its checksum: bbolt keeps what it is given until the transaction ends, which may
-// be long after the caller has used its buffer again.
+// seal returns a copy of a row's value with its checksum: bbolt keeps what it is given until the transaction
+// ends, which may be long after the caller has used its buffer again.
 func seal(t statemachine.Table, key, value []byte) []byte {
 	stored := append(make([]byte, 0, len(value)+4), value...)
 	return binary.BigEndian.AppendUint32(stored, checksum(t, key, value))
@@ -34,7 +34,8 @@ func seal(t statemachine.Table, key, value []byte) []byte {
 func unseal(t statemachine.Table, key, stored []byte) ([]byte, error) {
 	n := len(stored) - 4
 	if n < 0 || binary.BigEndian.Uint32(stored[n:]) != checksum(t, key, stored[:n]) {
-		return nil, fault.New(fault.Corrupt, "read mailbox store", "row %x of table %d fails its checksum", key, t)
+		return nil, fault.New(fault.Corrupt, "read mailbox store", "row %x of table %d fails its checksum",
+			key, t)
 	}
 	return stored[:n:n], nil
 }

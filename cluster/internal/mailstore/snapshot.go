@@ -17,8 +17,8 @@ import (
 	"github.com/starling-swarm/starling/internal/safefile"
 )
 
-// A snapshot stream is magic | version u8 | index u64 | term u64, then rows table u8 | key [u16] | value [u24] in order
-// of table and key, then 0 | number of rows u64 | SHA-256 of all that came before.
+// A snapshot stream is magic | version u8 | index u64 | term u64, then rows table u8 | key [u16] | value
+// [u24] in order of table and key, then 0 | number of rows u64 | SHA-256 of all that came before.
 const (
 	snapshotMagic   = "starling/snapshot"
 	snapshotVersion = 1
@@ -67,8 +67,8 @@ func (s *Snapshot) Release() {
 	_ = s.tx.Rollback() // a read transaction has nothing to lose; a second release is harmless
 }
 
-// Persist writes the snapshot's stream to w. Equal states give equal bytes. Errors: Corrupt (a damaged row), and
-// those of w.
+// Persist writes the snapshot's stream to w. Equal states give equal bytes. Errors: Corrupt (a damaged row),
+// and those of w.
 func (s *Snapshot) Persist(w io.Writer) error {
 	return guard("snapshot mailbox store", func() error {
 		out := &snapshotWriter{w: bufio.NewWriterSize(w, 64<<10), sum: sha256.New()}
@@ -116,9 +116,9 @@ func (o *snapshotWriter) write(parts ...[]byte) {
 
 func u64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
 
-// Restore replaces the whole state with the snapshot read from r. The new file is complete and on disk before it
-// takes the old one's name: on an error, and after a crash at any point, the store holds one of the two states.
-// Errors: Corrupt (a damaged or cut stream), Invalid (of a newer version), Internal.
+// Restore replaces the whole state with the snapshot read from r. The new file is complete and on disk before
+// it takes the old one's name: on an error, and after a crash at any point, the store holds one of the two
+// states. Errors: Corrupt (a damaged or cut stream), Invalid (of a newer version), Internal.
 func (s *Store) Restore(r io.Reader) error {
 	next := s.path + ".restore"
 	if err := removeIfThere(next); err != nil {
@@ -208,7 +208,8 @@ func damagedStream(format string, args ...any) error {
 func (i *snapshotReader) read(n int) ([]byte, error) {
 	b := make([]byte, n)
 	if _, err := io.ReadFull(i.r, b); err != nil {
-		return nil, &fault.Error{Kind: fault.Corrupt, Op: "restore mailbox store", Detail: "the snapshot ends early", Cause: err}
+		return nil, &fault.Error{Kind: fault.Corrupt, Op: "restore mailbox store",
+			Detail: "the snapshot ends early", Cause: err}
 	}
 	i.sum.Write(b)
 	return b, nil

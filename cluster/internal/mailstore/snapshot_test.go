@@ -138,7 +138,8 @@ func FuzzRestore(f *testing.F) {
 	})
 }
 
-// TestDiskAgreesWithMemory feeds the same commands to memory and to a disk that is closed and opened in between.
+// TestDiskAgreesWithMemory feeds the same commands to memory and to a disk that is closed and opened in
+// between.
 func TestDiskAgreesWithMemory(t *testing.T) {
 	dir := t.TempDir()
 	mem := new(storetest.Memory)
@@ -147,9 +148,11 @@ func TestDiskAgreesWithMemory(t *testing.T) {
 		if err != nil {
 			t.Fatalf("open: %v", err)
 		}
-		got := s.ApplyBatch([]mailstore.Batch{{Index: uint64(i + 1), Term: 1, Commands: [][]byte{c}}})[0][0].(statemachine.Result)
+		got := s.ApplyBatch([]mailstore.Batch{{Index: uint64(i + 1), Term: 1,
+			Commands: [][]byte{c}}})[0][0].(statemachine.Result)
 		want := mem.Apply(c)
-		if got.Err != nil || want.Err != nil || got.Response != nil && !bytes.Equal(got.Response.Encode(), want.Response.Encode()) {
+		if got.Err != nil || want.Err != nil || got.Response != nil && !bytes.Equal(got.Response.Encode(),
+			want.Response.Encode()) {
 			t.Errorf("command %d: got %+v, want %+v", i, got, want)
 		}
 		if err := s.Close(); err != nil {

@@ -40,7 +40,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// history makes the commands of a small swarm's life: configuration, a mailbox, mail, a rotation, deletes, expiry.
+// history makes the commands of a small swarm's life: configuration, a mailbox, mail, a rotation, deletes,
+// expiry.
 func history(t testing.TB) [][]byte {
 	t.Helper()
 	acc := storetest.NewAccount("history")
@@ -54,15 +55,18 @@ func history(t testing.TB) [][]byte {
 	request := func(r *envelope.Request, key ed25519.PrivateKey) {
 		st := stamp()
 		signed := storetest.Signer(envelope.LabelRequest, key)(ident.NodeID{1}, [32]byte{2}, now, r.Encode())
-		add(&statemachine.Request{Stamp: st, Ingress: statemachine.Ingress{Node: ident.NodeID{1}, Tag: [32]byte{2}, Signed: signed}})
+		add(&statemachine.Request{Stamp: st, Ingress: statemachine.Ingress{Node: ident.NodeID{1},
+			Tag: [32]byte{2}, Signed: signed}})
 	}
 	add(&statemachine.Config{Stamp: stamp(), Number: 1, Slots: statemachine.AllSlots(), Replicas: 3})
 	request(acc.Genesis(), acc.MailboxKey())
 	for i := range 40 {
-		request(acc.Request(nil, envelope.Store{Namespace: envelope.Inbox, TTL: uint32(10 + i), Body: bytes.Repeat([]byte{byte(i)}, 100*i)}), nil)
+		request(acc.Request(nil, envelope.Store{Namespace: envelope.Inbox, TTL: uint32(10 + i),
+			Body: bytes.Repeat([]byte{byte(i)}, 100*i)}), nil)
 	}
 	request(acc.Change(envelope.Rotate, 2, 1), acc.Authority(1))
-	request(acc.Request(acc.Authority(2), envelope.DeleteBefore{Namespace: envelope.Inbox, Before: now - 10_000}), acc.Authority(2))
+	request(acc.Request(acc.Authority(2), envelope.DeleteBefore{Namespace: envelope.Inbox,
+		Before: now - 10_000}), acc.Authority(2))
 	add(&statemachine.Expire{Stamp: stamp(), UpTo: now, Max: 5})
 	return out
 }
@@ -171,10 +175,12 @@ func TestReadsAndPushes(t *testing.T) {
 		t.Errorf("absent mailbox: got %v, want not found", err)
 	}
 	page, err := s.ReadAfter(acc.Mailbox(), []envelope.Namespace{envelope.Inbox, envelope.Certs}, 42, 2, 0)
-	if err != nil || len(page.Envelopes) != 2 || page.Envelopes[0].Seq != 43 || page.Envelopes[1].Seq != 44 || page.Seq == 0 {
+	if err != nil || len(page.Envelopes) != 2 || page.Envelopes[0].Seq != 43 || page.Envelopes[1].Seq != 44 ||
+		page.Seq == 0 {
 		t.Errorf("got %+v (%v), want seqs 43 and 44", page, err)
 	}
-	if _, err := s.ReadAfter(ident.MailboxID{1}, []envelope.Namespace{envelope.Inbox}, 0, 0, 0); !errors.Is(err, fault.NotFound) {
+	if _, err := s.ReadAfter(ident.MailboxID{1}, []envelope.Namespace{envelope.Inbox}, 0, 0,
+		0); !errors.Is(err, fault.NotFound) {
 		t.Errorf("absent mailbox: got %v, want not found", err)
 	}
 	if at, ok := s.NextExpiry(); !ok || at == 0 {
@@ -182,7 +188,8 @@ func TestReadsAndPushes(t *testing.T) {
 	}
 	st, err := s.Stats()
 	slot, serr := s.Slot(acc.Mailbox().Slot())
-	if err != nil || serr != nil || st.Mailboxes != 1 || st.Envelopes == 0 || st.Envelopes != slot.Count || st.Bytes != slot.Bytes {
+	if err != nil || serr != nil || st.Mailboxes != 1 || st.Envelopes == 0 || st.Envelopes != slot.Count ||
+		st.Bytes != slot.Bytes {
 		t.Errorf("got %+v (%v) and slot %+v (%v), want the one mailbox's", st, err, slot, serr)
 	}
 }
@@ -259,7 +266,8 @@ func TestFlippedBitsAreFoundAndNeverServed(t *testing.T) {
 	defer s.Close()
 	flip(t, path, int64(at+50), body[0]^4) // under the running store
 	for range 2 {
-		if _, err := s.ReadAfter(acc.Mailbox(), []envelope.Namespace{envelope.Inbox}, 0, 0, 0); !errors.Is(err, fault.Corrupt) {
+		if _, err := s.ReadAfter(acc.Mailbox(), []envelope.Namespace{envelope.Inbox}, 0, 0,
+			0); !errors.Is(err, fault.Corrupt) {
 			t.Errorf("read: got %v, want corrupt", err)
 		}
 	}
@@ -416,8 +424,8 @@ func TestCutFileIsCorrupt(t *testing.T) {
 	}
 }
 
-// TestReadersNeverSeeHalfABatch reads while entries are applied and snapshots restored: a batch of two stores shows
-// both or none.
+// TestReadersNeverSeeHalfABatch reads while entries are applied and snapshots restored: a batch of two stores
+// shows both or none.
 func TestReadersNeverSeeHalfABatch(t *testing.T) {
 	s := open(t, t.TempDir())
 	acc := storetest.NewAccount("history")
@@ -447,9 +455,13 @@ func TestReadersNeverSeeHalfABatch(t *testing.T) {
 		for i := range entries {
 			now := int64(storetest.Epoch + 10_000 + i)
 			r := acc.Request(acc.Authority(1),
-				envelope.Store{Namespace: envelope.Sync, Body: []byte{byte(i), 1}}, envelope.Store{Namespace: envelope.Sync, Body: []byte{byte(i), 2}})
-			signed := storetest.Signer(envelope.LabelRequest, acc.Authority(1))(ident.NodeID{1}, [32]byte{}, now, r.Encode())
-			c := statemachine.EncodeCommand(&statemachine.Request{Stamp: statemachine.Stamp{Time: now, Allowance: 10_000}, Ingress: statemachine.Ingress{Node: ident.NodeID{1}, Signed: signed}})
+				envelope.Store{Namespace: envelope.Sync,
+					Body: []byte{byte(i), 1}},
+				envelope.Store{Namespace: envelope.Sync, Body: []byte{byte(i), 2}})
+			signed := storetest.Signer(envelope.LabelRequest, acc.Authority(1))(ident.NodeID{1}, [32]byte{},
+				now, r.Encode())
+			c := statemachine.EncodeCommand(&statemachine.Request{Stamp: statemachine.Stamp{Time: now,
+				Allowance: 10_000}, Ingress: statemachine.Ingress{Node: ident.NodeID{1}, Signed: signed}})
 			res := s.ApplyBatch([]mailstore.Batch{{Index: uint64(3 + i), Term: 1, Commands: [][]byte{c}}})
 			if err := res[0][0].(statemachine.Result).Response.Err(); err != nil {
 				t.Fatalf("round %d, entry %d: %v", round, i, err)

@@ -9,8 +9,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Audit reads every row and checks that they agree: counts and bytes of mailboxes and namespaces, digests of slots,
-// and one way from each envelope, hash and due row to the others. Errors: Corrupt.
+// Audit reads every row and checks that they agree: counts and bytes of mailboxes and namespaces, digests of
+// slots, and one way from each envelope, hash and due row to the others. Errors: Corrupt.
 func Audit(r Reader) error {
 	a := &audit{v: NewView(r), boxes: make(map[owner]*mailbox), slots: make(map[ident.Slot]*SlotState)}
 	for _, step := range []func() error{a.mailboxes, a.mails, a.dups, a.dues, a.keys, a.groups, a.sums} {
@@ -31,7 +31,8 @@ func (a *audit) walk(t Table, fn func(k, v []byte) bool) error {
 	k, v := a.v.r.Next(t, nil)
 	for k != nil {
 		if !fn(k, v) {
-			return fault.New(fault.Corrupt, "audit mailboxes", "row %x of table %d disagrees with the others", k, t)
+			return fault.New(fault.Corrupt, "audit mailboxes", "row %x of table %d disagrees with the others",
+				k, t)
 		}
 		k, v = a.v.r.Next(t, append(append(make([]byte, 0, len(k)+1), k...), 0))
 	}
@@ -54,7 +55,10 @@ func (a *audit) mailboxes() error {
 	if err != nil {
 		return err
 	}
-	return a.walk(TableName, func(k, _ []byte) bool { return len(k) == ownerSize && a.boxes[ownerOf(k)] != nil })
+	return a.walk(TableName, func(k, _ []byte) bool {
+		return len(k) == ownerSize &&
+			a.boxes[ownerOf(k)] != nil
+	})
 }
 
 func (a *audit) slot(m ident.MailboxID) *SlotState {
@@ -76,10 +80,12 @@ func (a *audit) mails() error {
 		}
 		rules, known := envelope.RulesOf(ns)
 		d, found := a.v.dup(o, e.hash)
-		if !known || !found || d != (dup{seq, ns, e.expiry}) || rules.Keyed && a.v.keyed(o, ns, e.key) != seq {
+		if !known || !found || d != (dup{seq, ns, e.expiry}) ||
+			rules.Keyed && a.v.keyed(o, ns, e.key) != seq {
 			return false
 		}
-		if short(envelope.HashOf(box.id, ns, e.key, e.body)) != e.hash || ns == envelope.GroupSlots && !a.slotLife(o, &e) {
+		if short(envelope.HashOf(box.id, ns, e.key, e.body)) != e.hash || ns == envelope.GroupSlots &&
+			!a.slotLife(o, &e) {
 			return false
 		}
 		h := box.head(ns)
@@ -93,7 +99,8 @@ func (a *audit) mails() error {
 	})
 }
 
-// slotLife wants slots without an expiry in the generation in force only, and there for all that a commit took in.
+// slotLife wants slots without an expiry in the generation in force only, and there for all that a commit
+// took in.
 func (a *audit) slotLife(o owner, e *mail) bool {
 	g, ok := decodeGroup(a.v.r.Get(TableGroup, o.key()))
 	generation, taken := e.taken()
@@ -122,7 +129,8 @@ func (a *audit) dues() error {
 		if len(k) != 8+ownerSize+8 {
 			return false
 		}
-		o, seq, at := ownerOf(k[8:]), binary.BigEndian.Uint64(k[8+ownerSize:]), int64(binary.BigEndian.Uint64(k))
+		o, seq, at := ownerOf(k[8:]), binary.BigEndian.Uint64(k[8+ownerSize:]),
+			int64(binary.BigEndian.Uint64(k))
 		if box := a.boxes[o]; box == nil || seq == 0 {
 			return box != nil && box.idleAt == at
 		}
@@ -138,17 +146,20 @@ func (a *audit) keys() error {
 		if len(k) != ownerSize+2+envelope.KeySize || len(v) != 8 {
 			return false
 		}
-		_, lives := a.v.mail(ownerOf(k), envelope.Namespace(binary.BigEndian.Uint16(k[ownerSize:])), binary.BigEndian.Uint64(v))
+		_, lives := a.v.mail(ownerOf(k), envelope.Namespace(binary.BigEndian.Uint16(k[ownerSize:])),
+			binary.BigEndian.Uint64(v))
 		return lives
 	})
 }
 
-// groups wants a row for each mailbox with a log, its keys in the table of keys, and as many delegates as it counts.
+// groups wants a row for each mailbox with a log, its keys in the table of keys, and as many delegates as it
+// counts.
 func (a *audit) groups() error {
 	groups := make(map[owner]*group)
 	err := a.walk(TableGroup, func(k, v []byte) bool {
 		g, ok := decodeGroup(v)
-		if !ok || len(k) != ownerSize || a.boxes[ownerOf(k)] == nil || g.index == 0 || g.joins > maxJoins || g.joins > 0 && g.form != envelope.FormPublic {
+		if !ok || len(k) != ownerSize || a.boxes[ownerOf(k)] == nil || g.index == 0 || g.joins > maxJoins ||
+			g.joins > 0 && g.form != envelope.FormPublic {
 			return false
 		}
 		o := ownerOf(k)
@@ -208,7 +219,8 @@ func (a *audit) sums() error {
 		return want != nil && *want == got
 	})
 	if err == nil && len(a.slots) != 0 {
-		err = fault.New(fault.Corrupt, "audit mailboxes", "%d slots have envelopes but no digest", len(a.slots))
+		err = fault.New(fault.Corrupt, "audit mailboxes", "%d slots have envelopes but no digest",
+			len(a.slots))
 	}
 	return err
 }

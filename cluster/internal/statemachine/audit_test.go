@@ -16,7 +16,8 @@ func TestAuditMissesNoRow(t *testing.T) {
 	s := newSwarm(t, statemachine.Config{})
 	s.want(s.do(s.acc.Genesis(), 0), 0)
 	s.want(s.do(s.acc.Request(nil, inbox("mail")), -1), 0)
-	s.want(s.do(s.acc.Request(s.acc.Authority(1), envelope.Store{Namespace: envelope.Vault, Key: storetest.Key("k"), Body: []byte("x")}), 1), 0)
+	s.want(s.do(s.acc.Request(s.acc.Authority(1), envelope.Store{Namespace: envelope.Vault,
+		Key: storetest.Key("k"), Body: []byte("x")}), 1), 0)
 	if err := statemachine.Audit(s.mem); err != nil {
 		t.Fatalf("a sound state: %v", err)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 )
 
-// setAuthority makes, rotates or recovers the mailbox's authority. A repeated change answers existed; one that was
-// overtaken answers Stale, so that the retry of an old recover never brings an old key back.
+// setAuthority makes, rotates or recovers the mailbox's authority. A repeated change answers existed; one
+// that was overtaken answers Stale, so that the retry of an old recover never brings an old key back.
 func (x *run) setAuthority(op envelope.SetAuthority) (envelope.Result, *fault.Error) {
 	refuse := func(kind fault.Kind, format string, args ...any) (envelope.Result, *fault.Error) {
 		return envelope.Result{}, fault.New(kind, "change authority", format, args...)
@@ -64,20 +64,21 @@ func (x *run) create(genesis *envelope.SetAuthority) {
 	x.m.addSlot(x.id, func(s *SlotState) { s.Mailboxes++ })
 }
 
-// admitGenesis wants the stamp of one of the request's stores, where the swarm wants stamps: a genesis costs its
-// sender as much as an unsolicited message does.
+// admitGenesis wants the stamp of one of the request's stores, where the swarm wants stamps: a genesis costs
+// its sender as much as an unsolicited message does.
 func (x *run) admitGenesis(r *envelope.Request) *fault.Error {
 	err := envelope.CheckStamp(nil, x.id, envelope.Hash{}, x.clock, x.config.StampDifficulty)
 	for _, op := range r.Ops {
 		if st, ok := op.(envelope.Store); ok && err != nil && len(st.Admission) > 0 {
-			err = envelope.CheckStamp(st.Admission, x.id, envelope.HashOf(x.id, st.Namespace, st.Key, st.Body), x.clock, x.config.StampDifficulty)
+			err = envelope.CheckStamp(st.Admission, x.id, envelope.HashOf(x.id, st.Namespace, st.Key,
+				st.Body), x.clock, x.config.StampDifficulty)
 		}
 	}
 	return err
 }
 
-// validKey reports whether key is the canonical encoding of a point outside of the small subgroup. An authority that
-// is not would let anybody sign.
+// validKey reports whether key is the canonical encoding of a point outside of the small subgroup. An
+// authority that is not would let anybody sign.
 func validKey(key [32]byte) bool {
 	p, err := new(edwards25519.Point).SetBytes(key[:])
 	if err != nil || [32]byte(p.Bytes()) != key {

@@ -29,20 +29,24 @@ func (x *run) mayDelegate() *fault.Error {
 	return may(x.party, envelope.AdminKey, x.box)
 }
 
-// mayAdmit reports whether the party may delegate to the author of the commit that it has just stored: a creator with the
-// mailbox key, a joiner with the write key. In a group whose members share a key there is nothing to delegate.
+// mayAdmit reports whether the party may delegate to the author of the commit that it has just stored: a
+// creator with the mailbox key, a joiner with the write key. In a group whose members share a key there is
+// nothing to delegate.
 func (x *run) mayAdmit(before appended) bool {
-	return (x.who == mailboxKey || x.who == writer) && before != nothing && x.whole && x.box.group != nil && x.box.group.form != envelope.FormShared
+	return (x.who == mailboxKey || x.who == writer) && before != nothing && x.whole && x.box.group != nil &&
+		x.box.group.form != envelope.FormShared
 }
 
 // admits reports whether op is what a creator or a joiner delegates: the right of a member to write.
 func (g *group) admits(op envelope.Delegate) bool {
-	return op.Serial == envelope.Serial(g.index, 0) && op.Rights == envelope.MayWrite && op.NotAfter == 0 && op.Generation == g.generation &&
+	return op.Serial == envelope.Serial(g.index, 0) && op.Rights == envelope.MayWrite && op.NotAfter == 0 &&
+		op.Generation == g.generation &&
 		slices.Equal(op.Namespaces, []envelope.Namespace{envelope.GroupMail, envelope.GroupLeaves})
 }
 
-// delegate gives a key rights. Serials only rise, so that the repetition of an old request brings nothing back; they hold the
-// index of the newest commit, so that they never run out. before is what the operation before did to the log.
+// delegate gives a key rights. Serials only rise, so that the repetition of an old request brings nothing
+// back; they hold the index of the newest commit, so that they never run out. before is what the operation
+// before did to the log.
 func (x *run) delegate(op envelope.Delegate, before appended) (envelope.Result, *fault.Error) {
 	admit := x.mayAdmit(before)
 	if !admit {
@@ -54,7 +58,8 @@ func (x *run) delegate(op envelope.Delegate, before appended) (envelope.Result, 
 		return envelope.Result{}, fault.New(kind, "delegate", format, args...)
 	}
 	g, want := x.box.group, capabilityOf(op)
-	if k, ok := x.groupKey(x.box.owner, op.Key); ok && k.use == useDelegate && !k.cap.dead(g) && k.cap.equal(&want) {
+	if k, ok := x.groupKey(x.box.owner, op.Key); ok && k.use == useDelegate && !k.cap.dead(g) &&
+		k.cap.equal(&want) {
 		return envelope.Result{Existed: true}, nil
 	}
 	if err := x.ended(); err != nil {
@@ -70,7 +75,8 @@ func (x *run) delegate(op envelope.Delegate, before appended) (envelope.Result, 
 	case uint64(op.Generation) < g.floor:
 		return envelope.Result{}, stale(g.serial, "generation %d is revoked", op.Generation)
 	case op.Serial>>8 > g.index:
-		return refuse(fault.Invalid, "serial %d is of commit %d, the newest is %d", op.Serial, op.Serial>>8, g.index)
+		return refuse(fault.Invalid, "serial %d is of commit %d, the newest is %d", op.Serial,
+			op.Serial>>8, g.index)
 	case op.NotAfter != 0 && op.NotAfter <= x.clock:
 		return refuse(fault.Invalid, "the capability is over already")
 	case !validKey(op.Key):
@@ -94,7 +100,8 @@ func (x *run) delegate(op envelope.Delegate, before appended) (envelope.Result, 
 }
 
 func (c *capability) equal(o *capability) bool {
-	return c.serial == o.serial && c.rights == o.rights && c.notAfter == o.notAfter && c.generation == o.generation &&
+	return c.serial == o.serial && c.rights == o.rights && c.notAfter == o.notAfter &&
+		c.generation == o.generation &&
 		slices.Equal(c.namespaces, o.namespaces)
 }
 
@@ -105,7 +112,8 @@ func (x *run) revoke(op envelope.Revoke) (envelope.Result, *fault.Error) {
 	}
 	g := x.box.group
 	if op.ByGeneration && op.Generation >= g.generation {
-		return envelope.Result{}, fault.New(fault.Invalid, "revoke", "generation %d is not over", op.Generation)
+		return envelope.Result{}, fault.New(fault.Invalid, "revoke", "generation %d is not over",
+			op.Generation)
 	}
 	if op.ByGeneration {
 		if floor := uint64(op.Generation) + 1; floor > g.floor {
@@ -115,7 +123,8 @@ func (x *run) revoke(op envelope.Revoke) (envelope.Result, *fault.Error) {
 		}
 		return envelope.Result{Existed: true}, nil
 	}
-	res, err := envelope.Result{}, fault.New(fault.NotFound, "revoke", "there is no capability with serial %d", op.Serial)
+	res, err := envelope.Result{}, fault.New(fault.NotFound, "revoke",
+		"there is no capability with serial %d", op.Serial)
 	x.eachCapability(func(key []byte, c capability) bool {
 		if c.serial != op.Serial {
 			return true
@@ -167,7 +176,8 @@ func (x *run) forgetCapabilities() {
 	})
 }
 
-// eachCapability calls fn for the delegates of the mailbox, in the order of their keys, until it returns false.
+// eachCapability calls fn for the delegates of the mailbox, in the order of their keys, until it returns
+// false.
 func (x *run) eachCapability(fn func(key []byte, c capability) bool) {
 	for from := x.box.owner.key(); ; {
 		k, p := x.r.Next(TableGroupKey, from)

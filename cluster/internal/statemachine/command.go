@@ -20,9 +20,9 @@ const (
 	kindConfig  commandKind = 4
 )
 
-// Stamp is what a swarm's leader puts on a command that it proposes. The clock becomes the latest of its old value
-// and min(Time, old value + Allowance); the very first command sets it to Time. A leader's Allowance is what its own
-// monotonic clock measured since the last command that it saw applied, and 2 s more.
+// Stamp is what a swarm's leader puts on a command that it proposes. The clock becomes the latest of its old
+// value and min(Time, old value + Allowance); the very first command sets it to Time. A leader's Allowance is
+// what its own monotonic clock measured since the last command that it saw applied, and 2 s more.
 type Stamp struct {
 	Time      int64  // Unix milliseconds
 	Allowance uint32 // milliseconds
@@ -118,7 +118,8 @@ func (c *Config) body(b *cryptobyte.Builder) {
 	b.AddBytes(c.Slots[:])
 }
 
-// EncodeCommand returns version u8 | kind u8 | stamp time u64 | allowance u32 | body (docs/formats.md, section 8.1).
+// EncodeCommand returns version u8 | kind u8 | stamp time u64 | allowance u32 | body (docs/formats.md,
+// section 8.1).
 func EncodeCommand(c Command) []byte {
 	var b cryptobyte.Builder
 	kind, stamp := c.command()

@@ -19,10 +19,12 @@ func commands() []statemachine.Command {
 	slots.Add(0)
 	slots.Add(ident.SlotCount - 1)
 	return []statemachine.Command{
-		&statemachine.Request{Stamp: stamp, Ingress: statemachine.Ingress{Node: node, Tag: tag, Signed: envelope.Signed{TimeMS: 7, Bytes: []byte("request")}}},
+		&statemachine.Request{Stamp: stamp, Ingress: statemachine.Ingress{Node: node, Tag: tag,
+			Signed: envelope.Signed{TimeMS: 7, Bytes: []byte("request")}}},
 		&statemachine.Expire{Stamp: stamp, UpTo: 5, Max: 100},
 		&statemachine.Clock{Stamp: stamp, To: 6},
-		&statemachine.Config{Stamp: stamp, Number: 3, DirectoryVersion: 4, QuotaBytes: 5, StampDifficulty: 6, Replicas: 7, Slots: slots},
+		&statemachine.Config{Stamp: stamp, Number: 3, DirectoryVersion: 4, QuotaBytes: 5, StampDifficulty: 6,
+			Replicas: 7, Slots: slots},
 	}
 }
 
@@ -46,10 +48,12 @@ func TestCommandsRoundTrip(t *testing.T) {
 // TestCommandVectors pins the layout: a log written by one version is read by the next.
 func TestCommandVectors(t *testing.T) {
 	for i, want := range []string{
-		"0101000001a3185c5000000007d0" + hex.EncodeToString(append(node[:], tag[:]...)) + "0000000000000007" + hex.EncodeToString(make([]byte, 64)) + "72657175657374",
+		"0101000001a3185c5000000007d0" + hex.EncodeToString(append(node[:], tag[:]...)) + "0000000000000007" +
+			hex.EncodeToString(make([]byte, 64)) + "72657175657374",
 		"0102000001a3185c5000000007d0" + "0000000000000005" + "00000064",
 		"0103000001a3185c5000000007d0" + "0000000000000006",
-		"0104000001a3185c5000000007d0" + "0000000000000003" + "0000000000000004" + "0000000000000005" + "06" + "07" + "80" + hex.EncodeToString(make([]byte, 510)) + "01",
+		"0104000001a3185c5000000007d0" + "0000000000000003" + "0000000000000004" + "0000000000000005" + "06" +
+			"07" + "80" + hex.EncodeToString(make([]byte, 510)) + "01",
 	} {
 		if got := hex.EncodeToString(statemachine.EncodeCommand(commands()[i])); got != want {
 			t.Errorf("command %d:\n got %s\nwant %s", i, got, want)
@@ -73,13 +77,16 @@ func FuzzDecodeCommand(f *testing.F) {
 func FuzzApply(f *testing.F) {
 	acc := storetest.NewAccount("fuzz")
 	f.Add(acc.Genesis().Encode(), uint8(0))
-	f.Add(acc.Request(nil, envelope.Store{Namespace: envelope.Inbox, TTL: 60, Body: []byte("x")}, envelope.Info{}).Encode(), uint8(2))
-	f.Add(acc.Request(acc.Authority(1), envelope.Delete{Hashes: []envelope.Hash{{}}}, envelope.DeleteBefore{Before: 1 << 62}).Encode(), uint8(1))
+	f.Add(acc.Request(nil, envelope.Store{Namespace: envelope.Inbox, TTL: 60, Body: []byte("x")},
+		envelope.Info{}).Encode(), uint8(2))
+	f.Add(acc.Request(acc.Authority(1), envelope.Delete{Hashes: []envelope.Hash{{}}},
+		envelope.DeleteBefore{Before: 1 << 62}).Encode(), uint8(1))
 	f.Add(acc.Change(envelope.Recover, 2, 1).Encode(), uint8(0))
 	f.Fuzz(func(t *testing.T, request []byte, key uint8) {
 		mem := new(storetest.Memory)
 		r := storetest.NewReplica(mem, statemachine.Config{})
-		if _, err := r.Do(t.Context(), acc.Mailbox(), acc.Genesis().Encode(), storetest.Signer(envelope.LabelRequest, acc.MailboxKey())); err != nil {
+		if _, err := r.Do(t.Context(), acc.Mailbox(), acc.Genesis().Encode(),
+			storetest.Signer(envelope.LabelRequest, acc.MailboxKey())); err != nil {
 			t.Fatal(err)
 		}
 		signer := []ed25519.PrivateKey{acc.MailboxKey(), acc.Authority(1), nil}[key%3]

@@ -10,10 +10,11 @@ func kept(ns envelope.Namespace) bool {
 	return ns == envelope.Certs || ns == envelope.Contest || ns == envelope.GroupLog
 }
 
-// mayDelete answers nil if the party may delete from ns: the authority everywhere, moderators messages, delegates
-// where they have the right.
+// mayDelete answers nil if the party may delete from ns: the authority everywhere, moderators messages,
+// delegates where they have the right.
 func (x *run) mayDelete(ns envelope.Namespace) *fault.Error {
-	if x.who == moderator && ns == envelope.GroupMail || x.who == delegate && x.cap.grants(envelope.MayDelete, ns) {
+	if x.who == moderator && ns == envelope.GroupMail ||
+		x.who == delegate && x.cap.grants(envelope.MayDelete, ns) {
 		return nil
 	}
 	return may(x.party, envelope.Authority, x.box)
@@ -43,7 +44,8 @@ func (x *run) delete(op envelope.Delete) (envelope.Result, *fault.Error) {
 		case ok:
 			found = append(found, d)
 		case op.Required:
-			return envelope.Result{}, fault.New(fault.NotFound, "delete envelopes", "there is no envelope %x", h[:4])
+			return envelope.Result{}, fault.New(fault.NotFound, "delete envelopes", "there is no envelope %x",
+				h[:4])
 		}
 	}
 	var res envelope.Result

@@ -30,7 +30,8 @@ func (m *Machine) expire(upTo int64, limit int) Result {
 		if len(k) != 8+ownerSize+8 {
 			break
 		}
-		at, o, seq := int64(binary.BigEndian.Uint64(k)), ownerOf(k[8:]), binary.BigEndian.Uint64(k[8+ownerSize:])
+		at, o, seq := int64(binary.BigEndian.Uint64(k)), ownerOf(k[8:]), binary.BigEndian.Uint64(
+			k[8+ownerSize:])
 		if at > upTo {
 			break
 		}

@@ -10,15 +10,15 @@ import (
 	"github.com/starling-swarm/starling/internal/fault"
 )
 
-// A slot that a commit took in lives retiredFor after its generation; it has takenIn and the generation where the row of one
-// that is staged has its ttl, seconds.
+// A slot that a commit took in lives retiredFor after its generation; it has takenIn and the generation where
+// the row of one that is staged has its ttl, seconds.
 const (
 	takenIn    = 1 << 31
 	retiredFor = 60 * dayMS
 )
 
-// keptGenerations is how many generations, the newest, have all their slots, however full the mailbox is: a member that was
-// away longer may have to be let in again.
+// keptGenerations is how many generations, the newest, have all their slots, however full the mailbox is: a
+// member that was away longer may have to be let in again.
 const keptGenerations = 4
 
 // maxJoins bounds the joins of one generation, so that who has a public group's link cannot fill its log.
@@ -63,9 +63,12 @@ func decodeGroup(p []byte) (*group, bool) {
 	s := cryptobyte.String(p)
 	g := new(group)
 	var ended, form uint8
-	ok := s.ReadUint64(&g.index) && s.ReadUint32(&g.generation) && s.CopyBytes(g.last[:]) && s.CopyBytes(g.read[:]) &&
-		s.CopyBytes(g.write[:]) && s.CopyBytes(g.mod[:]) && s.CopyBytes(g.running[:]) && s.ReadUint64(&g.serial) &&
-		s.ReadUint64(&g.floor) && s.ReadUint32(&g.caps) && s.ReadUint8(&ended) && ended <= 1 && s.ReadUint8(&form) &&
+	ok := s.ReadUint64(&g.index) && s.ReadUint32(&g.generation) && s.CopyBytes(g.last[:]) &&
+		s.CopyBytes(g.read[:]) &&
+		s.CopyBytes(g.write[:]) && s.CopyBytes(g.mod[:]) && s.CopyBytes(g.running[:]) &&
+		s.ReadUint64(&g.serial) &&
+		s.ReadUint64(&g.floor) && s.ReadUint32(&g.caps) && s.ReadUint8(&ended) && ended <= 1 &&
+		s.ReadUint8(&form) &&
 		form <= uint8(envelope.FormPublic) && s.ReadUint32(&g.joins) && s.Empty()
 	g.ended, g.form = ended == 1, envelope.GroupForm(form)
 	return g, ok
@@ -98,7 +101,8 @@ type capability struct {
 }
 
 func capabilityOf(op envelope.Delegate) capability {
-	return capability{serial: op.Serial, rights: op.Rights, notAfter: op.NotAfter, generation: op.Generation, namespaces: op.Namespaces}
+	return capability{serial: op.Serial, rights: op.Rights, notAfter: op.NotAfter, generation: op.Generation,
+		namespaces: op.Namespaces}
 }
 
 func (k *groupKey) encode() []byte {
@@ -134,11 +138,14 @@ func decodeGroupKey(p []byte) (k groupKey, ok bool) {
 	}
 	var notAfter uint64
 	c := &k.cap
-	if !s.ReadUint64(&c.serial) || !s.ReadUint8(&rights) || !s.ReadUint64(&notAfter) || !s.ReadUint32(&c.generation) ||
-		!s.ReadUint8(&revoked) || revoked > 1 || !s.ReadUint8(&n) || n > envelope.MaxNamespaces || len(s) != 2*int(n) {
+	if !s.ReadUint64(&c.serial) || !s.ReadUint8(&rights) || !s.ReadUint64(&notAfter) ||
+		!s.ReadUint32(&c.generation) ||
+		!s.ReadUint8(&revoked) || revoked > 1 || !s.ReadUint8(&n) || n > envelope.MaxNamespaces ||
+		len(s) != 2*int(n) {
 		return k, false
 	}
-	c.rights, c.notAfter, c.revoked, c.namespaces = envelope.Rights(rights), int64(notAfter), revoked == 1, make([]envelope.Namespace, n)
+	c.rights, c.notAfter, c.revoked, c.namespaces = envelope.Rights(rights), int64(notAfter), revoked == 1,
+		make([]envelope.Namespace, n)
 	for i := range c.namespaces {
 		var ns uint16
 		s.ReadUint16(&ns)
@@ -161,7 +168,8 @@ func (v *View) groupKey(o owner, key [32]byte) (groupKey, bool) {
 	return k, ok
 }
 
-// checkCommit reports why a commit that found its head may not be appended, and finds the slots that it takes in.
+// checkCommit reports why a commit that found its head may not be appended, and finds the slots that it takes
+// in.
 func (x *run) checkCommit(op envelope.Store) (*envelope.Commit, []staged, *fault.Error) {
 	refuse := func(kind fault.Kind, format string, args ...any) (*envelope.Commit, []staged, *fault.Error) {
 		return nil, nil, fault.New(kind, "append commit", format, args...)
@@ -192,7 +200,8 @@ func (x *run) checkCommit(op envelope.Store) (*envelope.Commit, []staged, *fault
 		return refuse(fault.Invalid, "%s", reason)
 	}
 	if c.Kind == envelope.CommitJoin && g.joins >= maxJoins {
-		err := fault.New(fault.Limited, "append commit", "generation %d has %d joins, want at most %d", g.generation, g.joins, maxJoins)
+		err := fault.New(fault.Limited, "append commit", "generation %d has %d joins, want at most %d",
+			g.generation, g.joins, maxJoins)
 		err.RetryAfter = limitedFor
 		return nil, nil, err
 	}
@@ -215,7 +224,8 @@ func (x *run) checkKeys(c *envelope.Commit) string {
 	g := x.box.group
 	rises := c.Generation == g.generation+1
 	switch {
-	case c.Kind == envelope.CommitJoin && (c.Generation != g.generation || c.Read != g.read || c.Write != g.write || c.Mod != g.mod || c.Admin != x.box.authority):
+	case c.Kind == envelope.CommitJoin && (c.Generation != g.generation || c.Read != g.read ||
+		c.Write != g.write || c.Mod != g.mod || c.Admin != x.box.authority):
 		return "a join changes no key"
 	case !rises && c.Generation != g.generation:
 		return "the generation is neither the last nor the next"
@@ -243,7 +253,8 @@ func (x *run) checkKeys(c *envelope.Commit) string {
 // unused reports whether key never was one of the mailbox.
 func (x *run) unused(key [32]byte) bool {
 	_, known := x.groupKey(x.box.owner, key)
-	return !known && key != x.id && key != x.box.authority && x.r.Get(TablePast, pastKey(x.box.owner, key)) == nil
+	return !known && key != x.id && key != x.box.authority &&
+		x.r.Get(TablePast, pastKey(x.box.owner, key)) == nil
 }
 
 // taken returns the generation whose commit took a slot in; false: none did, it is staged.
@@ -264,7 +275,8 @@ func (x *run) stagedSlots(root [32]byte) (out []staged) {
 			return out
 		}
 		seq := binary.BigEndian.Uint64(p)
-		if e, ok := x.mail(x.box.owner, envelope.GroupSlots, seq); ok && !x.expired(e.expiry) && bytes.HasPrefix(e.body, root[:]) {
+		if e, ok := x.mail(x.box.owner, envelope.GroupSlots, seq); ok && !x.expired(e.expiry) &&
+			bytes.HasPrefix(e.body, root[:]) {
 			if _, taken := e.taken(); !taken {
 				out = append(out, staged{seq, e})
 			}
@@ -273,8 +285,8 @@ func (x *run) stagedSlots(root [32]byte) (out []staged) {
 	}
 }
 
-// eachSlot calls fn with the slots, staged or taken in, in the order in which they were stored, until it returns false. fn may
-// change the slot that it is given.
+// eachSlot calls fn with the slots, staged or taken in, in the order in which they were stored, until it
+// returns false. fn may change the slot that it is given.
 func (x *run) eachSlot(fn func(staged) bool) {
 	prefix := mailKey(x.box.owner, envelope.GroupSlots, 0)[:ownerSize+2]
 	for from := prefix; ; {
@@ -305,10 +317,10 @@ func (x *run) retireSlots() {
 	})
 }
 
-// dropRetired drops slots of generations before the newest ones, those stored first before the others, until there are at
-// least count and they have at least bytes; false: there are not as many, and nothing is dropped. Slots are staged for the
-// commit after the last, so those of an older generation come first, and the first of a kept one ends the search. The slot
-// under replaced is left: it goes anyway.
+// dropRetired drops slots of generations before the newest ones, those stored first before the others, until
+// there are at least count and they have at least bytes; false: there are not as many, and nothing is
+// dropped. Slots are staged for the commit after the last, so those of an older generation come first, and
+// the first of a kept one ends the search. The slot under replaced is left: it goes anyway.
 func (x *run) dropRetired(count int, bytes uint64, replaced [envelope.KeySize]byte) bool {
 	var found []staged
 	var size uint64
@@ -336,7 +348,8 @@ func (x *run) dropRetired(count int, bytes uint64, replaced [envelope.KeySize]by
 func (x *run) install(c *envelope.Commit, slots []staged, body []byte) {
 	g, box := x.box.group, x.box
 	if c.Admin != box.authority && !x.born {
-		x.m.tx.Put(TablePast, pastKey(box.owner, box.authority), binary.BigEndian.AppendUint64(nil, box.certsHead()))
+		x.m.tx.Put(TablePast, pastKey(box.owner, box.authority), binary.BigEndian.AppendUint64(nil,
+			box.certsHead()))
 		box.authority = c.Admin
 		x.events = append(x.events, Event{Kind: AuthorityChanged, Mailbox: x.id, Authority: c.Admin})
 	}

@@ -25,11 +25,14 @@ type memberMailbox struct {
 	admin   *groups.State
 }
 
-func (m *memberMailbox) send(public [32]byte, sign func([]byte) [64]byte, ops ...envelope.Op) *envelope.Response {
+func (m *memberMailbox) send(public [32]byte, sign func([]byte) [64]byte,
+	ops ...envelope.Op) *envelope.Response {
 	m.Helper()
 	r := &envelope.Request{Mailbox: m.admin.MailboxID(), Ops: ops, Authority: public}
-	resp, err := m.replica.Do(context.Background(), r.Mailbox, r.Encode(), func(node ident.NodeID, tag [32]byte, timeMS int64, b []byte) envelope.Signed {
-		return envelope.Signed{TimeMS: timeMS, Bytes: b, Signature: sign(envelope.SignedBytes(envelope.LabelRequest, node, tag, timeMS, b))}
+	resp, err := m.replica.Do(context.Background(), r.Mailbox, r.Encode(), func(node ident.NodeID,
+		tag [32]byte, timeMS int64, b []byte) envelope.Signed {
+		return envelope.Signed{TimeMS: timeMS, Bytes: b,
+			Signature: sign(envelope.SignedBytes(envelope.LabelRequest, node, tag, timeMS, b))}
 	})
 	if err == nil {
 		err = resp.Err()
@@ -41,14 +44,17 @@ func (m *memberMailbox) send(public [32]byte, sign func([]byte) [64]byte, ops ..
 }
 
 // commit stores a proposal as a client does, and takes it in.
-func (m *memberMailbox) commit(p *groups.Proposal, public [32]byte, sign func([]byte) [64]byte, ops ...envelope.Op) {
+func (m *memberMailbox) commit(p *groups.Proposal, public [32]byte, sign func([]byte) [64]byte,
+	ops ...envelope.Op) {
 	m.Helper()
 	for i, s := range p.Slots {
 		m.slots[s.Locator] = p.Body(i)
-		ops = append(ops, envelope.Store{Namespace: envelope.GroupSlots, Key: s.Locator, TTL: 86_400, Body: p.Body(i)})
+		ops = append(ops, envelope.Store{Namespace: envelope.GroupSlots, Key: s.Locator, TTL: 86_400,
+			Body: p.Body(i)})
 	}
 	head := m.head
-	ops = append(append(ops, envelope.Store{Namespace: envelope.GroupLog, IfHead: &head, Body: p.Commit}), p.Ops...)
+	ops = append(append(ops, envelope.Store{Namespace: envelope.GroupLog, IfHead: &head, Body: p.Commit}),
+		p.Ops...)
 	m.head = m.send(public, sign, ops...).CertsHead
 	m.log = append(m.log, p.Commit)
 	at, _, err := m.admin.Needs(p.Commit)
@@ -78,7 +84,8 @@ func (m *memberMailbox) change(ch groups.Change) {
 
 // TestMembersCommitsAreTaken has nodes and members check the same commits, of every form and kind.
 func TestMembersCommitsAreTaken(t *testing.T) {
-	for name, form := range map[string]groups.Form{"shared": groups.FormShared, "own keys": groups.FormOwn, "public": groups.FormPublic} {
+	for name, form := range map[string]groups.Form{"shared": groups.FormShared, "own keys": groups.FormOwn,
+		"public": groups.FormPublic} {
 		t.Run(name, func(t *testing.T) { membersCommitsAreTaken(t, form) })
 	}
 }
@@ -90,7 +97,8 @@ func membersCommitsAreTaken(t *testing.T, form groups.Form) {
 			t.Fatal(err)
 		}
 	}
-	cluster, alice, bob := ident.ClusterID{9}, ident.AccountID{ident.AccountType, 1}, ident.AccountID{ident.AccountType, 2}
+	cluster, alice, bob := ident.ClusterID{9}, ident.AccountID{ident.AccountType,
+		1}, ident.AccountID{ident.AccountType, 2}
 	m := &memberMailbox{T: t, now: time.Now(), slots: map[groups.Locator][]byte{}}
 	m.replica = storetest.NewReplica(new(storetest.Memory), statemachine.Config{Replicas: 1})
 	end := m.now.AddDate(50, 0, 0) // the replica has a clock of its own
@@ -100,9 +108,11 @@ func membersCommitsAreTaken(t *testing.T, form groups.Form) {
 	must(err)
 	root := g.MailboxKey(cluster)
 	var p *groups.Proposal
-	m.admin, p, err = groups.Create(rand.Reader, m.now, g, cluster, alice, keys, nil, groups.Info{Name: "walkers"}, form)
+	m.admin, p, err = groups.Create(rand.Reader, m.now, g, cluster, alice, keys, nil,
+		groups.Info{Name: "walkers"}, form)
 	must(err)
-	m.commit(p, root.Public(), root.Sign, envelope.SetAuthority{Change: envelope.Genesis, Key: p.Admin, Flags: envelope.NoRecover})
+	m.commit(p, root.Public(), root.Sign, envelope.SetAuthority{Change: envelope.Genesis, Key: p.Admin,
+		Flags: envelope.NoRecover})
 
 	ch, seed, err := groups.NewBoundInvite(rand.Reader, end, 1, []ident.AccountID{bob})
 	must(err)
@@ -139,9 +149,12 @@ func membersCommitsAreTaken(t *testing.T, form groups.Form) {
 		}
 	}
 	for _, ch := range []groups.Change{
-		{Kind: groups.KindRole, Targets: target, Role: groups.Moderator}, {Kind: groups.KindRole, Targets: target, Role: groups.Admin},
-		{Kind: groups.KindInfo, Info: groups.Info{Name: "runners", Picture: make([]byte, groups.MaxPicture)}}, {Kind: groups.KindRekey}, link,
-		{Kind: groups.KindRevokeInvite, Serial: link.Invite.Serial}, {Kind: groups.KindRemove, Targets: target, Ban: true}, {Kind: groups.KindDisband},
+		{Kind: groups.KindRole, Targets: target, Role: groups.Moderator}, {Kind: groups.KindRole,
+			Targets: target, Role: groups.Admin},
+		{Kind: groups.KindInfo, Info: groups.Info{Name: "runners", Picture: make([]byte, groups.MaxPicture)}},
+		{Kind: groups.KindRekey}, link,
+		{Kind: groups.KindRevokeInvite, Serial: link.Invite.Serial}, {Kind: groups.KindRemove,
+			Targets: target, Ban: true}, {Kind: groups.KindDisband},
 	} {
 		m.change(ch)
 	}
@@ -159,7 +172,8 @@ func (m *memberMailbox) writes(s *groups.State) {
 	}
 	public, sign := seedSigner(s.WriteKey())
 	g := s.Generation()
-	m.send(public, sign, envelope.Store{Namespace: envelope.GroupMail, TTL: 86_400, IfGeneration: &g, Body: blob})
+	m.send(public, sign, envelope.Store{Namespace: envelope.GroupMail, TTL: 86_400,
+		IfGeneration: &g, Body: blob})
 }
 
 // comesIn joins by a door, and writes.
@@ -178,7 +192,8 @@ func (m *memberMailbox) comesIn(serial uint64, seed private.Key, self ident.Acco
 		at, _ := ticket.Locator(m.log[i])
 		slot = m.slots[at]
 	}
-	p, write, err := (*groups.Shared)(nil).Join(rand.Reader, m.now, ident.ClusterID{9}, ticket, in, make([]byte, groups.MaxCredential), m.log, slot)
+	p, write, err := (*groups.Shared)(nil).Join(rand.Reader, m.now, ident.ClusterID{9}, ticket, in,
+		make([]byte, groups.MaxCredential), m.log, slot)
 	if err != nil {
 		m.Fatal(err)
 	}

@@ -29,7 +29,8 @@ func TestRandomGroupHistoriesMatchModel(t *testing.T) {
 		form := envelope.GroupForm(rapid.IntRange(0, 2).Draw(t, "form"))
 		h := &groupHistory{history: newHistory(t), g: storetest.NewGroupOf("group", form), form: form}
 		h.model.quota = uint64(rapid.SampledFrom([]int{3000, 6000, 1 << 20}).Draw(t, "group quota"))
-		cfg := &statemachine.Config{Stamp: h.stamp(t), Number: 2, DirectoryVersion: 7, QuotaBytes: h.model.quota, Replicas: 3, Slots: statemachine.AllSlots()}
+		cfg := &statemachine.Config{Stamp: h.stamp(t), Number: 2, DirectoryVersion: 7,
+			QuotaBytes: h.model.quota, Replicas: 3, Slots: statemachine.AllSlots()}
 		h.real.Apply(statemachine.EncodeCommand(cfg))
 		h.model.tick(cfg.Stamp)
 		h.begin(t)
@@ -80,7 +81,8 @@ func (h *groupHistory) follow() {
 func (h *groupHistory) slots(t *rapid.T) (out []envelope.Slot) {
 	for _, name := range []string{"a", "b", "c", fmt.Sprint("d", h.g.Generation())} {
 		if rapid.IntRange(0, 2).Draw(t, "slot") == 0 {
-			sealed := rapid.SampledFrom([]string{"x", "y", "z", strings.Repeat("long", 150)}).Draw(t, "sealed")
+			sealed := rapid.SampledFrom([]string{"x", "y", "z", strings.Repeat("long", 150)}).Draw(t,
+				"sealed")
 			out = append(out, envelope.Slot{Locator: storetest.Key(name), Sealed: []byte(sealed)})
 		}
 	}
@@ -153,14 +155,17 @@ func (h *groupHistory) join(t *rapid.T) {
 	if rapid.IntRange(0, 15).Draw(t, "forged join") == 0 {
 		st.Body[len(st.Body)-1] ^= 1
 	}
-	if i := rapid.IntRange(0, 40).Draw(t, "old"); i < len(b.mail) && b.mail[i].Namespace == envelope.GroupLog {
+	if i := rapid.IntRange(0, 40).Draw(t, "old"); i < len(b.mail) &&
+		b.mail[i].Namespace == envelope.GroupLog {
 		st.Body = b.mail[i].Body
 	}
 	key := rapid.SampledFrom([]ed25519.PrivateKey{
-		h.g.Write(now), h.g.Write(now), h.g.Write(now), h.g.Write(now), h.g.Write(now), h.g.Write(now), h.g.Write(1), h.g.Admin(now), h.g.Member(2), nil,
+		h.g.Write(now), h.g.Write(now), h.g.Write(now), h.g.Write(now), h.g.Write(now), h.g.Write(now),
+		h.g.Write(1), h.g.Admin(now), h.g.Member(2), nil,
 	}).Draw(t, "joining key")
 	r := h.g.Request(key, st)
-	r.Mode = rapid.SampledFrom([]envelope.Mode{envelope.All, envelope.All, envelope.All, envelope.Each}).Draw(t, "mode")
+	r.Mode = rapid.SampledFrom([]envelope.Mode{envelope.All, envelope.All, envelope.All,
+		envelope.Each}).Draw(t, "mode")
 	if rapid.IntRange(0, 9).Draw(t, "between") == 0 {
 		r.Ops = append(r.Ops, envelope.Info{})
 	}
@@ -172,12 +177,14 @@ func (h *groupHistory) join(t *rapid.T) {
 
 // commit tries a commit that fits, or nearly.
 func (h *groupHistory) commit(t *rapid.T) {
-	kinds := []envelope.CommitKind{envelope.CommitAdd, envelope.CommitAdd, envelope.CommitInfo, envelope.CommitRekey, envelope.CommitRemove, envelope.CommitRekey, envelope.CommitRole}
+	kinds := []envelope.CommitKind{envelope.CommitAdd, envelope.CommitAdd, envelope.CommitInfo,
+		envelope.CommitRekey, envelope.CommitRemove, envelope.CommitRekey, envelope.CommitRole}
 	if rapid.IntRange(0, 9).Draw(t, "end") == 0 {
 		kinds = append(kinds[:0], envelope.CommitDisband)
 	}
 	slots := h.slots(t)
-	c := h.g.Next(rapid.SampledFrom(kinds).Draw(t, "commit"), rapid.SampledFrom([]string{"p", "q"}).Draw(t, "commit body"), slots...)
+	c := h.g.Next(rapid.SampledFrom(kinds).Draw(t, "commit"), rapid.SampledFrom([]string{"p", "q"}).Draw(t,
+		"commit body"), slots...)
 	if c.Index == 1 {
 		return
 	}
@@ -230,15 +237,18 @@ func (h *groupHistory) rekey(t *rapid.T) {
 		slots[i].Locator[8], slots[i].Locator[9] = byte(h.g.Index()), 1
 	}
 	st := h.g.Sign(h.g.Next(envelope.CommitRekey, "rekey", slots...), b.heads[envelope.GroupLog])
-	h.compare(t, h.g.Request(h.g.Admin(h.g.Generation()), append(storetest.Stage(slots...), st)...), h.g.Admin(h.g.Generation()))
+	h.compare(t, h.g.Request(h.g.Admin(h.g.Generation()), append(storetest.Stage(slots...), st)...),
+		h.g.Admin(h.g.Generation()))
 }
 
 func (h *groupHistory) operate(t *rapid.T) {
 	now := max(h.g.Generation(), 1)
 	n := rapid.SampledFrom([]uint32{1, now, now, now, now + 1}).Draw(t, "generation")
 	keys := []ed25519.PrivateKey{
-		nil, h.g.Read(n), h.g.Read(n), h.g.Write(n), h.g.Write(n), h.g.Mod(n), h.g.Admin(n), h.g.Admin(now), h.g.Admin(now),
-		h.g.Invite(1), h.g.Invite(2), h.g.Invite(3), h.g.Member(1), h.g.Member(1), h.g.Member(2), h.g.Member(2), h.g.Member(3), h.g.MailboxKey(), h.accounts[0].MailboxKey(),
+		nil, h.g.Read(n), h.g.Read(n), h.g.Write(n), h.g.Write(n), h.g.Mod(n), h.g.Admin(n),
+		h.g.Admin(now), h.g.Admin(now),
+		h.g.Invite(1), h.g.Invite(2), h.g.Invite(3), h.g.Member(1), h.g.Member(1), h.g.Member(2),
+		h.g.Member(2), h.g.Member(3), h.g.MailboxKey(), h.accounts[0].MailboxKey(),
 	}
 	key := rapid.SampledFrom(keys).Draw(t, "key")
 	r := h.g.Request(key)
@@ -253,15 +263,19 @@ func (h *groupHistory) operate(t *rapid.T) {
 }
 
 func (h *groupHistory) groupOp(t *rapid.T) envelope.Op {
-	ns := envelope.Namespace(rapid.SampledFrom([]int{16, 17, 18, 18, 18, 19, 20, 21, 21, 1, 2}).Draw(t, "namespace"))
+	ns := envelope.Namespace(rapid.SampledFrom([]int{16, 17, 18, 18, 18, 19, 20, 21, 21, 1, 2}).Draw(t,
+		"namespace"))
 	ttl := rapid.SampledFrom([]uint32{10, 3600, 86400}).Draw(t, "ttl")
 	switch rapid.IntRange(0, 13).Draw(t, "op") {
 	case 0, 1:
-		return envelope.Retrieve{Namespaces: []envelope.Namespace{ns}, After: rapid.Uint64Range(0, 9).Draw(t, "after"), MaxCount: rapid.Uint16Range(0, 2).Draw(t, "count")}
+		return envelope.Retrieve{Namespaces: []envelope.Namespace{ns}, After: rapid.Uint64Range(0, 9).Draw(t,
+			"after"), MaxCount: rapid.Uint16Range(0, 2).Draw(t, "count")}
 	case 2:
-		return envelope.RetrieveKey{Namespace: envelope.GroupSlots, Key: storetest.Key(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "locator"))}
+		return envelope.RetrieveKey{Namespace: envelope.GroupSlots,
+			Key: storetest.Key(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "locator"))}
 	case 3:
-		d := envelope.Delete{Namespace: rapid.SampledFrom([]envelope.Namespace{0, ns, envelope.GroupMail}).Draw(t, "where"), Hashes: []envelope.Hash{{1}}}
+		d := envelope.Delete{Namespace: rapid.SampledFrom([]envelope.Namespace{0, ns,
+			envelope.GroupMail}).Draw(t, "where"), Hashes: []envelope.Hash{{1}}}
 		if b := h.model.find(h.g.Mailbox()); b != nil && len(b.mail) > 0 {
 			d.Hashes = []envelope.Hash{rapid.SampledFrom(b.mail).Draw(t, "victim").hash}
 		}
@@ -274,19 +288,24 @@ func (h *groupHistory) groupOp(t *rapid.T) envelope.Op {
 		i := rapid.Uint32Range(1, 3).Draw(t, "invite")
 		return envelope.Delegate{
 			Serial: h.serial(t), Key: [32]byte(h.g.Invite(i).Public().(ed25519.PublicKey)),
-			Rights: envelope.MayRead | envelope.MayWrite | envelope.MayDelete, NotAfter: rapid.SampledFrom([]int64{0, 0, storetest.Epoch, storetest.Epoch + 40*dayMS, storetest.Epoch + 9000*dayMS}).Draw(t, "end"),
-			Generation: rapid.Uint32Range(1, 3).Draw(t, "cap generation"), Namespaces: []envelope.Namespace{envelope.GroupAsk, envelope.GroupMail},
+			Rights: envelope.MayRead | envelope.MayWrite | envelope.MayDelete, NotAfter: rapid.SampledFrom(
+				[]int64{0, 0, storetest.Epoch, storetest.Epoch + 40*dayMS,
+					storetest.Epoch + 9000*dayMS}).Draw(t, "end"),
+			Generation: rapid.Uint32Range(1, 3).Draw(t,
+				"cap generation"), Namespaces: []envelope.Namespace{envelope.GroupAsk, envelope.GroupMail},
 		}
 	case 8:
 		if rapid.Bool().Draw(t, "by generation") {
-			return envelope.Revoke{ByGeneration: true, Generation: rapid.Uint32Range(0, 2).Draw(t, "revoked generation")}
+			return envelope.Revoke{ByGeneration: true, Generation: rapid.Uint32Range(0, 2).Draw(t,
+				"revoked generation")}
 		}
 		return envelope.Revoke{Serial: h.serial(t)}
 	case 12:
 		var op envelope.RevokeKeys
 		for range rapid.IntRange(1, 3).Draw(t, "revoked keys") {
 			n := rapid.Uint32Range(1, 4).Draw(t, "revoked key")
-			k := rapid.SampledFrom([]ed25519.PrivateKey{h.g.Member(n), h.g.Member(n), h.g.Invite(n), h.g.Read(n), h.g.Admin(n)}).Draw(t, "kind of key")
+			k := rapid.SampledFrom([]ed25519.PrivateKey{h.g.Member(n), h.g.Member(n), h.g.Invite(n),
+				h.g.Read(n), h.g.Admin(n)}).Draw(t, "kind of key")
 			op.Keys = append(op.Keys, [32]byte(k.Public().(ed25519.PublicKey)))
 		}
 		return op
@@ -298,9 +317,11 @@ func (h *groupHistory) groupOp(t *rapid.T) envelope.Op {
 			return ops[0]
 		}
 	}
-	st := envelope.Store{Namespace: ns, TTL: ttl, Body: []byte(rapid.SampledFrom([]string{"a", "b", "c", "longer"}).Draw(t, "body"))}
+	st := envelope.Store{Namespace: ns, TTL: ttl,
+		Body: []byte(rapid.SampledFrom([]string{"a", "b", "c", "longer"}).Draw(t, "body"))}
 	if rapid.IntRange(0, 3).Draw(t, "if generation") > 0 {
-		st.IfGeneration = new(max(h.g.Generation(), 1) - min(1, uint32(rapid.IntRange(0, 9).Draw(t, "behind")/9)))
+		st.IfGeneration = new(max(h.g.Generation(), 1) - min(1,
+			uint32(rapid.IntRange(0, 9).Draw(t, "behind")/9)))
 	}
 	if ns == envelope.GroupLeaves && st.IfGeneration != nil {
 		named := *st.IfGeneration + uint32(rapid.IntRange(0, 9).Draw(t, "names another")/9)
@@ -354,12 +375,16 @@ func TestCapabilitiesThatEndedMakeRoom(t *testing.T) {
 	delegate := func() envelope.Op {
 		serial++
 		return envelope.Delegate{
-			Serial: envelope.Serial(g.Index(), uint8((serial-1)%240)), Key: [32]byte(g.Invite(serial).Public().(ed25519.PublicKey)), Rights: envelope.MayWrite, Generation: 1,
-			NotAfter: s.rep.Now().UnixMilli() + 3_600_000, Namespaces: []envelope.Namespace{envelope.GroupAsk},
+			Serial: envelope.Serial(g.Index(),
+				uint8((serial-1)%240)), Key: [32]byte(g.Invite(serial).Public().(ed25519.PublicKey)),
+			Rights: envelope.MayWrite, Generation: 1,
+			NotAfter:   s.rep.Now().UnixMilli() + 3_600_000,
+			Namespaces: []envelope.Namespace{envelope.GroupAsk},
 		}
 	}
 	send := func(ops ...envelope.Op) *envelope.Response {
-		resp, err := s.rep.Do(t.Context(), g.Mailbox(), g.Request(g.Admin(1), ops...).Encode(), storetest.Signer(envelope.LabelRequest, g.Admin(1)))
+		resp, err := s.rep.Do(t.Context(), g.Mailbox(), g.Request(g.Admin(1), ops...).Encode(),
+			storetest.Signer(envelope.LabelRequest, g.Admin(1)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -388,7 +413,8 @@ func TestCapabilitiesThatEndedMakeRoom(t *testing.T) {
 	s.want(send(delegate()), 0)
 }
 
-// TestJoinsOfAGenerationAreLimited: who has a public group's link cannot fill its log; an admin makes room by a new generation.
+// TestJoinsOfAGenerationAreLimited: who has a public group's link cannot fill its log; an admin makes room by
+// a new generation.
 func TestJoinsOfAGenerationAreLimited(t *testing.T) {
 	s := newSwarm(t, statemachine.Config{})
 	g := storetest.NewGroupOf("account", envelope.FormPublic)
@@ -397,7 +423,8 @@ func TestJoinsOfAGenerationAreLimited(t *testing.T) {
 	g.Accept(genesis.Ops[1].(envelope.Store))
 	head := uint64(1)
 	send := func(key ed25519.PrivateKey, ops ...envelope.Op) *envelope.Response {
-		resp, err := s.rep.Do(t.Context(), g.Mailbox(), g.Request(key, ops...).Encode(), storetest.Signer(envelope.LabelRequest, key))
+		resp, err := s.rep.Do(t.Context(), g.Mailbox(), g.Request(key, ops...).Encode(),
+			storetest.Signer(envelope.LabelRequest, key))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -428,7 +455,8 @@ func TestMessagesLeaveRoomForCommits(t *testing.T) {
 	s.want(s.do(genesis, 0), 0)
 	g.Accept(genesis.Ops[1].(envelope.Store))
 	send := func(key ed25519.PrivateKey, st envelope.Store) *envelope.Response {
-		resp, err := s.rep.Do(t.Context(), g.Mailbox(), g.Request(key, st).Encode(), storetest.Signer(envelope.LabelRequest, key))
+		resp, err := s.rep.Do(t.Context(), g.Mailbox(), g.Request(key, st).Encode(),
+			storetest.Signer(envelope.LabelRequest, key))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -436,7 +464,8 @@ func TestMessagesLeaveRoomForCommits(t *testing.T) {
 	}
 	full := false
 	for i := range 100 {
-		resp := send(g.Write(1), envelope.Store{Namespace: envelope.GroupMail, TTL: 3600, Body: make([]byte, 200+i)})
+		resp := send(g.Write(1), envelope.Store{Namespace: envelope.GroupMail, TTL: 3600,
+			Body: make([]byte, 200+i)})
 		if full = resp.Err() != nil; full {
 			s.want(resp, fault.Limited)
 			break

@@ -97,7 +97,8 @@ func (v *View) mail(o owner, ns envelope.Namespace, seq uint64) (mail, bool) {
 	return e, ok
 }
 
-// keyed returns the sequence number of the newest envelope under a key, whether it has expired or not; 0: none.
+// keyed returns the sequence number of the newest envelope under a key, whether it has expired or not; 0:
+// none.
 func (v *View) keyed(o owner, ns envelope.Namespace, key [envelope.KeySize]byte) uint64 {
 	k := keyKey(o, ns, key)
 	p := v.r.Get(TableKey, k)
@@ -291,7 +292,8 @@ func (m *Machine) remove(box *mailbox, ns envelope.Namespace, seq uint64, e *mai
 	m.account(box, ns, seq, e, -1)
 }
 
-// forget takes away a dup row that is due, its due row and the envelope, if that is still there. The caller saves box.
+// forget takes away a dup row that is due, its due row and the envelope, if that is still there. The caller
+// saves box.
 func (m *Machine) forget(box *mailbox, h shortHash, d dup) {
 	if e, ok := m.mail(box.owner, d.ns, d.seq); ok {
 		m.remove(box, d.ns, d.seq, &e)

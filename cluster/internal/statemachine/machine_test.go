@@ -20,8 +20,9 @@ var (
 	tag  = [32]byte{2}
 )
 
-// TestRandomHistoriesMatchModel runs random histories through the state machine and through the naive model: every
-// answer, every event and every clock must be equal, and the tables must agree with each other at the end.
+// TestRandomHistoriesMatchModel runs random histories through the state machine and through the naive model:
+// every answer, every event and every clock must be equal, and the tables must agree with each other at the
+// end.
 func TestRandomHistoriesMatchModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHistory(t)
@@ -54,7 +55,8 @@ func newHistory(t *rapid.T) *history {
 	for i := range 2 {
 		h.accounts = append(h.accounts, storetest.NewAccount(fmt.Sprintf("history %d", i)))
 	}
-	cfg := &statemachine.Config{Stamp: h.stamp(t), Number: 1, DirectoryVersion: 7, QuotaBytes: h.model.quota, Replicas: 3, Slots: statemachine.AllSlots()}
+	cfg := &statemachine.Config{Stamp: h.stamp(t), Number: 1, DirectoryVersion: 7, QuotaBytes: h.model.quota,
+		Replicas: 3, Slots: statemachine.AllSlots()}
 	h.real.Apply(statemachine.EncodeCommand(cfg))
 	h.model.tick(cfg.Stamp)
 	for _, a := range h.accounts {
@@ -67,8 +69,10 @@ func newHistory(t *rapid.T) *history {
 
 // stamp moves the leader's clock on, or back, by little or much.
 func (h *history) stamp(t *rapid.T) statemachine.Stamp {
-	h.now += int64(rapid.SampledFrom([]int{0, 0, 0, 1, 5_000, 20_000, -3_000, dayMS, 16 * dayMS, 61 * dayMS}).Draw(t, "pause"))
-	return statemachine.Stamp{Time: h.now, Allowance: rapid.SampledFrom([]uint32{1<<32 - 1, 1<<32 - 1, 1<<32 - 1, 2000}).Draw(t, "allowance")}
+	h.now += int64(rapid.SampledFrom([]int{0, 0, 0, 1, 5_000, 20_000, -3_000, dayMS, 16 * dayMS,
+		61 * dayMS}).Draw(t, "pause"))
+	return statemachine.Stamp{Time: h.now, Allowance: rapid.SampledFrom([]uint32{1<<32 - 1, 1<<32 - 1,
+		1<<32 - 1, 2000}).Draw(t, "allowance")}
 }
 
 func (h *history) expire(t *rapid.T) {
@@ -87,7 +91,8 @@ func (h *history) expire(t *rapid.T) {
 
 func (h *history) request(t *rapid.T) {
 	a := rapid.SampledFrom(h.accounts).Draw(t, "account")
-	keys := []ed25519.PrivateKey{nil, nil, a.Authority(1), a.Authority(1), a.Authority(1), a.Authority(2), a.Authority(3), a.MailboxKey(), storetest.NewAccount("stranger").MailboxKey()}
+	keys := []ed25519.PrivateKey{nil, nil, a.Authority(1), a.Authority(1), a.Authority(1), a.Authority(2),
+		a.Authority(3), a.MailboxKey(), storetest.NewAccount("stranger").MailboxKey()}
 	if b := h.model.find(a.Mailbox()); b != nil {
 		for g := 1; g <= 3; g++ {
 			if [32]byte(a.Authority(g).Public().(ed25519.PublicKey)) == b.authority {
@@ -99,7 +104,8 @@ func (h *history) request(t *rapid.T) {
 	var r *envelope.Request
 	switch rapid.IntRange(0, 9).Draw(t, "shape") {
 	case 0:
-		change := rapid.SampledFrom([]envelope.AuthorityChange{envelope.Genesis, envelope.Rotate, envelope.Recover}).Draw(t, "change")
+		change := rapid.SampledFrom([]envelope.AuthorityChange{envelope.Genesis, envelope.Rotate,
+			envelope.Recover}).Draw(t, "change")
 		head := uint64(0)
 		if b := h.model.find(a.Mailbox()); b != nil && rapid.IntRange(0, 3).Draw(t, "at head") > 0 {
 			head = b.heads[envelope.Certs]
@@ -123,15 +129,19 @@ func (h *history) request(t *rapid.T) {
 }
 
 func (h *history) op(t *rapid.T, a *storetest.Account) envelope.Op {
-	spaces := []envelope.Namespace{envelope.Inbox, envelope.Inbox, envelope.Certs, envelope.Days, envelope.Devices, envelope.Vault, envelope.Sync, envelope.Contest, envelope.Blobs, envelope.Application + 1, 99}
+	spaces := []envelope.Namespace{envelope.Inbox, envelope.Inbox, envelope.Certs, envelope.Days,
+		envelope.Devices, envelope.Vault, envelope.Sync, envelope.Contest, envelope.Blobs,
+		envelope.Application + 1, 99}
 	ns := rapid.SampledFrom(spaces).Draw(t, "namespace")
 	rules, _ := envelope.RulesOf(ns)
 	draw := func() envelope.Store {
-		st := envelope.Store{Namespace: ns, Body: []byte(rapid.SampledFrom([]string{"a", "b", "c", "longer"}).Draw(t, "body"))}
+		st := envelope.Store{Namespace: ns,
+			Body: []byte(rapid.SampledFrom([]string{"a", "b", "c", "longer"}).Draw(t, "body"))}
 		if rules.Keyed {
 			st.Key = storetest.Key(rapid.SampledFrom([]string{"x", "y"}).Draw(t, "key"))
 		}
-		st.TTL = rapid.SampledFrom([]uint32{0, uint32(rules.MinTTL.Seconds()), uint32(rules.MaxTTL.Seconds()), 1 << 31}).Draw(t, "ttl")
+		st.TTL = rapid.SampledFrom([]uint32{0, uint32(rules.MinTTL.Seconds()), uint32(rules.MaxTTL.Seconds()),
+			1 << 31}).Draw(t, "ttl")
 		if rapid.Bool().Draw(t, "right ttl") {
 			if st.TTL = uint32(rules.MinTTL.Seconds()); rules.TTLOnly0 {
 				st.TTL = 0
@@ -147,16 +157,21 @@ func (h *history) op(t *rapid.T, a *storetest.Account) envelope.Op {
 	}
 	switch rapid.IntRange(0, 9).Draw(t, "op") {
 	case 0:
-		return envelope.Retrieve{Namespaces: []envelope.Namespace{ns}, After: rapid.Uint64Range(0, 9).Draw(t, "after"), MaxCount: rapid.Uint16Range(0, 2).Draw(t, "count"), MaxBytes: rapid.SampledFrom([]uint32{0, 1, 100}).Draw(t, "bytes")}
+		return envelope.Retrieve{Namespaces: []envelope.Namespace{ns}, After: rapid.Uint64Range(0, 9).Draw(t,
+			"after"), MaxCount: rapid.Uint16Range(0, 2).Draw(t, "count"),
+			MaxBytes: rapid.SampledFrom([]uint32{0, 1, 100}).Draw(t, "bytes")}
 	case 1:
-		return envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs, envelope.Inbox, envelope.Devices, envelope.Sync}[rapid.IntRange(0, 3).Draw(t, "first"):]}
+		return envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs, envelope.Inbox,
+			envelope.Devices, envelope.Sync}[rapid.IntRange(0, 3).Draw(t, "first"):]}
 	case 2:
 		st := draw()
 		return envelope.RetrieveKey{Namespace: ns, Key: st.Key}
 	case 3:
-		d := envelope.Delete{Required: rapid.Bool().Draw(t, "required"), Namespace: rapid.SampledFrom([]envelope.Namespace{0, ns}).Draw(t, "where")}
+		d := envelope.Delete{Required: rapid.Bool().Draw(t, "required"),
+			Namespace: rapid.SampledFrom([]envelope.Namespace{0, ns}).Draw(t, "where")}
 		for range rapid.IntRange(1, 2).Draw(t, "hashes") {
-			if b := h.model.find(a.Mailbox()); b != nil && len(b.mail) > 0 && rapid.IntRange(0, 3).Draw(t, "known") > 0 {
+			if b := h.model.find(a.Mailbox()); b != nil && len(b.mail) > 0 &&
+				rapid.IntRange(0, 3).Draw(t, "known") > 0 {
 				d.Hashes = append(d.Hashes, rapid.SampledFrom(b.mail).Draw(t, "victim").hash)
 				continue
 			}
@@ -165,7 +180,8 @@ func (h *history) op(t *rapid.T, a *storetest.Account) envelope.Op {
 		}
 		return d
 	case 4:
-		return envelope.DeleteBefore{Namespace: rapid.SampledFrom([]envelope.Namespace{0, ns}).Draw(t, "where"), Before: rapid.SampledFrom([]int64{0, h.now, 1<<63 - 1}).Draw(t, "before")}
+		return envelope.DeleteBefore{Namespace: rapid.SampledFrom([]envelope.Namespace{0, ns}).Draw(t,
+			"where"), Before: rapid.SampledFrom([]int64{0, h.now, 1<<63 - 1}).Draw(t, "before")}
 	case 5:
 		return envelope.Info{}
 	}
@@ -176,7 +192,8 @@ func (h *history) op(t *rapid.T, a *storetest.Account) envelope.Op {
 func (h *history) compare(t *rapid.T, r *envelope.Request, key ed25519.PrivateKey) {
 	stamp := h.stamp(t)
 	raw := r.Encode()
-	in := statemachine.Ingress{Node: node, Tag: tag, Signed: storetest.Signer(envelope.LabelRequest, key)(node, tag, h.now, raw)}
+	in := statemachine.Ingress{Node: node, Tag: tag, Signed: storetest.Signer(envelope.LabelRequest,
+		key)(node, tag, h.now, raw)}
 	if key != nil && r.Authority == [32]byte{} {
 		key = nil
 	}
@@ -195,7 +212,8 @@ func (h *history) compare(t *rapid.T, r *envelope.Request, key ed25519.PrivateKe
 	strip(got.Response)
 	strip(want.Response)
 	if !reflect.DeepEqual(got, want) {
-		t.Fatalf("request %+v:\n got %+v\n     %+v\nwant %+v\n     %+v", r, got.Response, got.Events, want.Response, want.Events)
+		t.Fatalf("request %+v:\n got %+v\n     %+v\nwant %+v\n     %+v", r, got.Response, got.Events,
+			want.Response, want.Events)
 	}
 	if r.ReadOnly() {
 		read, _ := h.real.Read(in, r)

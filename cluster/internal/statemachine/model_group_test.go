@@ -37,7 +37,8 @@ func (g *groupModel) copy() *groupModel {
 		return nil
 	}
 	c := *g
-	c.reads, c.writes, c.mods, c.admins, c.caps = slices.Clone(g.reads), slices.Clone(g.writes), slices.Clone(g.mods), slices.Clone(g.admins), slices.Clone(g.caps)
+	c.reads, c.writes, c.mods, c.admins, c.caps = slices.Clone(g.reads), slices.Clone(g.writes),
+		slices.Clone(g.mods), slices.Clone(g.admins), slices.Clone(g.caps)
 	return &c
 }
 
@@ -110,9 +111,11 @@ func (x *step) storable(op envelope.Store, set envelope.Who) *fault.Error {
 		return staleError(x.b.certs())
 	case (x.b.group != nil) != (ns >= 16 && ns <= 21):
 		return kindError(fault.Denied)
-	case x.granted(envelope.MayWrite, ns) && (ns == envelope.GroupMail || ns == envelope.GroupLeaves) && op.IfGeneration == nil:
+	case x.granted(envelope.MayWrite, ns) && (ns == envelope.GroupMail || ns == envelope.GroupLeaves) &&
+		op.IfGeneration == nil:
 		return kindError(fault.Invalid)
-	case x.granted(envelope.MayWrite, ns) && ns == envelope.GroupLeaves && (len(op.Body) < 5 || binary.BigEndian.Uint32(op.Body[1:5]) != *op.IfGeneration):
+	case x.granted(envelope.MayWrite, ns) && ns == envelope.GroupLeaves && (len(op.Body) < 5 ||
+		binary.BigEndian.Uint32(op.Body[1:5]) != *op.IfGeneration):
 		return kindError(fault.Invalid)
 	case x.granted(envelope.MayWrite, ns):
 		return nil
@@ -141,7 +144,8 @@ func (x *step) ended() bool {
 // slotsOf returns the living staged slots of a root, by locator.
 func (x *step) slotsOf(root [32]byte) (out []*item, set []envelope.Slot) {
 	for i := range x.b.mail {
-		if e := &x.b.mail[i]; e.Namespace == envelope.GroupSlots && e.taken == 0 && !x.m.dead(e.Expiry) && bytes.Equal(e.Body[:32], root[:]) {
+		if e := &x.b.mail[i]; e.Namespace == envelope.GroupSlots && e.taken == 0 && !x.m.dead(e.Expiry) &&
+			bytes.Equal(e.Body[:32], root[:]) {
 			out = append(out, e)
 		}
 	}
@@ -187,7 +191,8 @@ func (x *step) groupConditions(op envelope.Store) *fault.Error {
 	if g.last != nil && c.Form != g.last.Form {
 		return kindError(fault.Invalid)
 	}
-	if l := g.last; c.Kind == envelope.CommitJoin && (c.Generation != l.Generation || c.Read != l.Read || c.Write != l.Write || c.Mod != l.Mod || c.Admin != l.Admin) {
+	if l := g.last; c.Kind == envelope.CommitJoin && (c.Generation != l.Generation || c.Read != l.Read ||
+		c.Write != l.Write || c.Mod != l.Mod || c.Admin != l.Admin) {
 		return kindError(fault.Invalid)
 	}
 	all := [][32]byte{c.Read, c.Write, c.Mod, c.Admin}
@@ -195,7 +200,8 @@ func (x *step) groupConditions(op envelope.Store) *fault.Error {
 	for i, k := range all {
 		distinct[k] = true
 		stays := g.last != nil && k == [][32]byte{g.last.Read, g.last.Write, g.last.Mod, g.last.Admin}[i]
-		if same := c.Generation == generation; same && !stays || i < 2 && !same && stays || !stays && g.used(k) || k == x.b.id {
+		if same := c.Generation == generation; same && !stays || i < 2 && !same && stays ||
+			!stays && g.used(k) || k == x.b.id {
 			return kindError(fault.Invalid)
 		}
 	}
@@ -211,7 +217,8 @@ func (x *step) groupConditions(op envelope.Store) *fault.Error {
 	return nil
 }
 
-// makeRoom drops retired slots of old generations, the first stored first, until bytes more have room under the quota.
+// makeRoom drops retired slots of old generations, the first stored first, until bytes more have room under
+// the quota.
 func (x *step) makeRoom(bytes, quota uint64, counts func(item) bool) bool {
 	gone := map[uint64]bool{}
 	fits := func() bool {
@@ -237,7 +244,8 @@ func (x *step) append(body []byte) {
 	if !x.born && c.Admin != x.b.authority {
 		x.b.past = append(x.b.past, x.b.authority)
 		x.b.authority = c.Admin
-		x.events = append(x.events, statemachine.Event{Kind: statemachine.AuthorityChanged, Mailbox: x.b.id, Authority: c.Admin})
+		x.events = append(x.events, statemachine.Event{Kind: statemachine.AuthorityChanged, Mailbox: x.b.id,
+			Authority: c.Admin})
 	}
 	if c.Kind == envelope.CommitJoin {
 		g.joins++
@@ -270,13 +278,15 @@ func (x *step) append(body []byte) {
 }
 
 func (x *step) delegate(op envelope.Delegate, log string) (res envelope.Result, err *fault.Error) {
-	admits := x.b.group != nil && !x.b.group.shared() && x.whole && log != "" && (x.who == "writer" || x.who == "mailbox")
+	admits := x.b.group != nil && !x.b.group.shared() && x.whole && log != "" && (x.who == "writer" ||
+		x.who == "mailbox")
 	if err := x.delegator(); err != nil && !admits {
 		return res, err
 	}
 	g := x.b.group
 	for _, c := range g.caps {
-		if !g.dead(c) && c.Serial == op.Serial && c.Key == op.Key && c.NotAfter == op.NotAfter && c.Generation == op.Generation &&
+		if !g.dead(c) && c.Serial == op.Serial && c.Key == op.Key && c.NotAfter == op.NotAfter &&
+			c.Generation == op.Generation &&
 			c.Rights == op.Rights && slices.Equal(c.Namespaces, op.Namespaces) {
 			return envelope.Result{Existed: true}, nil
 		}
@@ -286,7 +296,8 @@ func (x *step) delegate(op envelope.Delegate, log string) (res envelope.Result, 
 		return res, kindError(fault.Denied)
 	case admits && log == "again":
 		return res, staleError(x.b.certs())
-	case admits && (op.Serial != g.last.Index*256 || op.Rights != 2 || op.NotAfter != 0 || op.Generation != g.generation() || !slices.Equal(op.Namespaces, []envelope.Namespace{18, 19})):
+	case admits && (op.Serial != g.last.Index*256 || op.Rights != 2 || op.NotAfter != 0 ||
+		op.Generation != g.generation() || !slices.Equal(op.Namespaces, []envelope.Namespace{18, 19})):
 		return res, kindError(fault.Invalid)
 	case op.Serial <= g.serial, op.Serial/256 < g.last.Index, uint64(op.Generation) < g.floor:
 		return res, staleError(g.serial)
@@ -351,5 +362,6 @@ func (x *step) revokeKeys(op envelope.RevokeKeys) (res envelope.Result, err *fau
 
 func (x *step) wake() {
 	x.changed = true
-	x.events = append(x.events, statemachine.Event{Kind: statemachine.AuthorityChanged, Mailbox: x.b.id, Authority: x.b.authority})
+	x.events = append(x.events, statemachine.Event{Kind: statemachine.AuthorityChanged, Mailbox: x.b.id,
+		Authority: x.b.authority})
 }

@@ -67,7 +67,8 @@ func (x *step) store(op envelope.Store) (res envelope.Result, err *fault.Error) 
 		quota -= quota / 4
 	}
 	others := func(e item) bool { return !rules.Keyed || e.Namespace != op.Namespace || e.Key != op.Key }
-	if want := uint64(len(op.Body)) + 64; size(x.b.mail, others)+want > quota && (x.b.group == nil || !x.makeRoom(want, quota, others)) {
+	if want := uint64(len(op.Body)) + 64; size(x.b.mail, others)+want > quota && (x.b.group == nil ||
+		!x.makeRoom(want, quota, others)) {
 		return res, kindError(fault.Limited)
 	}
 	x.changed = true
@@ -89,7 +90,8 @@ func (x *step) store(op envelope.Store) (res envelope.Result, err *fault.Error) 
 		expiry = 0
 	}
 	x.b.seq++
-	e := item{Envelope: envelope.Envelope{Seq: x.b.seq, Namespace: op.Namespace, Key: op.Key, StoredAt: x.m.clock, Expiry: expiry, Body: op.Body}, hash: h, ttl: op.TTL}
+	e := item{Envelope: envelope.Envelope{Seq: x.b.seq, Namespace: op.Namespace, Key: op.Key,
+		StoredAt: x.m.clock, Expiry: expiry, Body: op.Body}, hash: h, ttl: op.TTL}
 	x.b.mail = append(x.b.mail, e)
 	x.b.memory = append(x.b.memory, memory{h, e.Seq, expiry})
 	x.b.heads[op.Namespace] = e.Seq
@@ -99,7 +101,8 @@ func (x *step) store(op envelope.Store) (res envelope.Result, err *fault.Error) 
 	if ns := op.Namespace; ns == envelope.GroupLog || ns == envelope.GroupMail || ns == envelope.GroupNotice {
 		x.b.group.running = envelope.Running(x.b.group.running, e.Seq, h)
 	}
-	x.events = append(x.events, statemachine.Event{Kind: statemachine.Stored, Mailbox: x.b.id, Envelope: e.Envelope})
+	x.events = append(x.events, statemachine.Event{Kind: statemachine.Stored, Mailbox: x.b.id,
+		Envelope: e.Envelope})
 	if op.Namespace == envelope.GroupLog {
 		x.append(op.Body)
 		x.log = "new"
@@ -163,7 +166,8 @@ func (x *step) retrieve(op envelope.Retrieve) (res envelope.Result, err *fault.E
 }
 
 func (x *step) delete(op envelope.Delete) (res envelope.Result, err *fault.Error) {
-	deletes := x.granted(envelope.MayDelete, op.Namespace) || x.who == "moderator" && op.Namespace == envelope.GroupMail
+	deletes := x.granted(envelope.MayDelete, op.Namespace) ||
+		x.who == "moderator" && op.Namespace == envelope.GroupMail
 	if err := x.allowed(envelope.Authority); err != nil && !deletes {
 		return res, err
 	}
@@ -175,7 +179,8 @@ func (x *step) delete(op envelope.Delete) (res envelope.Result, err *fault.Error
 		return e
 	}
 	for _, h := range op.Hashes {
-		if e := hit(h); e != nil && (e.Namespace == envelope.Certs || e.Namespace == envelope.Contest || e.Namespace == envelope.GroupLog) {
+		if e := hit(h); e != nil && (e.Namespace == envelope.Certs || e.Namespace == envelope.Contest ||
+			e.Namespace == envelope.GroupLog) {
 			return res, kindError(fault.Denied)
 		} else if e == nil && op.Required {
 			return res, kindError(fault.NotFound)
@@ -200,7 +205,8 @@ func (x *step) deleteBefore(op envelope.DeleteBefore) (res envelope.Result, err 
 		return res, kindError(fault.Denied)
 	}
 	res.Deleted = x.remove(func(e item) bool {
-		return !kept(e.Namespace) && (op.Namespace == 0 || op.Namespace == e.Namespace) && e.StoredAt < op.Before && !x.m.dead(e.Expiry)
+		return !kept(e.Namespace) && (op.Namespace == 0 || op.Namespace == e.Namespace) &&
+			e.StoredAt < op.Before && !x.m.dead(e.Expiry)
 	})
 	return res, nil
 }
@@ -210,7 +216,8 @@ func (x *step) setAuthority(op envelope.SetAuthority) (res envelope.Result, err 
 	switch {
 	case x.who == "nobody":
 		return res, kindError(fault.Unauthenticated)
-	case op.Change == envelope.Rotate && x.who == "mailbox", op.Change != envelope.Rotate && x.who != "mailbox":
+	case op.Change == envelope.Rotate && x.who == "mailbox", op.Change != envelope.Rotate &&
+		x.who != "mailbox":
 		return res, kindError(fault.Denied)
 	case !x.fresh && op.Key == x.b.authority:
 		return envelope.Result{Existed: true}, nil
@@ -228,6 +235,7 @@ func (x *step) setAuthority(op envelope.SetAuthority) (res envelope.Result, err 
 		x.b.past = append(x.b.past, x.b.authority)
 	}
 	x.b.authority, x.fresh, x.changed = op.Key, false, true
-	x.events = append(x.events, statemachine.Event{Kind: statemachine.AuthorityChanged, Mailbox: x.b.id, Authority: op.Key})
+	x.events = append(x.events, statemachine.Event{Kind: statemachine.AuthorityChanged, Mailbox: x.b.id,
+		Authority: op.Key})
 	return res, nil
 }

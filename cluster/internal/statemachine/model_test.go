@@ -10,8 +10,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// model is the state machine as one would write it on a blackboard: slices, linear searches, a copy of everything
-// before each request. It shares no code with the real one beside the vocabulary and CheckOp.
+// model is the state machine as one would write it on a blackboard: slices, linear searches, a copy of
+// everything before each request. It shares no code with the real one beside the vocabulary and CheckOp.
 type model struct {
 	clock int64
 	quota uint64
@@ -82,7 +82,8 @@ func kindError(k fault.Kind) *fault.Error { return &fault.Error{Kind: k} }
 func staleError(head uint64) *fault.Error { return &fault.Error{Kind: fault.Stale, Head: head} }
 
 // request is what a client's request does. key is who signed it for real, nil for nobody.
-func (m *model) request(r *envelope.Request, key ed25519.PublicKey) (*envelope.Response, []statemachine.Event) {
+func (m *model) request(r *envelope.Request,
+	key ed25519.PublicKey) (*envelope.Response, []statemachine.Event) {
 	live := m.find(r.Mailbox)
 	answer := func(resp *envelope.Response, b *box) (*envelope.Response, []statemachine.Event) {
 		resp.Clock = m.clock
@@ -108,7 +109,9 @@ func (m *model) request(r *envelope.Request, key ed25519.PublicKey) (*envelope.R
 		}
 		if change != nil {
 			for _, op := range r.Ops {
-				if st, ok := op.(envelope.Store); ok && (st.Namespace == envelope.Certs || st.Namespace == envelope.GroupLog) && x.remembered(envelope.HashOf(r.Mailbox, st.Namespace, st.Key, st.Body)) != nil {
+				if st, ok := op.(envelope.Store); ok && (st.Namespace == envelope.Certs ||
+					st.Namespace == envelope.GroupLog) &&
+					x.remembered(envelope.HashOf(r.Mailbox, st.Namespace, st.Key, st.Body)) != nil {
 					x.retry = true
 				}
 			}
@@ -118,7 +121,8 @@ func (m *model) request(r *envelope.Request, key ed25519.PublicKey) (*envelope.R
 	case change != nil && who != "mailbox":
 		return answer(envelope.Refuse(kindError(fault.Unauthenticated)), nil)
 	case change != nil:
-		x.b = &box{id: r.Mailbox, heads: map[envelope.Namespace]uint64{}, signedAt: m.clock, idleAt: m.clock + 400*dayMS}
+		x.b = &box{id: r.Mailbox, heads: map[envelope.Namespace]uint64{}, signedAt: m.clock,
+			idleAt: m.clock + 400*dayMS}
 		x.fresh, x.born, x.genesisKey = true, true, change.Key
 		if change.Flags != 0 {
 			x.b.group = new(groupModel)
@@ -171,7 +175,8 @@ func (b *box) spent() bool {
 	return len(b.mail) == 0 && b.heads[envelope.Blobs] != 0 && b.heads[envelope.Certs] == 0
 }
 
-func (m *model) who(r *envelope.Request, b *box, key ed25519.PublicKey, change *envelope.SetAuthority) (string, *capModel, *fault.Error) {
+func (m *model) who(r *envelope.Request, b *box, key ed25519.PublicKey,
+	change *envelope.SetAuthority) (string, *capModel, *fault.Error) {
 	claim := r.Authority
 	who := ""
 	var cap *capModel
@@ -292,7 +297,8 @@ func (x *step) op(op envelope.Op) (res envelope.Result, err *fault.Error) {
 		}
 		for _, e := range x.b.mail {
 			if e.Namespace == op.Namespace && e.Key == op.Key && !x.m.dead(e.Expiry) {
-				return envelope.Result{Seq: e.Seq, Expiry: e.Expiry, Envelopes: []envelope.Envelope{e.Envelope}}, nil
+				return envelope.Result{Seq: e.Seq, Expiry: e.Expiry,
+					Envelopes: []envelope.Envelope{e.Envelope}}, nil
 			}
 		}
 		return res, kindError(fault.NotFound)
@@ -342,7 +348,8 @@ func (m *model) expire(upTo int64, limit int) (n int, more bool, events []statem
 		var b *box
 		var seq uint64
 		earlier := func(t int64, o *box, s uint64) bool {
-			return t != 0 && t <= upTo && (b == nil || t < at || t == at && (o.born < b.born || o == b && s < seq))
+			return t != 0 && t <= upTo && (b == nil || t < at || t == at && (o.born < b.born ||
+				o == b && s < seq))
 		}
 		for _, o := range m.boxes {
 			for _, k := range o.memory {

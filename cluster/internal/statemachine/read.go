@@ -8,15 +8,16 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Read answers a read-only request outside of the log, on any replica. behind: the replica has not applied r.MinSeq
-// of the mailbox yet, and the answer is Unavailable. Envelope bodies alias what the reader returned.
+// Read answers a read-only request outside of the log, on any replica. behind: the replica has not applied
+// r.MinSeq of the mailbox yet, and the answer is Unavailable. Envelope bodies alias what the reader returned.
 func (v *View) Read(in *Ingress, r *envelope.Request) (resp *envelope.Response, behind bool) {
 	if err := v.owns(r.Mailbox); err != nil {
 		return v.refuse(nil, err).Response, false
 	}
 	box := v.mailbox(r.Mailbox)
 	if r.MinSeq > 0 && (box == nil || box.next <= r.MinSeq) {
-		return v.refuse(box, fault.New(fault.Unavailable, "read mailbox", "this replica lags behind sequence number %d", r.MinSeq)).Response, true
+		return v.refuse(box, fault.New(fault.Unavailable, "read mailbox",
+			"this replica lags behind sequence number %d", r.MinSeq)).Response, true
 	}
 	p, err := v.authenticate(r.Mailbox, box, in, envelope.LabelRequest, r.Authority, false)
 	if err != nil {
@@ -74,14 +75,16 @@ func (v *View) StillAllowed(s *envelope.Subscribe) *fault.Error {
 	return err
 }
 
-// ReadAfter returns live envelopes above after in order, without any check of rights. maxCount and maxBytes 0: the
-// limits of one page.
-func (v *View) ReadAfter(m ident.MailboxID, namespaces []envelope.Namespace, after uint64, maxCount, maxBytes int) (Page, *fault.Error) {
+// ReadAfter returns live envelopes above after in order, without any check of rights. maxCount and maxBytes
+// 0: the limits of one page.
+func (v *View) ReadAfter(m ident.MailboxID, namespaces []envelope.Namespace, after uint64, maxCount,
+	maxBytes int) (Page, *fault.Error) {
 	box := v.mailbox(m)
 	if box == nil {
 		return Page{}, noMailbox()
 	}
-	return v.page(box, namespaces, after, limit(maxCount, envelope.MaxPageCount), limit(maxBytes, envelope.MaxPage), envelope.MaxPage), nil
+	return v.page(box, namespaces, after, limit(maxCount, envelope.MaxPageCount),
+		limit(maxBytes, envelope.MaxPage), envelope.MaxPage), nil
 }
 
 func limit(n, most int) int {
@@ -91,9 +94,10 @@ func limit(n, most int) int {
 	return n
 }
 
-// page merges the namespaces in the order of sequence numbers: up to maxCount envelopes of maxBytes together, but at
-// least one if it has at most room bytes, so that a reader with a small maxBytes gets on.
-func (v *View) page(box *mailbox, namespaces []envelope.Namespace, after uint64, maxCount, maxBytes, room int) Page {
+// page merges the namespaces in the order of sequence numbers: up to maxCount envelopes of maxBytes together,
+// but at least one if it has at most room bytes, so that a reader with a small maxBytes gets on.
+func (v *View) page(box *mailbox, namespaces []envelope.Namespace, after uint64, maxCount, maxBytes,
+	room int) Page {
 	page := Page{Seq: max(after, box.next-1)}
 	if after >= box.next {
 		return page
@@ -161,7 +165,8 @@ func (x *run) retrieve(op envelope.Retrieve) (envelope.Result, *fault.Error) {
 			return envelope.Result{}, err
 		}
 	}
-	p := x.View.page(x.box, op.Namespaces, op.After, limit(int(op.MaxCount), envelope.MaxPageCount), limit(int(op.MaxBytes), envelope.MaxPage), x.space)
+	p := x.View.page(x.box, op.Namespaces, op.After, limit(int(op.MaxCount), envelope.MaxPageCount),
+		limit(int(op.MaxBytes), envelope.MaxPage), x.space)
 	for i := range p.Envelopes {
 		x.space -= p.Envelopes[i].EncodedSize()
 	}
@@ -179,17 +184,19 @@ func (x *run) retrieveKey(op envelope.RetrieveKey) (envelope.Result, *fault.Erro
 	seq := x.keyed(x.box.owner, op.Namespace, op.Key)
 	e, ok := x.mail(x.box.owner, op.Namespace, seq)
 	if !ok || x.expired(e.expiry) {
-		return envelope.Result{}, fault.New(fault.NotFound, "retrieve by key", "there is no envelope under key %x", op.Key)
+		return envelope.Result{}, fault.New(fault.NotFound, "retrieve by key",
+			"there is no envelope under key %x", op.Key)
 	}
 	env := e.envelope(op.Namespace, seq)
 	if x.space -= env.EncodedSize(); x.space < 0 {
-		return envelope.Result{}, fault.New(fault.Limited, "retrieve by key", "the answer is full, ask in a request of its own")
+		return envelope.Result{}, fault.New(fault.Limited, "retrieve by key",
+			"the answer is full, ask in a request of its own")
 	}
 	return envelope.Result{Seq: seq, Expiry: e.expiry, Envelopes: []envelope.Envelope{env}}, nil
 }
 
-// info answers for a mailbox that does not exist too: the limits are the replica's. Bytes and Count hold what has
-// expired until Expire took it.
+// info answers for a mailbox that does not exist too: the limits are the replica's. Bytes and Count hold what
+// has expired until Expire took it.
 func (x *run) info() envelope.Result {
 	i := &envelope.MailboxInfo{
 		QuotaBytes: x.config.QuotaBytes, StampDifficulty: x.config.StampDifficulty,

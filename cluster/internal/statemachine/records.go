@@ -113,7 +113,8 @@ func decodeMailbox(id ident.MailboxID, p []byte) (*mailbox, error) {
 	var o []byte
 	var n uint8
 	var signedAt, idleAt uint64
-	if !s.ReadBytes(&o, ownerSize) || !s.ReadUint64(&m.next) || !s.ReadUint64(&m.bytes) || !s.ReadUint64(&m.count) ||
+	if !s.ReadBytes(&o, ownerSize) || !s.ReadUint64(&m.next) || !s.ReadUint64(&m.bytes) ||
+		!s.ReadUint64(&m.count) ||
 		!s.CopyBytes(m.authority[:]) || !s.CopyBytes(m.replaced[:]) ||
 		!s.ReadUint64(&signedAt) || !s.ReadUint64(&idleAt) || !s.ReadUint8(&n) || n > maxHeads {
 		return nil, damaged("mailbox row", id[:])
@@ -190,7 +191,8 @@ func (e *mail) digest(m ident.MailboxID, ns envelope.Namespace, seq uint64) [32]
 }
 
 func (e *mail) envelope(ns envelope.Namespace, seq uint64) envelope.Envelope {
-	return envelope.Envelope{Seq: seq, Namespace: ns, Key: e.key, StoredAt: e.storedAt, Expiry: e.expiry, Body: e.body}
+	return envelope.Envelope{Seq: seq, Namespace: ns, Key: e.key, StoredAt: e.storedAt,
+		Expiry: e.expiry, Body: e.body}
 }
 
 // dup remembers that an envelope was stored, for as long as a late retry must not store it again.

@@ -6,8 +6,9 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// SignedFor is how long after its signature a request may still be applied, milliseconds of the swarm's clock. The
-// ingress replica is stricter (60 s of its wall clock); this bound is what a replica that replays old requests meets.
+// SignedFor is how long after its signature a request may still be applied, milliseconds of the swarm's
+// clock. The ingress replica is stricter (60 s of its wall clock); this bound is what a replica that replays
+// old requests meets.
 const SignedFor = 10 * 60_000
 
 // signer says whose signature a request carries.
@@ -33,7 +34,8 @@ type party struct {
 }
 
 // authenticate tells who signed. changes says that the request holds a genesis or a recover.
-func (v *View) authenticate(id ident.MailboxID, box *mailbox, in *Ingress, label string, key [32]byte, changes bool) (party, *fault.Error) {
+func (v *View) authenticate(id ident.MailboxID, box *mailbox, in *Ingress, label string, key [32]byte,
+	changes bool) (party, *fault.Error) {
 	if key == [32]byte{} {
 		return party{}, nil
 	}
@@ -44,8 +46,10 @@ func (v *View) authenticate(id ident.MailboxID, box *mailbox, in *Ingress, label
 	refuse := func(format string, args ...any) (party, *fault.Error) {
 		return party{}, fault.New(fault.Unauthenticated, "authenticate request", format, args...)
 	}
-	if label == envelope.LabelRequest && in.Signed.TimeMS < v.clock-SignedFor { // a subscription lives as long as its circuit
-		return refuse("signed %d s before the swarm's clock, want at most %d", (v.clock-in.Signed.TimeMS)/1000, SignedFor/1000)
+	if label == envelope.LabelRequest && in.Signed.TimeMS < v.clock-SignedFor {
+		// a subscription lives as long as its circuit
+		return refuse("signed %d s before the swarm's clock, want at most %d",
+			(v.clock-in.Signed.TimeMS)/1000, SignedFor/1000)
 	}
 	if !in.Signed.Verify(label, key, in.Node, in.Tag) {
 		return refuse("the signature does not verify")
@@ -126,11 +130,13 @@ func may(p party, allowed envelope.Who, box *mailbox) *fault.Error {
 	return fault.New(fault.Denied, "authorize operation", "this key may not do that here")
 }
 
-// mayIn answers nil if the party is in the set allowed for ns, or has a capability for it. A mailbox of another kind
-// has no such namespace.
-func mayIn(p party, ns envelope.Namespace, allowed envelope.Who, right envelope.Rights, box *mailbox) *fault.Error {
+// mayIn answers nil if the party is in the set allowed for ns, or has a capability for it. A mailbox of
+// another kind has no such namespace.
+func mayIn(p party, ns envelope.Namespace, allowed envelope.Who, right envelope.Rights,
+	box *mailbox) *fault.Error {
 	if !box.serves(ns) {
-		return fault.New(fault.Denied, "authorize operation", "a mailbox of this kind has no namespace %d", ns)
+		return fault.New(fault.Denied, "authorize operation", "a mailbox of this kind has no namespace %d",
+			ns)
 	}
 	if p.who == delegate && p.cap.grants(right, ns) {
 		return nil
@@ -185,7 +191,8 @@ func (m *Machine) request(c *Request) Result {
 		return m.refuse(nil, err)
 	}
 	box := m.mailbox(r.Mailbox)
-	p, ferr := m.authenticate(r.Mailbox, box, &c.Ingress, envelope.LabelRequest, r.Authority, change != nil && change.Change != envelope.Rotate)
+	p, ferr := m.authenticate(r.Mailbox, box, &c.Ingress, envelope.LabelRequest, r.Authority, change != nil &&
+		change.Change != envelope.Rotate)
 	if ferr != nil {
 		return m.refuse(box, ferr)
 	}
@@ -215,7 +222,8 @@ func (x *run) prepare(r *envelope.Request, change *envelope.SetAuthority) *fault
 			return noMailbox()
 		}
 		if x.who != mailboxKey {
-			return fault.New(fault.Unauthenticated, "authorize operation", "genesis is signed by the mailbox key")
+			return fault.New(fault.Unauthenticated, "authorize operation",
+				"genesis is signed by the mailbox key")
 		}
 		if err := x.admitGenesis(r); err != nil {
 			return err
@@ -224,10 +232,12 @@ func (x *run) prepare(r *envelope.Request, change *envelope.SetAuthority) *fault
 		return nil
 	}
 	if x.box.group != nil && change.Change != envelope.Genesis {
-		return fault.New(fault.Denied, "authorize operation", "commits change the authority of a group, nothing else")
+		return fault.New(fault.Denied, "authorize operation",
+			"commits change the authority of a group, nothing else")
 	}
 	for _, op := range r.Ops {
-		if st, ok := op.(envelope.Store); ok && (st.Namespace == envelope.Certs || st.Namespace == envelope.GroupLog) {
+		if st, ok := op.(envelope.Store); ok && (st.Namespace == envelope.Certs ||
+			st.Namespace == envelope.GroupLog) {
 			d, ok := x.dup(x.box.owner, short(envelope.HashOf(x.id, st.Namespace, st.Key, st.Body)))
 			x.certsSeen = x.certsSeen || ok && !x.expired(d.until)
 		}
@@ -280,7 +290,8 @@ func (x *run) op(op envelope.Op) (envelope.Result, *fault.Error) {
 		return x.info(), nil
 	}
 	if x.m == nil {
-		return envelope.Result{}, fault.New(fault.Invalid, "read mailbox", "operation %T changes the mailbox", op)
+		return envelope.Result{}, fault.New(fault.Invalid, "read mailbox", "operation %T changes the mailbox",
+			op)
 	}
 	switch op := op.(type) {
 	case envelope.Store:

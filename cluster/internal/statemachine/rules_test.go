@@ -81,7 +81,8 @@ func TestForeignSlotIsWrongSwarm(t *testing.T) {
 		}
 	}
 	sub := &envelope.Subscribe{Mailbox: s.acc.Mailbox(), Namespaces: []envelope.Namespace{envelope.Certs}}
-	if err := statemachine.NewView(s.mem).VerifySubscribe(&statemachine.Ingress{}, sub); !errors.Is(err, fault.WrongSwarm) {
+	if err := statemachine.NewView(s.mem).VerifySubscribe(&statemachine.Ingress{}, sub); !errors.Is(err,
+		fault.WrongSwarm) {
 		t.Errorf("subscribe: got %v, want wrong swarm", err)
 	}
 	// An older configuration that arrives late changes nothing.
@@ -96,7 +97,8 @@ func TestFullMailboxIsLimited(t *testing.T) {
 	s.want(s.do(s.acc.Genesis(), 0), 0)
 	big := inbox(string(make([]byte, 3000)))
 	s.want(s.do(s.acc.Request(nil, big), -1), 0)
-	if f := s.want(s.do(s.acc.Request(nil, inbox(string(make([]byte, 1000)))), -1), fault.Limited); f.RetryAfter <= 0 {
+	if f := s.want(s.do(s.acc.Request(nil, inbox(string(make([]byte, 1000)))), -1),
+		fault.Limited); f.RetryAfter <= 0 {
 		t.Errorf("got retry after %v, want some time", f.RetryAfter)
 	}
 	s.want(s.do(s.acc.Request(nil, big), -1), 0) // existed: needs no room
@@ -108,7 +110,8 @@ func TestReplacedEnvelopeMakesRoomForItsSuccessor(t *testing.T) {
 	s := newSwarm(t, statemachine.Config{QuotaBytes: 4096})
 	s.want(s.do(s.acc.Genesis(), 0), 0)
 	for _, b := range []byte("abc") {
-		st := envelope.Store{Namespace: envelope.Vault, Key: storetest.Key("k"), Body: bytes.Repeat([]byte{b}, 3000)}
+		st := envelope.Store{Namespace: envelope.Vault, Key: storetest.Key("k"),
+			Body: bytes.Repeat([]byte{b}, 3000)}
 		s.want(s.do(s.acc.Request(s.acc.Authority(1), st), 1), 0)
 	}
 }
@@ -136,13 +139,15 @@ func TestStampsAdmit(t *testing.T) {
 	gen := s.acc.Genesis()
 	s.want(s.do(gen, 0), fault.Denied)
 	cert := gen.Ops[0].(envelope.Store)
-	cert.Admission = envelope.SolveStamp(s.acc.Mailbox(), envelope.HashOf(s.acc.Mailbox(), cert.Namespace, cert.Key, cert.Body), now, 8)
+	cert.Admission = envelope.SolveStamp(s.acc.Mailbox(), envelope.HashOf(s.acc.Mailbox(), cert.Namespace,
+		cert.Key, cert.Body), now, 8)
 	gen.Ops[0] = cert
 	s.want(s.do(gen, 0), 0)
 
 	st := inbox("paid")
 	s.want(s.do(s.acc.Request(nil, st), -1), fault.Denied)
-	st.Admission = envelope.SolveStamp(s.acc.Mailbox(), envelope.HashOf(s.acc.Mailbox(), st.Namespace, st.Key, st.Body), now, 8)
+	st.Admission = envelope.SolveStamp(s.acc.Mailbox(), envelope.HashOf(s.acc.Mailbox(), st.Namespace, st.Key,
+		st.Body), now, 8)
 	other := st
 	other.Body = []byte("unpaid")
 	s.want(s.do(s.acc.Request(nil, other), -1), fault.Denied)
@@ -179,7 +184,8 @@ func TestOldSignatureIsRefused(t *testing.T) {
 	s := newSwarm(t, statemachine.Config{})
 	s.want(s.do(s.acc.Genesis(), 0), 0)
 	raw := s.acc.Request(s.acc.Authority(1), envelope.DeleteBefore{Before: 1<<63 - 1}).Encode()
-	in := statemachine.Ingress{Node: node, Signed: storetest.Signer(envelope.LabelRequest, s.acc.Authority(1))(node, [32]byte{}, storetest.Epoch, raw)}
+	in := statemachine.Ingress{Node: node, Signed: storetest.Signer(envelope.LabelRequest,
+		s.acc.Authority(1))(node, [32]byte{}, storetest.Epoch, raw)}
 	replay := func() *envelope.Response {
 		return s.mem.Apply(statemachine.EncodeCommand(&statemachine.Request{Ingress: in})).Response
 	}
@@ -193,13 +199,16 @@ func TestOldSignatureIsRefused(t *testing.T) {
 func TestSignatureIsBoundToNodeAndCircuit(t *testing.T) {
 	s := newSwarm(t, statemachine.Config{})
 	s.want(s.do(s.acc.Genesis(), 0), 0)
-	raw := s.acc.Request(s.acc.Authority(1), envelope.Store{Namespace: envelope.Sync, Body: []byte("x")}).Encode()
+	raw := s.acc.Request(s.acc.Authority(1), envelope.Store{Namespace: envelope.Sync,
+		Body: []byte("x")}).Encode()
 	signed := storetest.Signer(envelope.LabelRequest, s.acc.Authority(1))(node, tag, storetest.Epoch, raw)
 	for name, in := range map[string]statemachine.Ingress{
 		"other node": {Node: ident.NodeID{9}, Tag: tag, Signed: signed},
 		"other tag":  {Node: node, Signed: signed},
-		"other time": {Node: node, Tag: tag, Signed: envelope.Signed{TimeMS: signed.TimeMS + 1, Signature: signed.Signature, Bytes: raw}},
-		"subscription": {Node: node, Tag: tag, Signed: storetest.Signer(envelope.LabelSubscribe, s.acc.Authority(1))(
+		"other time": {Node: node, Tag: tag, Signed: envelope.Signed{TimeMS: signed.TimeMS + 1,
+			Signature: signed.Signature, Bytes: raw}},
+		"subscription": {Node: node, Tag: tag, Signed: storetest.Signer(envelope.LabelSubscribe,
+			s.acc.Authority(1))(
 			node, tag, storetest.Epoch, raw)},
 	} {
 		res := s.mem.Apply(statemachine.EncodeCommand(&statemachine.Request{Ingress: in}))
@@ -210,8 +219,10 @@ func TestSignatureIsBoundToNodeAndCircuit(t *testing.T) {
 	flipped := bytes.Clone(raw)
 	for i := range raw {
 		flipped[i] ^= 1
-		in := statemachine.Ingress{Node: node, Tag: tag, Signed: envelope.Signed{TimeMS: signed.TimeMS, Signature: signed.Signature, Bytes: flipped}}
-		if res := s.mem.Apply(statemachine.EncodeCommand(&statemachine.Request{Ingress: in})); res.Response.Err() == nil {
+		in := statemachine.Ingress{Node: node, Tag: tag, Signed: envelope.Signed{TimeMS: signed.TimeMS,
+			Signature: signed.Signature, Bytes: flipped}}
+		if res := s.mem.Apply(statemachine.EncodeCommand(
+			&statemachine.Request{Ingress: in})); res.Response.Err() == nil {
 			t.Errorf("byte %d flipped: got no error", i)
 		}
 		flipped[i] ^= 1
@@ -243,7 +254,8 @@ func TestSubscriptionsAreVerified(t *testing.T) {
 			copy(sub.Authority[:], s.acc.Authority(auth).Public().(ed25519.PublicKey))
 			sign = storetest.Signer(envelope.LabelSubscribe, s.acc.Authority(auth))
 		}
-		in := statemachine.Ingress{Node: node, Tag: tag, Signed: sign(node, tag, storetest.Epoch, sub.Encode())}
+		in := statemachine.Ingress{Node: node, Tag: tag, Signed: sign(node, tag,
+			storetest.Epoch, sub.Encode())}
 		if err := statemachine.NewView(s.mem).VerifySubscribe(&in, sub); err != nil {
 			return err.Kind
 		}
@@ -259,7 +271,8 @@ func TestSubscriptionsAreVerified(t *testing.T) {
 		ns   []envelope.Namespace
 		want fault.Kind
 	}{
-		{"public, unsigned", -1, []envelope.Namespace{envelope.Certs, envelope.Days, envelope.Devices, envelope.Contest}, 0},
+		{"public, unsigned", -1, []envelope.Namespace{envelope.Certs, envelope.Days, envelope.Devices,
+			envelope.Contest}, 0},
 		{"inbox, unsigned", -1, []envelope.Namespace{envelope.Certs, envelope.Inbox}, fault.Unauthenticated},
 		{"inbox, authority", 1, []envelope.Namespace{envelope.Inbox, envelope.Sync, envelope.Vault}, 0},
 		{"inbox, stranger", 5, []envelope.Namespace{envelope.Inbox}, fault.Denied},
@@ -283,7 +296,8 @@ func TestPageStopsAtItsBytesOverAllOperations(t *testing.T) {
 	s := newSwarm(t, statemachine.Config{})
 	s.want(s.do(s.acc.Genesis(), 0), 0)
 	for i := range 14 {
-		s.want(s.do(s.acc.Request(nil, inbox(string(bytes.Repeat([]byte{byte(i)}, envelope.MaxBody)))), -1), 0)
+		s.want(s.do(s.acc.Request(nil, inbox(string(bytes.Repeat([]byte{byte(i)}, envelope.MaxBody)))), -1),
+			0)
 	}
 	all := envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}}
 	resp := s.do(s.acc.Request(s.acc.Authority(1), all, all, all), 1)
@@ -292,7 +306,8 @@ func TestPageStopsAtItsBytesOverAllOperations(t *testing.T) {
 		t.Errorf("got an answer of %d bytes, want one page of %d", n, envelope.MaxPage)
 	}
 	if r := resp.Results[2]; !r.More || r.Seq != 0 || len(r.Envelopes) > 0 {
-		t.Errorf("got %d envelopes, more %v, seq %d in the last operation, want it to start over later", len(r.Envelopes), r.More, r.Seq)
+		t.Errorf("got %d envelopes, more %v, seq %d in the last operation, want it to start over later",
+			len(r.Envelopes), r.More, r.Seq)
 	}
 }
 
@@ -314,11 +329,13 @@ func TestOneTimeMailboxGoesWithItsLastEnvelope(t *testing.T) {
 	s := newSwarm(t, statemachine.Config{})
 	genesis := s.acc.Request(s.acc.MailboxKey(), s.acc.Genesis().Ops[1])
 	s.want(s.do(genesis, 0), 0)
-	chunk := envelope.Store{Namespace: envelope.Blobs, Key: storetest.Key("0"), TTL: 3600, Body: []byte("chunk")}
+	chunk := envelope.Store{Namespace: envelope.Blobs, Key: storetest.Key("0"), TTL: 3600,
+		Body: []byte("chunk")}
 	s.want(s.do(s.acc.Request(s.acc.Authority(1), chunk), 1), 0)
 	s.rep.Events()
 	s.rep.Advance(time.Hour)
-	if ev := s.rep.Events(); len(ev) != 1 || ev[0].Kind != statemachine.Dropped || ev[0].Mailbox != s.acc.Mailbox() {
+	if ev := s.rep.Events(); len(ev) != 1 || ev[0].Kind != statemachine.Dropped ||
+		ev[0].Mailbox != s.acc.Mailbox() {
 		t.Errorf("got events %+v, want the mailbox dropped", ev)
 	}
 	s.want(s.do(s.acc.Request(s.acc.Authority(1), chunk), 1), fault.NotFound)
@@ -332,7 +349,8 @@ func TestIdleMailboxIsDropped(t *testing.T) {
 	s.want(s.do(s.acc.Genesis(), 0), 0)
 	const day = 24 * time.Hour
 	s.rep.Advance(399 * day)
-	s.want(s.do(s.acc.Request(s.acc.Authority(1), envelope.Store{Namespace: envelope.Sync, Body: []byte("alive")}), 1), 0)
+	s.want(s.do(s.acc.Request(s.acc.Authority(1), envelope.Store{Namespace: envelope.Sync,
+		Body: []byte("alive")}), 1), 0)
 	s.rep.Advance(399 * day)
 	s.want(s.do(s.acc.Request(nil, inbox("mail keeps nothing alive")), -1), 0)
 	s.rep.Advance(2 * day)
@@ -348,7 +366,8 @@ func TestMalformedCommandsChangeNothing(t *testing.T) {
 			t.Errorf("command %x: got %v, want invalid", c, res.Err)
 		}
 	}
-	res := s.mem.Apply(statemachine.EncodeCommand(&statemachine.Request{Ingress: statemachine.Ingress{Signed: envelope.Signed{Bytes: []byte("junk")}}}))
+	res := s.mem.Apply(statemachine.EncodeCommand(
+		&statemachine.Request{Ingress: statemachine.Ingress{Signed: envelope.Signed{Bytes: []byte("junk")}}}))
 	s.want(res.Response, fault.Invalid)
 	for i, r := range s.mem.Rows() {
 		if !bytes.Equal(r, before[i]) {

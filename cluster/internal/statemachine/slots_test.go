@@ -21,7 +21,8 @@ type slotMailbox struct {
 }
 
 func newSlotMailbox(t *testing.T, quota uint64) *slotMailbox {
-	m := &slotMailbox{swarm: newSwarm(t, statemachine.Config{QuotaBytes: quota}), g: storetest.NewGroup("account"), head: 1}
+	m := &slotMailbox{swarm: newSwarm(t, statemachine.Config{QuotaBytes: quota}),
+		g: storetest.NewGroup("account"), head: 1}
 	genesis := m.g.Genesis()
 	m.want(m.do(genesis, 0), 0)
 	m.g.Accept(genesis.Ops[1].(envelope.Store))
@@ -30,7 +31,8 @@ func newSlotMailbox(t *testing.T, quota uint64) *slotMailbox {
 
 func (m *slotMailbox) send(key ed25519.PrivateKey, ops ...envelope.Op) *envelope.Response {
 	m.t.Helper()
-	resp, err := m.rep.Do(m.t.Context(), m.g.Mailbox(), m.g.Request(key, ops...).Encode(), storetest.Signer(envelope.LabelRequest, key))
+	resp, err := m.rep.Do(m.t.Context(), m.g.Mailbox(), m.g.Request(key, ops...).Encode(),
+		storetest.Signer(envelope.LabelRequest, key))
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -40,7 +42,8 @@ func (m *slotMailbox) send(key ed25519.PrivateKey, ops ...envelope.Op) *envelope
 // slotsOf makes n slots of a generation.
 func slotsOf(generation uint32, n, size int) (out []envelope.Slot) {
 	for i := range n {
-		s := envelope.Slot{Locator: slotKey(generation, i), Sealed: bytes.Repeat([]byte{byte(generation)}, size)}
+		s := envelope.Slot{Locator: slotKey(generation, i), Sealed: bytes.Repeat([]byte{byte(generation)},
+			size)}
 		binary.BigEndian.PutUint32(s.Sealed, uint32(i))
 		out = append(out, s)
 	}
@@ -79,7 +82,8 @@ func (m *slotMailbox) begin(n, size int) *envelope.Response {
 func (m *slotMailbox) kept(generation uint32, n int) (count int) {
 	m.t.Helper()
 	for i := range n {
-		resp := m.send(m.g.Read(1), envelope.RetrieveKey{Namespace: envelope.GroupSlots, Key: slotKey(generation, i)})
+		resp := m.send(m.g.Read(1), envelope.RetrieveKey{Namespace: envelope.GroupSlots,
+			Key: slotKey(generation, i)})
 		if resp.Err() == nil {
 			count++
 		} else {
@@ -107,7 +111,8 @@ func (m *slotMailbox) fill(size int) (n int) {
 	for ; ; n++ {
 		body := bytes.Repeat([]byte("m"), size)
 		copy(body, fmt.Sprint(m.g.Generation(), " ", n))
-		if resp := m.send(m.g.Write(m.g.Generation()), envelope.Store{Namespace: envelope.GroupMail, TTL: 86_400, Body: body}); resp.Err() != nil {
+		if resp := m.send(m.g.Write(m.g.Generation()), envelope.Store{Namespace: envelope.GroupMail,
+			TTL: 86_400, Body: body}); resp.Err() != nil {
 			m.want(resp, fault.Limited)
 			return n
 		}
@@ -119,7 +124,8 @@ const slotRoom = 32 + 100 + statemachine.EntryOverhead
 
 func TestRetiredSlotsMakeRoom(t *testing.T) {
 	const n = 10
-	commit := uint64(len(storetest.NewGroup("account").Next(envelope.CommitRekey, "rekey").Encode())) + statemachine.EntryOverhead
+	commit := uint64(len(storetest.NewGroup("account").Next(envelope.CommitRekey,
+		"rekey").Encode())) + statemachine.EntryOverhead
 	quota := func(generations int) uint64 { return uint64(generations)*(n*slotRoom+commit) + commit + 50 } // 50: the create's body
 	t.Run("for slots, the first stored first", func(t *testing.T) {
 		m := newSlotMailbox(t, quota(6))
@@ -174,8 +180,8 @@ func TestRetiredSlotsMakeRoom(t *testing.T) {
 	})
 }
 
-// TestGenerationsOfALargeGroupFindRoom begins generations of 1,000 members in a mailbox of the default quota that messages
-// have filled as far as they may.
+// TestGenerationsOfALargeGroupFindRoom begins generations of 1,000 members in a mailbox of the default quota
+// that messages have filled as far as they may.
 func TestGenerationsOfALargeGroupFindRoom(t *testing.T) {
 	const n, sealed = 1024, 1378 // with the root 1,410
 	m := newSlotMailbox(t, 0)

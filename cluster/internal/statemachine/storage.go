@@ -17,10 +17,11 @@ const (
 	TableName  Table = 3 // owner -> mailbox 32
 	TableMail  Table = 4 // owner | namespace u16 | seq u64 -> envelope row
 	TableKey   Table = 5 // owner | namespace u16 | key 16 -> seq u64
-	TableDup   Table = 6 // owner | hash 16 -> seq u64 | namespace u16 | until u64 (0: lives without an expiry)
-	TableDue   Table = 7 // time u64 | owner | seq u64 -> hash 16; seq 0: the mailbox may be idle
-	TablePast  Table = 8 // owner | key 32 -> certificate (of a group: log) head when the key was superseded
-	TableSlot  Table = 9 // slot u16 -> digest 32 | count u64 | bytes u64 | mailboxes u64
+	// owner | hash 16 -> seq u64 | namespace u16 | until u64 (0: lives without an expiry)
+	TableDup  Table = 6
+	TableDue  Table = 7 // time u64 | owner | seq u64 -> hash 16; seq 0: the mailbox may be idle
+	TablePast Table = 8 // owner | key 32 -> certificate (of a group: log) head when the key was superseded
+	TableSlot Table = 9 // slot u16 -> digest 32 | count u64 | bytes u64 | mailboxes u64
 
 	TableGroup    Table = 10 // owner -> group row
 	TableGroupKey Table = 11 // owner | key 32 -> what a group's key is or was for
@@ -35,8 +36,8 @@ type Reader interface {
 	Get(t Table, key []byte) []byte
 	// Next returns the first row whose key is not below from; a nil key: there is none.
 	Next(t Table, from []byte) (key, value []byte)
-	// Fail marks the transaction as having met damage: its results are thrown away. A reader that fails by itself
-	// answers as if rows were absent.
+	// Fail marks the transaction as having met damage: its results are thrown away. A reader that fails by
+	// itself answers as if rows were absent.
 	Fail(err error)
 }
 
@@ -75,7 +76,8 @@ func splitMailKey(k []byte) (o owner, ns envelope.Namespace, seq uint64, ok bool
 	if len(k) != mailSize {
 		return 0, 0, 0, false
 	}
-	return ownerOf(k), envelope.Namespace(binary.BigEndian.Uint16(k[ownerSize:])), binary.BigEndian.Uint64(k[ownerSize+2:]), true
+	return ownerOf(k), envelope.Namespace(binary.BigEndian.Uint16(k[ownerSize:])), binary.BigEndian.Uint64(
+		k[ownerSize+2:]), true
 }
 
 func keyKey(o owner, ns envelope.Namespace, key [envelope.KeySize]byte) []byte {

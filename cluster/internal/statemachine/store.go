@@ -14,8 +14,8 @@ const limitedFor = 10 * time.Minute
 // devicesTTL is the life of a device group after a newer one took its place, where the store named none.
 const devicesTTL = 60 * 24 * 3600
 
-// store puts one envelope. The check for a repeated store comes before every condition, so that an answer that got
-// lost is given again.
+// store puts one envelope. The check for a repeated store comes before every condition, so that an answer
+// that got lost is given again.
 func (x *run) store(op envelope.Store) (envelope.Result, *fault.Error) {
 	rules, _ := envelope.RulesOf(op.Namespace)
 	right := x.mayStore(op, rules)
@@ -44,11 +44,13 @@ func (x *run) store(op envelope.Store) (envelope.Result, *fault.Error) {
 		return envelope.Result{}, err
 	}
 	if rules.Store&envelope.Anyone != 0 && x.who != authority {
-		if err := envelope.CheckStamp(op.Admission, x.id, hash, x.clock, x.config.StampDifficulty); err != nil {
+		if err := envelope.CheckStamp(op.Admission, x.id, hash, x.clock,
+			x.config.StampDifficulty); err != nil {
 			return envelope.Result{}, err
 		}
 	}
-	e := &mail{hash: short(hash), key: op.Key, storedAt: x.clock, expiry: x.expiry(op), ttl: op.TTL, body: op.Body}
+	e := &mail{hash: short(hash), key: op.Key, storedAt: x.clock, expiry: x.expiry(op),
+		ttl: op.TTL, body: op.Body}
 	if err := x.room(op.Namespace, rules, e); err != nil {
 		return envelope.Result{}, err
 	}
@@ -95,25 +97,28 @@ func (x *run) mayStore(op envelope.Store, rules envelope.Rules) *fault.Error {
 		return err
 	}
 	if x.who == delegate && !namesGeneration(op) {
-		return fault.New(fault.Invalid, "authorize operation", "what a delegate stores names the generation that it was sealed for")
+		return fault.New(fault.Invalid, "authorize operation",
+			"what a delegate stores names the generation that it was sealed for")
 	}
 	return nil
 }
 
-// namesGeneration reports whether a delegate's store says of which generation it is. A word to the admins, who read it with the
-// keys of earlier generations too, begins with it: a key that outlives the generation's says nothing in the past.
+// namesGeneration reports whether a delegate's store says of which generation it is. A word to the admins,
+// who read it with the keys of earlier generations too, begins with it: a key that outlives the generation's
+// says nothing in the past.
 func namesGeneration(op envelope.Store) bool {
 	switch op.Namespace {
 	case envelope.GroupMail:
 		return op.IfGeneration != nil
 	case envelope.GroupLeaves:
-		return op.IfGeneration != nil && len(op.Body) >= 5 && binary.BigEndian.Uint32(op.Body[1:]) == *op.IfGeneration
+		return op.IfGeneration != nil && len(op.Body) >= 5 &&
+			binary.BigEndian.Uint32(op.Body[1:]) == *op.IfGeneration
 	}
 	return true
 }
 
-// storers returns who may store op beside delegates. The write key stores joins to the log of a public group; what members
-// write it stores only where they share it.
+// storers returns who may store op beside delegates. The write key stores joins to the log of a public group;
+// what members write it stores only where they share it.
 func (x *run) storers(op envelope.Store, rules envelope.Rules) envelope.Who {
 	if x.box.group == nil {
 		return rules.Store
@@ -153,7 +158,8 @@ func (x *run) expiry(op envelope.Store) int64 {
 	return x.clock + int64(op.TTL)*1000
 }
 
-// again answers a store that was done before. A living envelope's expiry may be extended, by who may store it.
+// again answers a store that was done before. A living envelope's expiry may be extended, by who may store
+// it.
 func (x *run) again(op envelope.Store, seen dup, extend bool) envelope.Result {
 	res := envelope.Result{Seq: seen.seq, Expiry: seen.until, Existed: true}
 	e, ok := x.mail(x.box.owner, seen.ns, seen.seq)
@@ -211,8 +217,8 @@ func (x *run) ifHead(op envelope.Store) *fault.Error {
 	return nil
 }
 
-// room checks what the mailbox may hold. What e replaces does not count; what has expired does until Expire took it. In a
-// group's mailbox retired slots make room.
+// room checks what the mailbox may hold. What e replaces does not count; what has expired does until Expire
+// took it. In a group's mailbox retired slots make room.
 func (x *run) room(ns envelope.Namespace, rules envelope.Rules, e *mail) *fault.Error {
 	limited := func(format string, args ...any) *fault.Error {
 		err := fault.New(fault.Limited, "check quota", format, args...)
@@ -255,7 +261,8 @@ func (x *run) room(ns envelope.Namespace, rules envelope.Rules, e *mail) *fault.
 	return limited("the mailbox holds %d bytes of %d", total, quota)
 }
 
-// supersedeDevices gives the newest device group, which had none, an expiry: it is about to be the second newest.
+// supersedeDevices gives the newest device group, which had none, an expiry: it is about to be the second
+// newest.
 func (x *run) supersedeDevices() {
 	newest := x.box.head(envelope.Devices).seq
 	if newest == 0 {

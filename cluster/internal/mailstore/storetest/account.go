@@ -54,7 +54,8 @@ func (a *Account) Genesis() *envelope.Request {
 
 // Change returns the batch of a change to a generation's authority: its certificate, which follows the one at
 // certsHead, the change, a device group and one day record.
-func (a *Account) Change(change envelope.AuthorityChange, generation int, certsHead uint64) *envelope.Request {
+func (a *Account) Change(change envelope.AuthorityChange, generation int,
+	certsHead uint64) *envelope.Request {
 	key := a.mailbox
 	if change == envelope.Rotate {
 		key = a.Authority(generation - 1)
@@ -63,8 +64,10 @@ func (a *Account) Change(change envelope.AuthorityChange, generation int, certsH
 	return a.Request(key,
 		envelope.Store{Namespace: envelope.Certs, IfHead: &certsHead, Body: []byte("certificate " + name)},
 		envelope.SetAuthority{Change: change, Key: public(a.Authority(generation))},
-		envelope.Store{Namespace: envelope.Devices, Key: Key(name), TTL: 60 * day, Body: []byte("devices " + name)},
-		envelope.Store{Namespace: envelope.Days, Key: Key("day"), TTL: 30 * day, Body: []byte("day record " + name)},
+		envelope.Store{Namespace: envelope.Devices, Key: Key(name), TTL: 60 * day,
+			Body: []byte("devices " + name)},
+		envelope.Store{Namespace: envelope.Days, Key: Key("day"), TTL: 30 * day,
+			Body: []byte("day record " + name)},
 	)
 }
 

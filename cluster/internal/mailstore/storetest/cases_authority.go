@@ -15,10 +15,12 @@ func genesisMakesTheMailboxOnce(u *user) {
 			u.Errorf("operation %d: got %+v for a repeated genesis, want existed", i, r)
 		}
 	}
-	other := u.acc.Request(u.acc.MailboxKey(), envelope.SetAuthority{Change: envelope.Genesis, Key: public(u.acc.Authority(7))})
+	other := u.acc.Request(u.acc.MailboxKey(), envelope.SetAuthority{Change: envelope.Genesis,
+		Key: public(u.acc.Authority(7))})
 	u.refused(fault.Exists, other, u.acc.MailboxKey())
 	self := NewAccount(string(u.acc.Mailbox().String()))
-	r := self.Request(self.MailboxKey(), envelope.SetAuthority{Change: envelope.Genesis, Key: public(self.MailboxKey())})
+	r := self.Request(self.MailboxKey(), envelope.SetAuthority{Change: envelope.Genesis,
+		Key: public(self.MailboxKey())})
 	was := u.acc
 	u.acc = self
 	u.refused(fault.Invalid, r, self.MailboxKey())
@@ -37,7 +39,8 @@ func rotateSupersedesTheAuthority(u *user) {
 		u.Fatalf("got certificate head %d after a rotation, want more than %d", now, certs)
 	}
 	u.head(u.refused(fault.Stale, u.acc.Request(old, syncDelta("late")), old), now)
-	u.head(u.refused(fault.Stale, u.acc.Request(old, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}}), old), now)
+	u.head(u.refused(fault.Stale,
+		u.acc.Request(old, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}}), old), now)
 	u.ok(u.acc.Request(old, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs}}), old)
 	// The answer to the rotation may have got lost: its retry is told that it is done.
 	for i, r := range u.ok(change, old).Results {
@@ -51,7 +54,8 @@ func rotateSupersedesTheAuthority(u *user) {
 	u.head(u.refused(fault.Stale, rival, old), now)
 	u.generation = 2
 	u.own(syncDelta("new"))
-	u.refused(fault.Invalid, u.acc.Request(u.auth(), envelope.SetAuthority{Change: envelope.Rotate, Key: public(u.acc.Authority(3))}), u.auth())
+	u.refused(fault.Invalid, u.acc.Request(u.auth(), envelope.SetAuthority{Change: envelope.Rotate,
+		Key: public(u.acc.Authority(3))}), u.auth())
 }
 
 func recoverIsContestedOnce(u *user) {
@@ -59,7 +63,8 @@ func recoverIsContestedOnce(u *user) {
 	old := u.auth()
 	u.ok(u.acc.Change(envelope.Recover, 2, certs), u.acc.MailboxKey())
 	objection := func(body string) *envelope.Request {
-		return u.acc.Request(old, envelope.Store{Namespace: envelope.Contest, Key: Key("2"), TTL: 90 * day, Body: []byte(body)})
+		return u.acc.Request(old, envelope.Store{Namespace: envelope.Contest, Key: Key("2"), TTL: 90 * day,
+			Body: []byte(body)})
 	}
 	u.refused(fault.Stale, u.acc.Request(old, syncDelta("late")), old)
 	u.generation = 2
@@ -69,8 +74,10 @@ func recoverIsContestedOnce(u *user) {
 		u.Errorf("got %+v for a repeated objection, want existed", again)
 	}
 	u.refused(fault.Stale, objection("again"), old)
-	u.refused(fault.Denied, u.acc.Request(u.auth(), envelope.DeleteBefore{Namespace: envelope.Contest, Before: 1<<63 - 1}), u.auth())
-	got := u.ok(u.acc.Request(nil, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Contest}}), nil)
+	u.refused(fault.Denied, u.acc.Request(u.auth(), envelope.DeleteBefore{Namespace: envelope.Contest,
+		Before: 1<<63 - 1}), u.auth())
+	got := u.ok(u.acc.Request(nil, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Contest}}),
+		nil)
 	u.bodies(got.Results[0].Envelopes, "not me")
 }
 
@@ -96,14 +103,16 @@ func mailboxKeySignsNothingElse(u *user) {
 	certs := u.begin()
 	root := u.acc.MailboxKey()
 	u.refused(fault.Denied, u.acc.Request(root, syncDelta("x")), root)
-	u.refused(fault.Denied, u.acc.Request(root, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}}), root)
+	u.refused(fault.Denied, u.acc.Request(root,
+		envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}}), root)
 	smuggle := u.acc.Change(envelope.Recover, 2, certs)
 	smuggle.Ops = append(smuggle.Ops, syncDelta("x"))
 	if r := u.refused(fault.Denied, smuggle, root); r.Failed != 4 {
 		u.Errorf("got operation %d refused, want 4", r.Failed)
 	}
 	wrap := u.acc.Change(envelope.Recover, 2, certs)
-	wrap.Ops = append(wrap.Ops, envelope.Store{Namespace: envelope.Vault, Key: Key("wrap"), Body: []byte("wrap")})
+	wrap.Ops = append(wrap.Ops, envelope.Store{Namespace: envelope.Vault, Key: Key("wrap"),
+		Body: []byte("wrap")})
 	u.ok(wrap, root)
 }
 
@@ -118,7 +127,8 @@ func strangersAreRefused(u *user) {
 	u.refused(fault.Unauthenticated, u.acc.Request(u.auth(), read), stranger)
 	u.refused(fault.Unauthenticated, u.acc.Request(u.auth(), syncDelta("x")), stranger)
 	u.refused(fault.Unauthenticated, u.acc.Request(u.auth(), syncDelta("x")), nil)
-	u.bodies(u.ok(u.acc.Request(nil, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs}}), nil).Results[0].Envelopes, "certificate 1")
+	u.bodies(u.ok(u.acc.Request(nil, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs}}),
+		nil).Results[0].Envelopes, "certificate 1")
 }
 
 func rulesOfNamespacesHold(u *user) {
@@ -130,20 +140,33 @@ func rulesOfNamespacesHold(u *user) {
 		key  ed25519.PrivateKey
 		want fault.Kind
 	}{
-		{"ttl too short", envelope.Store{Namespace: envelope.Inbox, TTL: 9, Body: []byte("x")}, nil, fault.Invalid},
-		{"ttl too long", envelope.Store{Namespace: envelope.Inbox, TTL: 14*day + 1, Body: []byte("x")}, nil, fault.Invalid},
-		{"no ttl in the inbox", envelope.Store{Namespace: envelope.Inbox, Body: []byte("x")}, nil, fault.Invalid},
-		{"ttl in the vault", envelope.Store{Namespace: envelope.Vault, TTL: day, Body: []byte("x")}, key, fault.Invalid},
-		{"key in the inbox", envelope.Store{Namespace: envelope.Inbox, Key: Key("k"), TTL: day, Body: []byte("x")}, nil, fault.Invalid},
-		{"unconditional certificate", envelope.Store{Namespace: envelope.Certs, Body: []byte("x")}, key, fault.Invalid},
-		{"certificate too long", envelope.Store{Namespace: envelope.Certs, IfHead: &certs, Body: make([]byte, 1025)}, key, fault.Invalid},
-		{"day record too long", envelope.Store{Namespace: envelope.Days, TTL: day, Body: make([]byte, 2049)}, key, fault.Invalid},
+		{"ttl too short", envelope.Store{Namespace: envelope.Inbox, TTL: 9, Body: []byte("x")},
+			nil, fault.Invalid},
+		{"ttl too long", envelope.Store{Namespace: envelope.Inbox, TTL: 14*day + 1, Body: []byte("x")},
+			nil, fault.Invalid},
+		{"no ttl in the inbox", envelope.Store{Namespace: envelope.Inbox, Body: []byte("x")},
+			nil, fault.Invalid},
+		{"ttl in the vault", envelope.Store{Namespace: envelope.Vault, TTL: day, Body: []byte("x")},
+			key, fault.Invalid},
+		{"key in the inbox", envelope.Store{Namespace: envelope.Inbox, Key: Key("k"), TTL: day,
+			Body: []byte("x")}, nil, fault.Invalid},
+		{"unconditional certificate", envelope.Store{Namespace: envelope.Certs, Body: []byte("x")},
+			key, fault.Invalid},
+		{"certificate too long", envelope.Store{Namespace: envelope.Certs, IfHead: &certs,
+			Body: make([]byte, 1025)}, key, fault.Invalid},
+		{"day record too long", envelope.Store{Namespace: envelope.Days, TTL: day, Body: make([]byte, 2049)},
+			key, fault.Invalid},
 		{"unknown namespace", envelope.Store{Namespace: 99, TTL: day, Body: []byte("x")}, key, fault.Invalid},
-		{"retrieve from an unknown namespace", envelope.Retrieve{Namespaces: []envelope.Namespace{99}}, key, fault.Invalid},
-		{"retrieve twice from one", envelope.Retrieve{Namespaces: []envelope.Namespace{1, 1}}, key, fault.Invalid},
-		{"contest without a recover", envelope.Store{Namespace: envelope.Contest, TTL: 90 * day, Body: []byte("x")}, key, fault.Denied},
-		{"application", envelope.Store{Namespace: envelope.Application + 5, TTL: day, Body: []byte("x")}, key, 0},
-		{"blob", envelope.Store{Namespace: envelope.Blobs, Key: Key("0"), TTL: day, Body: []byte("x")}, key, 0},
+		{"retrieve from an unknown namespace", envelope.Retrieve{Namespaces: []envelope.Namespace{99}},
+			key, fault.Invalid},
+		{"retrieve twice from one", envelope.Retrieve{Namespaces: []envelope.Namespace{1, 1}},
+			key, fault.Invalid},
+		{"contest without a recover", envelope.Store{Namespace: envelope.Contest, TTL: 90 * day,
+			Body: []byte("x")}, key, fault.Denied},
+		{"application", envelope.Store{Namespace: envelope.Application + 5, TTL: day, Body: []byte("x")}, key,
+			0},
+		{"blob", envelope.Store{Namespace: envelope.Blobs, Key: Key("0"), TTL: day, Body: []byte("x")}, key,
+			0},
 	} {
 		resp := u.send(u.acc.Request(c.key, c.op), c.key)
 		if got := fault.KindOf(resp.Err()); got != c.want {
@@ -168,7 +191,8 @@ func infoTellsLimits(u *user) {
 
 func absentMailboxIsNotFound(u *user) {
 	u.refused(fault.NotFound, u.acc.Request(nil, message("x")), nil)
-	u.refused(fault.NotFound, u.acc.Request(nil, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs}}), nil)
+	u.refused(fault.NotFound,
+		u.acc.Request(nil, envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs}}), nil)
 	u.refused(fault.NotFound, u.acc.Request(u.auth(), syncDelta("x")), u.auth())
 	u.refused(fault.NotFound, u.acc.Change(envelope.Recover, 1, 0), u.acc.MailboxKey())
 	// A genesis is signed by the mailbox key only.

@@ -28,7 +28,8 @@ func (t *team) sealed(body string) envelope.Store {
 
 // word is a word to the admins of the generation that t is in.
 func (t *team) word(body string) envelope.Store {
-	return envelope.Store{Namespace: envelope.GroupLeaves, TTL: day, IfGeneration: new(t.g.Generation()), Body: wordOf(t.g.Generation(), body)}
+	return envelope.Store{Namespace: envelope.GroupLeaves, TTL: day, IfGeneration: new(t.g.Generation()),
+		Body: wordOf(t.g.Generation(), body)}
 }
 
 // wordOf names a generation where nodes look for it.
@@ -53,7 +54,8 @@ func (t *team) join(n uint32) {
 	t.g.Accept(ops[0].(envelope.Store))
 }
 
-// membersWriteWithTheirOwnKeys: in forms 1 and 2 the write key stores nothing, and a removal ends a member's key at once.
+// membersWriteWithTheirOwnKeys: in forms 1 and 2 the write key stores nothing, and a removal ends a member's
+// key at once.
 func membersWriteWithTheirOwnKeys(u *user) {
 	t := foundAs(u, envelope.FormOwn)
 	for i, r := range u.ok(NewGroupOf(u.acc.seed, envelope.FormOwn).Genesis(), u.acc.MailboxKey()).Results {
@@ -75,11 +77,13 @@ func membersWriteWithTheirOwnKeys(u *user) {
 	t.not(fault.Denied, creator, read(envelope.GroupMail))
 	t.not(fault.Denied, creator, envelope.Store{Namespace: envelope.GroupAsk, TTL: day, Body: []byte("x")})
 
-	t.change(envelope.CommitAdd, "add two", t.g.Admit(2, 2), func() envelope.Op { d := t.g.Admit(2, 3); d.Serial++; return d }())
+	t.change(envelope.CommitAdd, "add two", t.g.Admit(2, 2),
+		func() envelope.Op { d := t.g.Admit(2, 3); d.Serial++; return d }())
 	early, word := t.sealed("of generation 1"), t.word("of generation 1")
 	t.by(t.g.Member(2), t.sealed("two"))
 	t.by(t.g.Member(3), t.sealed("three"))
-	t.change(envelope.CommitRemove, "remove 2", envelope.RevokeKeys{Keys: [][32]byte{public(t.g.Member(2)), public(t.g.Member(9)), public(t.g.Read(1))}})
+	t.change(envelope.CommitRemove, "remove 2", envelope.RevokeKeys{Keys: [][32]byte{public(t.g.Member(2)),
+		public(t.g.Member(9)), public(t.g.Read(1))}})
 	u.head(t.not(fault.Stale, t.g.Member(2), t.sealed("still here?")), t.head)
 	u.head(t.not(fault.Stale, t.g.Member(3), early), t.head)
 	u.head(t.not(fault.Stale, t.g.Member(3), word), t.head)
@@ -94,7 +98,8 @@ func membersWriteWithTheirOwnKeys(u *user) {
 	t.not(fault.Denied, t.g.Member(3), envelope.RevokeKeys{Keys: [][32]byte{public(t.g.Member(1))}})
 
 	// Nobody lets itself in, and no form changes.
-	for name, form := range map[string]envelope.GroupForm{"shared": envelope.FormShared, "public": envelope.FormPublic} {
+	for name, form := range map[string]envelope.GroupForm{"shared": envelope.FormShared,
+		"public": envelope.FormPublic} {
 		c := t.g.Next(envelope.CommitInfo, name)
 		c.Form = form
 		t.not(fault.Invalid, t.admin(), t.g.Sign(c, t.head))
@@ -106,7 +111,8 @@ func membersWriteWithTheirOwnKeys(u *user) {
 	t.not(fault.Denied, t.admin(), t.g.Sign(c, t.head))
 }
 
-// joinersLetThemselvesIn: in form 2 who holds the write key appends a join and gets a key of its own, and nothing else.
+// joinersLetThemselvesIn: in form 2 who holds the write key appends a join and gets a key of its own, and
+// nothing else.
 func joinersLetThemselvesIn(u *user) {
 	t := foundAs(u, envelope.FormPublic)
 	write := t.g.Write(1)
@@ -126,12 +132,14 @@ func joinersLetThemselvesIn(u *user) {
 		"size":       func(c *envelope.Commit) { c.Body = make([]byte, envelope.MaxJoin) },
 		"next generation": func(c *envelope.Commit) {
 			c.Generation++
-			c.Read, c.Write, c.Mod, c.Admin = public(t.g.Read(2)), public(t.g.Write(2)), public(t.g.Mod(2)), public(t.g.Admin(2))
+			c.Read, c.Write, c.Mod, c.Admin = public(t.g.Read(2)), public(t.g.Write(2)), public(t.g.Mod(2)),
+				public(t.g.Admin(2))
 		},
 	} {
 		c := t.g.Next(envelope.CommitJoin, name)
 		edit(c)
-		if resp := u.send(u.acc.Request(write, t.g.Sign(c, t.head)), write); !errors.Is(resp.Err(), fault.Invalid) {
+		if resp := u.send(u.acc.Request(write, t.g.Sign(c, t.head)), write); !errors.Is(resp.Err(),
+			fault.Invalid) {
 			t.Errorf("a join with another %s: got %v, want invalid", name, resp.Err())
 		}
 	}
@@ -155,14 +163,22 @@ func joinersLetThemselvesIn(u *user) {
 		"before":      {fault.Denied, []envelope.Op{good[1], good[0]}},
 		"not at once": {fault.Denied, []envelope.Op{good[0], envelope.Info{}, good[1]}},
 		"twice":       {fault.Denied, []envelope.Op{good[0], good[1], t.g.Admit(3, 4)}},
-		"rights":      {fault.Invalid, []envelope.Op{good[0], edited(good[1], func(d *envelope.Delegate) { d.Rights |= envelope.MayDelete })}},
-		"place":       {fault.Invalid, []envelope.Op{good[0], edited(good[1], func(d *envelope.Delegate) { d.Serial++ })}},
-		"index":       {fault.Invalid, []envelope.Op{good[0], edited(good[1], func(d *envelope.Delegate) { d.Serial += 256 })}},
-		"generation":  {fault.Invalid, []envelope.Op{good[0], edited(good[1], func(d *envelope.Delegate) { d.Generation++ })}},
-		"an end":      {fault.Invalid, []envelope.Op{good[0], edited(good[1], func(d *envelope.Delegate) { d.NotAfter = 1 << 46 })}},
-		"namespaces":  {fault.Invalid, []envelope.Op{good[0], edited(good[1], func(d *envelope.Delegate) { d.Namespaces = []envelope.Namespace{envelope.GroupMail} })}},
-		"used key":    {fault.Invalid, []envelope.Op{good[0], edited(good[1], func(d *envelope.Delegate) { d.Key = public(t.g.Member(2)) })}},
-		"revocation":  {fault.Denied, []envelope.Op{good[0], envelope.RevokeKeys{Keys: [][32]byte{public(t.g.Member(2))}}}},
+		"rights": {fault.Invalid, []envelope.Op{good[0],
+			edited(good[1], func(d *envelope.Delegate) { d.Rights |= envelope.MayDelete })}},
+		"place": {fault.Invalid, []envelope.Op{good[0],
+			edited(good[1], func(d *envelope.Delegate) { d.Serial++ })}},
+		"index": {fault.Invalid, []envelope.Op{good[0],
+			edited(good[1], func(d *envelope.Delegate) { d.Serial += 256 })}},
+		"generation": {fault.Invalid, []envelope.Op{good[0],
+			edited(good[1], func(d *envelope.Delegate) { d.Generation++ })}},
+		"an end": {fault.Invalid, []envelope.Op{good[0],
+			edited(good[1], func(d *envelope.Delegate) { d.NotAfter = 1 << 46 })}},
+		"namespaces": {fault.Invalid, []envelope.Op{good[0],
+			edited(good[1], func(d *envelope.Delegate) { d.Namespaces = []envelope.Namespace{envelope.GroupMail} })}},
+		"used key": {fault.Invalid, []envelope.Op{good[0],
+			edited(good[1], func(d *envelope.Delegate) { d.Key = public(t.g.Member(2)) })}},
+		"revocation": {fault.Denied, []envelope.Op{good[0],
+			envelope.RevokeKeys{Keys: [][32]byte{public(t.g.Member(2))}}}},
 	} {
 		if resp := u.send(u.acc.Request(write, c.ops...), write); !errors.Is(resp.Err(), c.kind) {
 			t.Errorf("%s: got %v, want %v", name, resp.Err(), c.kind)
@@ -204,7 +220,8 @@ func edited(op envelope.Op, edit func(*envelope.Delegate)) envelope.Delegate {
 	return d
 }
 
-// serialsFollowTheLog: a capability's serial holds the index of the newest commit, so that nobody uses the serials up.
+// serialsFollowTheLog: a capability's serial holds the index of the newest commit, so that nobody uses the
+// serials up.
 func serialsFollowTheLog(u *user) {
 	t := found(u)
 	at := func(index uint64, place uint8, n uint32) envelope.Delegate {
@@ -226,12 +243,14 @@ func serialsFollowTheLog(u *user) {
 	if u.h.Advance != nil {
 		u.h.Advance(300 * 24 * time.Hour)
 	}
-	t.by(t.g.Invite(3), envelope.Store{Namespace: envelope.GroupAsk, TTL: day, Body: []byte("without an end")})
+	t.by(t.g.Invite(3), envelope.Store{Namespace: envelope.GroupAsk, TTL: day,
+		Body: []byte("without an end")})
 	t.not(fault.Invalid, t.admin(), envelope.Revoke{ByGeneration: true, Generation: 1})
 	t.not(fault.Invalid, t.admin(), envelope.Revoke{ByGeneration: true, Generation: 1<<32 - 1})
 	t.commit(envelope.CommitRekey, "rekey")
 	t.by(t.admin(), envelope.Revoke{ByGeneration: true, Generation: 1})
-	t.not(fault.Stale, t.g.Invite(3), envelope.Store{Namespace: envelope.GroupAsk, TTL: day, Body: []byte("too late")})
+	t.not(fault.Stale, t.g.Invite(3), envelope.Store{Namespace: envelope.GroupAsk, TTL: day,
+		Body: []byte("too late")})
 }
 
 // storesNameTheirGeneration: a condition that anybody's store may carry.

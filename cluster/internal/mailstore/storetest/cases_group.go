@@ -73,7 +73,8 @@ func groupBeginsOnce(u *user) {
 	t.not(fault.Denied, root, read(envelope.GroupLog))
 	u.refused(fault.Denied, u.acc.Change(envelope.Recover, 2, 0), root)
 	u.refused(fault.Denied, u.acc.Change(envelope.Rotate, 2, 0), t.admin())
-	smuggle := u.acc.Request(root, envelope.SetAuthority{Change: envelope.Genesis, Key: public(t.admin()), Flags: envelope.NoRecover},
+	smuggle := u.acc.Request(root, envelope.SetAuthority{Change: envelope.Genesis, Key: public(t.admin()),
+		Flags: envelope.NoRecover},
 		envelope.Store{Namespace: envelope.GroupSlots, TTL: day, Body: make([]byte, 40)}, again.Ops[2])
 	u.refused(fault.Stale, smuggle, root)
 	t.not(fault.Denied, t.admin(), syncDelta("accounts have this"))
@@ -83,7 +84,8 @@ func groupBeginsOnce(u *user) {
 	// The commit in the genesis and the genesis name the same admin.
 	other := NewGroup(u.acc.seed + "/other")
 	r := other.Genesis()
-	r.Ops[0] = envelope.SetAuthority{Change: envelope.Genesis, Key: public(other.Admin(2)), Flags: envelope.NoRecover}
+	r.Ops[0] = envelope.SetAuthority{Change: envelope.Genesis, Key: public(other.Admin(2)),
+		Flags: envelope.NoRecover}
 	u.acc = other.Account
 	u.refused(fault.Invalid, r, other.MailboxKey())
 	u.refused(fault.NotFound, u.acc.Request(nil, read(envelope.Certs)), nil)
@@ -123,7 +125,8 @@ func commitsFormOneOrder(u *user) {
 	if r := t.by(t.admin(), good); !r.Existed {
 		t.Errorf("got %+v for a repeated commit, want existed", r)
 	}
-	t.not(fault.Denied, t.admin(), envelope.Delete{Namespace: envelope.GroupLog, Hashes: []envelope.Hash{u.hash(good)}})
+	t.not(fault.Denied, t.admin(), envelope.Delete{Namespace: envelope.GroupLog,
+		Hashes: []envelope.Hash{u.hash(good)}})
 }
 
 func rekeyEndsOldKeys(u *user) {
@@ -135,8 +138,10 @@ func rekeyEndsOldKeys(u *user) {
 	t.commit(envelope.CommitRemove, "remove", slot("a2", "second"))
 	u.head(t.not(fault.Stale, t.g.Write(old), groupMessage("after")), t.head)
 	u.head(t.not(fault.Stale, t.g.Read(old), read(envelope.GroupMail)), t.head)
-	u.head(t.not(fault.Stale, oldAdmin, envelope.Store{Namespace: envelope.GroupNotice, TTL: day, Body: []byte("x")}), t.head)
-	t.not(fault.Stale, t.g.Mod(old), envelope.Delete{Namespace: envelope.GroupMail, Hashes: []envelope.Hash{{}}})
+	u.head(t.not(fault.Stale, oldAdmin, envelope.Store{Namespace: envelope.GroupNotice, TTL: day,
+		Body: []byte("x")}), t.head)
+	t.not(fault.Stale, t.g.Mod(old), envelope.Delete{Namespace: envelope.GroupMail,
+		Hashes: []envelope.Hash{{}}})
 	t.by(t.admin(), envelope.Store{Namespace: envelope.GroupNotice, TTL: day, Body: []byte("notice")})
 	got := t.by(t.g.Read(old), read(envelope.GroupLog, envelope.GroupNotice))
 	if len(got.Envelopes) != 3 {
@@ -158,11 +163,14 @@ func everyGroupKeyHasItsPlace(u *user) {
 		return envelope.Store{Namespace: ns, TTL: day, Body: []byte("x")}
 	}
 	stranger := NewAccount("stranger").MailboxKey()
-	keys := map[string]ed25519.PrivateKey{"nobody": nil, "stranger": stranger, "read": t.g.Read(1), "write": t.g.Write(1), "mod": t.g.Mod(1), "admin": t.admin()}
+	keys := map[string]ed25519.PrivateKey{"nobody": nil, "stranger": stranger, "read": t.g.Read(1),
+		"write": t.g.Write(1), "mod": t.g.Mod(1), "admin": t.admin()}
 	may := map[string]map[envelope.Namespace]string{ // r read, w write
-		"read":  {envelope.GroupLog: "r", envelope.GroupSlots: "r", envelope.GroupMail: "r", envelope.GroupNotice: "r"},
+		"read": {envelope.GroupLog: "r", envelope.GroupSlots: "r", envelope.GroupMail: "r",
+			envelope.GroupNotice: "r"},
 		"write": {envelope.GroupMail: "w", envelope.GroupLeaves: "w"},
-		"admin": {envelope.GroupLog: "r", envelope.GroupSlots: "r", envelope.GroupLeaves: "r", envelope.GroupNotice: "rw", envelope.GroupAsk: "r"},
+		"admin": {envelope.GroupLog: "r", envelope.GroupSlots: "r", envelope.GroupLeaves: "r",
+			envelope.GroupNotice: "rw", envelope.GroupAsk: "r"},
 	}
 	for name, key := range keys {
 		for ns := envelope.GroupLog; ns <= envelope.GroupAsk; ns++ {
@@ -180,9 +188,11 @@ func everyGroupKeyHasItsPlace(u *user) {
 	}
 	msg := groupMessage("to be moderated")
 	t.by(t.g.Write(1), msg)
-	t.not(fault.Denied, t.g.Write(1), envelope.Delete{Namespace: envelope.GroupMail, Hashes: []envelope.Hash{u.hash(msg)}})
+	t.not(fault.Denied, t.g.Write(1), envelope.Delete{Namespace: envelope.GroupMail,
+		Hashes: []envelope.Hash{u.hash(msg)}})
 	t.not(fault.Denied, t.g.Mod(1), envelope.Delete{Hashes: []envelope.Hash{u.hash(msg)}})
-	if r := t.by(t.g.Mod(1), envelope.Delete{Namespace: envelope.GroupMail, Hashes: []envelope.Hash{u.hash(msg)}}); r.Deleted != 1 {
+	if r := t.by(t.g.Mod(1), envelope.Delete{Namespace: envelope.GroupMail,
+		Hashes: []envelope.Hash{u.hash(msg)}}); r.Deleted != 1 {
 		t.Errorf("got %d deleted by a moderator, want 1", r.Deleted)
 	}
 }
@@ -214,8 +224,8 @@ func slotsAreStaged(u *user) {
 	t.by(t.g.Read(1), envelope.RetrieveKey{Namespace: envelope.GroupSlots, Key: Key("b9")})
 }
 
-// slotsAndCommitMayTravelTogether: the slots of a commit may be staged by the request that commits them, by earlier ones, or
-// by both; the genesis has all of its in one.
+// slotsAndCommitMayTravelTogether: the slots of a commit may be staged by the request that commits them, by
+// earlier ones, or by both; the genesis has all of its in one.
 func slotsAndCommitMayTravelTogether(u *user) {
 	set := func(prefix string, n int) (out []envelope.Slot) {
 		for i := range n {
@@ -231,8 +241,10 @@ func slotsAndCommitMayTravelTogether(u *user) {
 	brought := func(slots []envelope.Slot) {
 		t.Helper()
 		for i, s := range slots {
-			got := t.by(t.g.Read(t.g.Generation()), envelope.RetrieveKey{Namespace: envelope.GroupSlots, Key: s.Locator})
-			if len(got.Envelopes) != 1 || string(got.Envelopes[0].Body[32:]) != string(s.Sealed) || got.Expiry != 0 {
+			got := t.by(t.g.Read(t.g.Generation()), envelope.RetrieveKey{Namespace: envelope.GroupSlots,
+				Key: s.Locator})
+			if len(got.Envelopes) != 1 || string(got.Envelopes[0].Body[32:]) != string(s.Sealed) ||
+				got.Expiry != 0 {
 				t.Errorf("slot %d: got %+v, want %q without an expiry", i, got, s.Sealed)
 			}
 		}
@@ -256,13 +268,15 @@ func slotsAndCommitMayTravelTogether(u *user) {
 	slots := set("refused", 3)
 	c := t.g.Sign(t.g.Next(envelope.CommitAdd, "add", slots...), t.head-1)
 	u.refused(fault.Stale, u.acc.Request(t.admin(), append(Stage(slots...), c)...), t.admin())
-	t.not(fault.NotFound, t.g.Read(t.g.Generation()), envelope.RetrieveKey{Namespace: envelope.GroupSlots, Key: slots[0].Locator})
+	t.not(fault.NotFound, t.g.Read(t.g.Generation()), envelope.RetrieveKey{Namespace: envelope.GroupSlots,
+		Key: slots[0].Locator})
 }
 
 // invite delegates to an invitation's key, with its number as the place.
 func (t *team) invite(n uint8, generation uint32) envelope.Delegate {
 	return envelope.Delegate{
-		Serial: envelope.Serial(t.g.Index(), n), Key: public(t.g.Invite(uint32(n))), Rights: envelope.MayWrite, Generation: generation,
+		Serial: envelope.Serial(t.g.Index(), n), Key: public(t.g.Invite(uint32(n))),
+		Rights: envelope.MayWrite, Generation: generation,
 		NotAfter: 1 << 46, Namespaces: []envelope.Namespace{envelope.GroupAsk},
 	}
 }
@@ -280,7 +294,8 @@ func capabilitiesEndForGood(u *user) {
 	}
 	t.by(t.g.Invite(1), ask)
 	t.by(t.g.Invite(1), envelope.Store{Namespace: envelope.GroupAsk, TTL: day, Body: make([]byte, 4_096)})
-	t.not(fault.Invalid, t.g.Invite(1), envelope.Store{Namespace: envelope.GroupAsk, TTL: day, Body: make([]byte, 4_097)})
+	t.not(fault.Invalid, t.g.Invite(1), envelope.Store{Namespace: envelope.GroupAsk, TTL: day,
+		Body: make([]byte, 4_097)})
 	t.not(fault.Denied, t.g.Invite(1), groupMessage("x"))
 	t.not(fault.Denied, t.g.Invite(1), read(envelope.GroupAsk))
 	t.commit(envelope.CommitRekey, "an invitation outlives a rekey")
@@ -289,7 +304,8 @@ func capabilitiesEndForGood(u *user) {
 		t.Errorf("got %+v for a delegation repeated after a commit, want existed", r)
 	}
 	t.by(t.admin(), envelope.Revoke{Serial: first.Serial})
-	u.head(t.not(fault.Stale, t.g.Invite(1), envelope.Store{Namespace: envelope.GroupAsk, TTL: day, Body: []byte("again")}), t.head)
+	u.head(t.not(fault.Stale, t.g.Invite(1), envelope.Store{Namespace: envelope.GroupAsk, TTL: day,
+		Body: []byte("again")}), t.head)
 	u.head(t.not(fault.Stale, t.admin(), first), first.Serial)
 	back := first
 	back.Serial = envelope.Serial(t.g.Index(), 2)
@@ -298,7 +314,8 @@ func capabilitiesEndForGood(u *user) {
 	t.by(t.admin(), t.invite(3, 1))
 	t.by(t.admin(), t.invite(4, 2))
 	t.by(t.admin(), envelope.Revoke{ByGeneration: true, Generation: 1})
-	t.not(fault.Stale, t.g.Invite(3), envelope.Store{Namespace: envelope.GroupAsk, TTL: day, Body: []byte("too late")})
+	t.not(fault.Stale, t.g.Invite(3), envelope.Store{Namespace: envelope.GroupAsk, TTL: day,
+		Body: []byte("too late")})
 	t.by(t.g.Invite(4), envelope.Store{Namespace: envelope.GroupAsk, TTL: day, Body: []byte("later")})
 	t.not(fault.Stale, t.admin(), t.invite(5, 1))
 }

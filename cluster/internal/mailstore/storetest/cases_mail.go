@@ -41,7 +41,8 @@ func repeatedStoreAnswersExisted(u *user) {
 func deletedStaysDeleted(u *user) {
 	u.begin()
 	a := u.mail("gone")
-	if d := u.own(envelope.Delete{Required: true, Hashes: []envelope.Hash{u.hash(message("gone"))}}); d.Deleted != 1 {
+	if d := u.own(envelope.Delete{Required: true,
+		Hashes: []envelope.Hash{u.hash(message("gone"))}}); d.Deleted != 1 {
 		u.Errorf("got %d deleted, want 1", d.Deleted)
 	}
 	if late := u.mail("gone"); !late.Existed || late.Seq != a.Seq {
@@ -66,7 +67,8 @@ func conditionsLoseWithTheHead(u *user) {
 		u.Errorf("got %+v, want existed with seq %d", again, second.Seq)
 	}
 	keyed := func(head uint64, body string) *envelope.Request {
-		return u.acc.Request(u.auth(), envelope.Store{Namespace: envelope.Vault, Key: Key("k"), IfHead: &head, Body: []byte(body)})
+		return u.acc.Request(u.auth(), envelope.Store{Namespace: envelope.Vault, Key: Key("k"), IfHead: &head,
+			Body: []byte(body)})
 	}
 	v := u.ok(keyed(0, "v1"), u.auth()).Results[0]
 	u.own(envelope.Store{Namespace: envelope.Vault, Key: Key("other"), Body: []byte("v1")})
@@ -108,9 +110,12 @@ func newestPerKeyReplaces(u *user) {
 	if got.Seq != b.Seq || got.Envelopes[0].Key != Key("k") || got.Envelopes[0].Expiry != 0 {
 		u.Errorf("got %+v, want seq %d, the key, and no expiry", got, b.Seq)
 	}
-	u.bodies(u.own(envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Vault}}).Envelopes, "beside", "new")
-	u.refused(fault.NotFound, u.acc.Request(u.auth(), envelope.RetrieveKey{Namespace: envelope.Vault, Key: Key("none")}), u.auth())
-	u.refused(fault.Invalid, u.acc.Request(u.auth(), envelope.RetrieveKey{Namespace: envelope.Inbox}), u.auth())
+	u.bodies(u.own(envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Vault}}).Envelopes,
+		"beside", "new")
+	u.refused(fault.NotFound, u.acc.Request(u.auth(), envelope.RetrieveKey{Namespace: envelope.Vault,
+		Key: Key("none")}), u.auth())
+	u.refused(fault.Invalid, u.acc.Request(u.auth(), envelope.RetrieveKey{Namespace: envelope.Inbox}),
+		u.auth())
 	if late := put("k", "old"); !late.Existed {
 		u.Errorf("got %+v for a late retry of what was replaced, want existed", late)
 	}
@@ -121,7 +126,8 @@ func newestDevicesArePermanent(u *user) {
 	certs := u.begin()
 	read := func(generation string) envelope.Envelope {
 		u.Helper()
-		return u.ok(u.acc.Request(nil, envelope.RetrieveKey{Namespace: envelope.Devices, Key: Key(generation)}), nil).Results[0].Envelopes[0]
+		return u.ok(u.acc.Request(nil, envelope.RetrieveKey{Namespace: envelope.Devices,
+			Key: Key(generation)}), nil).Results[0].Envelopes[0]
 	}
 	if e := read("1"); e.Expiry != 0 {
 		u.Errorf("got expiry %d for the newest, want none", e.Expiry)
@@ -178,9 +184,11 @@ func deletesChooseWhatGoes(u *user) {
 		u.mail(b)
 		u.own(syncDelta(b))
 	}
-	u.refused(fault.NotFound, u.acc.Request(u.auth(), envelope.Delete{Required: true, Hashes: []envelope.Hash{u.hash(message("a")), {1}}}), u.auth())
+	u.refused(fault.NotFound, u.acc.Request(u.auth(), envelope.Delete{Required: true,
+		Hashes: []envelope.Hash{u.hash(message("a")), {1}}}), u.auth())
 	u.bodies(u.inbox(), "a", "b", "c")
-	if d := u.own(envelope.Delete{Namespace: envelope.Sync, Hashes: []envelope.Hash{u.hash(message("a")), {1}}}); d.Deleted != 0 {
+	if d := u.own(envelope.Delete{Namespace: envelope.Sync, Hashes: []envelope.Hash{u.hash(message("a")),
+		{1}}}); d.Deleted != 0 {
 		u.Errorf("got %d deleted in a namespace that does not hold it, want 0", d.Deleted)
 	}
 	h := u.hash(message("a"))
@@ -196,15 +204,19 @@ func deletesChooseWhatGoes(u *user) {
 	}
 	u.bodies(u.inbox())
 	u.own(envelope.DeleteBefore{Before: 1<<63 - 1})
-	u.bodies(u.own(envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Sync, envelope.Devices, envelope.Days}}).Envelopes)
-	u.bodies(u.own(envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs}}).Envelopes, "certificate 1")
+	u.bodies(u.own(envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Sync, envelope.Devices,
+		envelope.Days}}).Envelopes)
+	u.bodies(u.own(envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs}}).Envelopes,
+		"certificate 1")
 }
 
 func nobodyDeletesCertificates(u *user) {
 	u.begin()
 	cert := envelope.Store{Namespace: envelope.Certs, Body: []byte("certificate 1")}
-	u.refused(fault.Denied, u.acc.Request(u.auth(), envelope.Delete{Hashes: []envelope.Hash{u.hash(cert)}}), u.auth())
-	u.refused(fault.Denied, u.acc.Request(u.auth(), envelope.DeleteBefore{Namespace: envelope.Certs, Before: 1<<63 - 1}), u.auth())
+	u.refused(fault.Denied, u.acc.Request(u.auth(), envelope.Delete{Hashes: []envelope.Hash{u.hash(cert)}}),
+		u.auth())
+	u.refused(fault.Denied, u.acc.Request(u.auth(), envelope.DeleteBefore{Namespace: envelope.Certs,
+		Before: 1<<63 - 1}), u.auth())
 	u.refused(fault.Unauthenticated, u.acc.Request(nil, envelope.DeleteBefore{Before: 1<<63 - 1}), nil)
 }
 
@@ -213,9 +225,11 @@ func batchAllIsAtomic(u *user) {
 	before := u.own(envelope.Info{}).Info
 	bad := syncDelta("late")
 	bad.IfHead = new(uint64(999))
-	resp := u.refused(fault.Stale, u.acc.Request(u.auth(), syncDelta("x"), syncDelta("y"), bad, syncDelta("z")), u.auth())
+	resp := u.refused(fault.Stale, u.acc.Request(u.auth(), syncDelta("x"), syncDelta("y"), bad,
+		syncDelta("z")), u.auth())
 	if resp.Failed != 2 || len(resp.Results) != 1 {
-		u.Errorf("got failed %d with %d results, want operation 2 and its error", resp.Failed, len(resp.Results))
+		u.Errorf("got failed %d with %d results, want operation 2 and its error", resp.Failed,
+			len(resp.Results))
 	}
 	if after := u.own(envelope.Info{}).Info; *after != *before {
 		u.Errorf("got %+v after a failed batch, want %+v as before", after, before)
@@ -235,7 +249,8 @@ func batchEachStandsAlone(u *user) {
 	r := u.acc.Request(u.auth(), syncDelta("x"), bad, syncDelta("y"))
 	r.Mode = envelope.Each
 	resp := u.refused(fault.Stale, r, u.auth())
-	if resp.Failed != -1 || len(resp.Results) != 3 || resp.Results[0].Err != nil || resp.Results[1].Err == nil || resp.Results[2].Err != nil {
+	if resp.Failed != -1 || len(resp.Results) != 3 || resp.Results[0].Err != nil ||
+		resp.Results[1].Err == nil || resp.Results[2].Err != nil {
 		u.Fatalf("got %+v, want three results of which the second failed", resp)
 	}
 	if resp.Results[2].Seq != resp.Results[0].Seq+1 {
@@ -247,7 +262,8 @@ func batchEachStandsAlone(u *user) {
 func batchReadsItsOwnWrites(u *user) {
 	u.begin()
 	all := envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Sync}}
-	resp := u.ok(u.acc.Request(u.auth(), syncDelta("x"), all, envelope.Delete{Hashes: []envelope.Hash{u.hash(syncDelta("x"))}}, all), u.auth())
+	resp := u.ok(u.acc.Request(u.auth(), syncDelta("x"), all,
+		envelope.Delete{Hashes: []envelope.Hash{u.hash(syncDelta("x"))}}, all), u.auth())
 	u.bodies(resp.Results[1].Envelopes, "x")
 	u.bodies(resp.Results[3].Envelopes)
 }
@@ -271,7 +287,8 @@ func expiredIsGone(u *user) {
 	}
 	u.h.Advance(61 * 24 * time.Hour)
 	u.bodies(u.inbox())
-	u.bodies(u.own(envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs, envelope.Devices, envelope.Days}}).Envelopes, "certificate 1", "devices 1")
+	u.bodies(u.own(envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Certs, envelope.Devices,
+		envelope.Days}}).Envelopes, "certificate 1", "devices 1")
 }
 
 func expiryExtendsOnly(u *user) {

@@ -11,17 +11,19 @@ import (
 )
 
 // subscribe starts a subscription; what it gets and why it ended come over the channels.
-func (u *user) subscribe(ctx context.Context, key ed25519.PrivateKey, cursor uint64, ns ...envelope.Namespace) (<-chan envelope.Envelope, <-chan error) {
+func (u *user) subscribe(ctx context.Context, key ed25519.PrivateKey, cursor uint64,
+	ns ...envelope.Namespace) (<-chan envelope.Envelope, <-chan error) {
 	sub := &envelope.Subscribe{Mailbox: u.acc.Mailbox(), Namespaces: ns, Cursor: cursor}
 	if key != nil {
 		sub.Authority = public(key)
 	}
 	got, ended := make(chan envelope.Envelope, 100), make(chan error, 1)
 	go func() {
-		ended <- u.h.Subscribe(ctx, sub.Mailbox, sub.Encode(), Signer(envelope.LabelSubscribe, key), func(e envelope.Envelope) error {
-			got <- e
-			return nil
-		})
+		ended <- u.h.Subscribe(ctx, sub.Mailbox, sub.Encode(), Signer(envelope.LabelSubscribe, key),
+			func(e envelope.Envelope) error {
+				got <- e
+				return nil
+			})
 	}()
 	return got, ended
 }

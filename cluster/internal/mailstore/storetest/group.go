@@ -46,7 +46,8 @@ func (g *Group) Index() uint64 { return g.header.Index }
 // Admit returns the delegation that lets a member write, right after the commit with an index.
 func (g *Group) Admit(index uint64, n uint32) envelope.Delegate {
 	return envelope.Delegate{
-		Serial: envelope.Serial(index, 0), Key: public(g.Member(n)), Rights: envelope.MayWrite, Generation: max(g.header.Generation, 1),
+		Serial: envelope.Serial(index, 0), Key: public(g.Member(n)), Rights: envelope.MayWrite,
+		Generation: max(g.header.Generation, 1),
 		Namespaces: []envelope.Namespace{envelope.GroupMail, envelope.GroupLeaves},
 	}
 }
@@ -60,20 +61,22 @@ func (g *Group) Join(head uint64, n uint32) []envelope.Op {
 // Generation returns that of the last accepted commit.
 func (g *Group) Generation() uint32 { return g.header.Generation }
 
-// Next returns the commit that follows the last accepted one, unsigned: of the next generation for create, remove
-// and rekey, with all keys new, else of the same.
+// Next returns the commit that follows the last accepted one, unsigned: of the next generation for create,
+// remove and rekey, with all keys new, else of the same.
 func (g *Group) Next(kind envelope.CommitKind, body string, slots ...envelope.Slot) *envelope.Commit {
 	c := &envelope.Commit{CommitHeader: g.header, Body: []byte(body)}
 	c.Index++
 	c.Kind, c.PrevHash, c.SlotsRoot = kind, g.last, envelope.SlotsRoot(slots)
 	if kind == envelope.CommitCreate || kind == envelope.CommitRemove || kind == envelope.CommitRekey {
 		c.Generation++
-		c.Read, c.Write, c.Mod, c.Admin = public(g.Read(c.Generation)), public(g.Write(c.Generation)), public(g.Mod(c.Generation)), public(g.Admin(c.Generation))
+		c.Read, c.Write, c.Mod, c.Admin = public(g.Read(c.Generation)), public(g.Write(c.Generation)),
+			public(g.Mod(c.Generation)), public(g.Admin(c.Generation))
 	}
 	return c
 }
 
-// Sign signs c by the admin key in force, a create by the mailbox key, a join by the write key, and returns its store after head.
+// Sign signs c by the admin key in force, a create by the mailbox key, a join by the write key, and returns
+// its store after head.
 func (g *Group) Sign(c *envelope.Commit, head uint64) envelope.Store {
 	key := g.Admin(g.header.Generation)
 	switch c.Kind {
@@ -95,9 +98,11 @@ func (g *Group) Accept(st envelope.Store) {
 	g.header, g.last = c.CommitHeader, envelope.CommitHash(st.Body)
 }
 
-// Genesis returns the batch that makes the group, with the slots of its first commit, and member 1 where members have own keys.
+// Genesis returns the batch that makes the group, with the slots of its first commit, and member 1 where
+// members have own keys.
 func (g *Group) Genesis(slots ...envelope.Slot) *envelope.Request {
-	r := g.Request(g.MailboxKey(), envelope.SetAuthority{Change: envelope.Genesis, Key: public(g.Admin(1)), Flags: envelope.NoRecover})
+	r := g.Request(g.MailboxKey(), envelope.SetAuthority{Change: envelope.Genesis, Key: public(g.Admin(1)),
+		Flags: envelope.NoRecover})
 	r.Ops = append(r.Ops, Stage(slots...)...)
 	r.Ops = append(r.Ops, g.Sign(g.Next(envelope.CommitCreate, "create", slots...), 0))
 	if g.header.Form != envelope.FormShared {
@@ -110,7 +115,8 @@ func (g *Group) Genesis(slots ...envelope.Slot) *envelope.Request {
 func Stage(slots ...envelope.Slot) (ops []envelope.Op) {
 	root := envelope.SlotsRoot(slots)
 	for _, s := range slots {
-		ops = append(ops, envelope.Store{Namespace: envelope.GroupSlots, Key: s.Locator, TTL: day, Body: envelope.SlotBody(root, s.Sealed)})
+		ops = append(ops, envelope.Store{Namespace: envelope.GroupSlots, Key: s.Locator, TTL: day,
+			Body: envelope.SlotBody(root, s.Sealed)})
 	}
 	return ops
 }

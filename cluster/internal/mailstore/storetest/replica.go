@@ -60,7 +60,8 @@ func (r *Replica) Advance(d time.Duration) {
 	r.now += d.Milliseconds()
 	r.core.Apply(statemachine.EncodeCommand(&statemachine.Clock{Stamp: r.stamp(), To: r.now}))
 	for {
-		res := r.core.Apply(statemachine.EncodeCommand(&statemachine.Expire{Stamp: r.stamp(), UpTo: r.now, Max: 100}))
+		res := r.core.Apply(statemachine.EncodeCommand(&statemachine.Expire{Stamp: r.stamp(),
+			UpTo: r.now, Max: 100}))
 		r.events = append(r.events, res.Events...)
 		if !res.More {
 			return
@@ -85,7 +86,8 @@ func (r *Replica) Events() []statemachine.Event {
 }
 
 // Do implements Mailboxes. Requests that only read do not go through the log.
-func (r *Replica) Do(_ context.Context, _ ident.MailboxID, request []byte, sign Sign) (*envelope.Response, error) {
+func (r *Replica) Do(_ context.Context, _ ident.MailboxID, request []byte,
+	sign Sign) (*envelope.Response, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	in := statemachine.Ingress{Node: r.node, Tag: r.tag, Signed: sign(r.node, r.tag, r.now, request)}

@@ -1,8 +1,9 @@
-// Package storetest is the conformance suite of mailbox storage: what every way to a mailbox must do, be it a state
-// machine in memory, a store on disk, a live swarm, or a swarm behind three hops.
+// Package storetest is the conformance suite of mailbox storage: what every way to a mailbox must do, be it a
+// state machine in memory, a store on disk, a live swarm, or a swarm behind three hops.
 //
-// Run takes a Harness and drives it with real signed requests of fresh accounts, so that it also runs against a
-// cluster that holds other mailboxes. Memory, Disk and Replica make harnesses of one replica without a network.
+// Run takes a Harness and drives it with real signed requests of fresh accounts, so that it also runs against
+// a cluster that holds other mailboxes. Memory, Disk and Replica make harnesses of one replica without a
+// network.
 package storetest
 
 import (
@@ -18,8 +19,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// Mailboxes is a way to mailboxes. Do sends an encoded request: it learns where the request goes, has it signed for
-// that place, and returns the answer. An error is one of the way, not of the request.
+// Mailboxes is a way to mailboxes. Do sends an encoded request: it learns where the request goes, has it
+// signed for that place, and returns the answer. An error is one of the way, not of the request.
 type Mailboxes interface {
 	Do(ctx context.Context, mailbox ident.MailboxID, request []byte, sign Sign) (*envelope.Response, error)
 }
@@ -27,9 +28,10 @@ type Mailboxes interface {
 // Harness is what the suite drives.
 type Harness struct {
 	Mailboxes
-	// Subscribe sends an encoded envelope.Subscribe and calls handle for what comes, in order, until ctx ends or the
-	// subscription does; it returns why. Nil: tests of subscriptions are skipped.
-	Subscribe func(ctx context.Context, mailbox ident.MailboxID, subscribe []byte, sign Sign, handle func(envelope.Envelope) error) error
+	// Subscribe sends an encoded envelope.Subscribe and calls handle for what comes, in order, until ctx ends
+	// or the subscription does; it returns why. Nil: tests of subscriptions are skipped.
+	Subscribe func(ctx context.Context, mailbox ident.MailboxID, subscribe []byte, sign Sign,
+		handle func(envelope.Envelope) error) error
 	// Advance moves the swarm's clock and expires what is due. Nil: tests of expiry are skipped.
 	Advance func(time.Duration)
 	// MaxRequest is the largest request that the way carries, bytes. Zero: envelope.MaxRequest.

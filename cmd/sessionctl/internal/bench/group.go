@@ -21,13 +21,15 @@ func (r *Run) Group(ctx context.Context, form string,
 		return doc, err
 	}
 	doc = sessionapi.BenchGroup{
-		Cluster: r.Where, Form: form, Members: cfg.Members, Messages: cfg.Messages, Size: cfg.Size, Hops: hops,
+		Cluster: r.Where, Form: form, Members: cfg.Members, Messages: cfg.Messages,
+		Size: cfg.Size, Hops: hops,
 		Circuits: got.Circuits.Seconds(), Fill: got.Fill.Seconds(), Enter: got.Enter.Seconds(),
 		Push: spreadOf(got.Arrivals), All: spreadOf(got.All),
 		Removal: sessionapi.BenchRemoval{
 			Make: ms(got.Removal.Make), Store: ms(got.Removal.Store),
-			AdminBytes: got.Removal.AdminBytes, CommitBytes: got.Removal.CommitBytes, SlotBytes: got.Removal.SlotBytes,
-			Renewed: spreadOf(got.Removal.Renewed),
+			AdminBytes: got.Removal.AdminBytes, CommitBytes: got.Removal.CommitBytes,
+			SlotBytes: got.Removal.SlotBytes,
+			Renewed:   spreadOf(got.Removal.Renewed),
 		},
 	}
 	each := ms(spread(got.Pairwise).mean)

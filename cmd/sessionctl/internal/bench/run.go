@@ -23,5 +23,6 @@ type Run struct {
 
 // config is the configuration of a client whose store is called name.
 func (r *Run) config(name string) client.Config {
-	return client.Config{Dir: filepath.Join(r.Dir, name), Cluster: r.Cluster, Label: "bench", Logger: r.Logger}
+	return client.Config{Dir: filepath.Join(r.Dir, name), Cluster: r.Cluster, Label: "bench",
+		Logger: r.Logger}
 }

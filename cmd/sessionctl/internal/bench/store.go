@@ -20,7 +20,8 @@ func (r *Run) Store(ctx context.Context, clients []int, per time.Duration,
 	for _, n := range clients {
 		stop := r.Waiting(fmt.Sprintf("storing with %d clients", n))
 		got, err := loadgen.Stores(ctx,
-			loadgen.Config{Cluster: r.Cluster, Dir: filepath.Join(r.Dir, fmt.Sprint(n)), Clients: n, Size: size,
+			loadgen.Config{Cluster: r.Cluster, Dir: filepath.Join(r.Dir, fmt.Sprint(n)),
+				Clients: n, Size: size,
 				For: per})
 		stop()
 		if err != nil {

@@ -59,7 +59,8 @@ func (s *story) crash() (err error) {
 	var ids []ident.MessageID
 	queued := map[ident.MessageID]time.Time{}
 	for i := range burstMessages {
-		sent, err := s.phone.Send(s.ctx, s.bob.Account().ID, client.Outgoing{Text: fmt.Sprintf("burst %d", i+1)})
+		sent, err := s.phone.Send(s.ctx, s.bob.Account().ID,
+			client.Outgoing{Text: fmt.Sprintf("burst %d", i+1)})
 		if err != nil {
 			return err
 		}
@@ -77,7 +78,8 @@ func (s *story) crash() (err error) {
 		if err := s.cluster.Crash(victim); err != nil {
 			return err
 		}
-		s.line("crash", time.Since(t), "n%d, the middle of Alice's path, is killed while she sends %d messages",
+		s.line("crash", time.Since(t),
+			"n%d, the middle of Alice's path, is killed while she sends %d messages",
 			victim+1, burstMessages)
 		defer func() {
 			if err == nil {
@@ -135,7 +137,8 @@ func (s *story) countCopies() error {
 	if lost > 0 {
 		there = fmt.Sprintf("%d of %d", len(came), len(ids))
 	}
-	s.line("copies", time.Since(t), "laptop: %s messages of the conversation, %d lost, %d doubled", there, lost,
+	s.line("copies", time.Since(t), "laptop: %s messages of the conversation, %d lost, %d doubled", there,
+		lost,
 		s.laptop.Arrived.Doubled())
 	return nil
 }

@@ -172,7 +172,8 @@ func (s *story) talk() error {
 	var times []time.Duration
 	for i := range quickMessages {
 		t := time.Now()
-		sent, err := s.phone.Send(s.ctx, s.bob.Account().ID, client.Outgoing{Text: fmt.Sprintf("quick %d", i+1)})
+		sent, err := s.phone.Send(s.ctx, s.bob.Account().ID,
+			client.Outgoing{Text: fmt.Sprintf("quick %d", i+1)})
 		if err != nil {
 			return err
 		}

@@ -74,10 +74,12 @@ func (s *story) makeGroup() (id ident.GroupID, err error) {
 func (s *story) inGroup(id ident.GroupID, n int, generation uint32, people ...*testuser.User) error {
 	for _, p := range people {
 		g, err := p.Group(id).Wait(s.ctx, func(g client.Group) bool {
-			return g.Status == client.GroupJoined && view.MembersInside(g.Members) == n && g.Generation >= generation
+			return g.Status == client.GroupJoined && view.MembersInside(g.Members) == n &&
+				g.Generation >= generation
 		})
 		if err != nil {
-			return fmt.Errorf("%s is %q in a group of %d at generation %d, want joined, %d and %d: %w", p.Name,
+			return fmt.Errorf("%s is %q in a group of %d at generation %d, want joined, %d and %d: %w",
+				p.Name,
 				g.Status, view.MembersInside(g.Members), g.Generation,
 				n, generation, err)
 		}
@@ -103,7 +105,8 @@ func (s *story) comeByLink(id ident.GroupID) (client.GroupLink, error) {
 	if g.Status != client.GroupJoined {
 		return l, fmt.Errorf("after the link Carol is %q, want joined at once; %v waits", g.Status, g.Pending)
 	}
-	s.line("join", time.Since(t), "Carol follows a link to it: she is in at once, and nobody's device was asked")
+	s.line("join", time.Since(t),
+		"Carol follows a link to it: she is in at once, and nobody's device was asked")
 	return l, s.inGroup(id, 3, 0, s.phone, s.laptop, s.tablet, s.bob, s.carol)
 }
 
@@ -119,7 +122,8 @@ func (s *story) tellGroup(id ident.GroupID, from *testuser.User, text, where str
 	for _, p := range screens {
 		got, err := p.Arrived.Await(s.ctx, sent.ID)
 		if err != nil {
-			return m, 0, fmt.Errorf("message %s of the group never reached %s: %w", sent.ID.Short(), p.Name, err)
+			return m, 0, fmt.Errorf("message %s of the group never reached %s: %w", sent.ID.Short(), p.Name,
+				err)
 		}
 		took = max(took, got.Sub(t))
 	}
@@ -193,7 +197,8 @@ func (s *story) tryFetch(id ident.GroupID, link string, heard, secret ident.Mess
 		return fmt.Errorf("on Bob's device the message before his removal is there: %t, want true; the one after "+
 			"it: %t, want false", has(heard), has(secret))
 	}
-	s.line("out", time.Since(t), "Bob's device starts, fetches all it can, and tries the link: he is out, and "+
-		"lacks it")
+	s.line("out", time.Since(t),
+		"Bob's device starts, fetches all it can, and tries the link: he is out, and "+
+			"lacks it")
 	return nil
 }

@@ -78,7 +78,8 @@ func (s *story) summary() error {
 	total := time.Since(s.started)
 	if s.out.JSON {
 		return cli.WriteJSON(s.out.Out, "demo", sessionapi.Demo{
-			Lost: s.lost, Doubled: s.allDoubled(), TotalMS: sessionapi.Milliseconds(total), Figures: s.figures,
+			Lost: s.lost, Doubled: s.allDoubled(), TotalMS: sessionapi.Milliseconds(total),
+			Figures: s.figures,
 		})
 	}
 	w, st := s.out.Out, render.StyleFor(s.out.Out)

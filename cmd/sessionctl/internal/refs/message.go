@@ -61,6 +61,7 @@ func (f Finder) lastMessage(ctx context.Context, ref string) (client.Message, er
 }
 
 func (f Finder) noMessage(ref string) error {
-	return cli.Fail("no such message", fault.New(fault.NotFound, "find message", "nothing here matches %q", ref),
+	return cli.Fail("no such message", fault.New(fault.NotFound, "find message", "nothing here matches %q",
+		ref),
 		f.Self+" log")
 }

@@ -16,8 +16,8 @@ const (
 	// defaultTimeout bounds what a command waits for, unless the user or the command says otherwise.
 	DefaultTimeout = 15 * time.Second
 
-	// patienceBeyond makes the deadline, and not the client's patience with a silent cluster, end a wait whose
-	// length the user chose.
+	// patienceBeyond makes the deadline, and not the client's patience with a silent cluster, end a wait
+	// whose length the user chose.
 	patienceBeyond = time.Minute
 )
 

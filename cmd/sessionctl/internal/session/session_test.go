@@ -87,12 +87,14 @@ func TestGroupWaitsForThisDevice(t *testing.T) {
 		group   client.Group
 		settled bool
 	}{
-		"nothing":               {client.Group{}, true},
-		"somebody asks":         {client.Group{Pending: []client.GroupPending{{Kind: "request"}}}, false},
-		"somebody needs a word": {client.Group{Pending: []client.GroupPending{{Kind: "return", Held: true}}}, true},
+		"nothing":       {client.Group{}, true},
+		"somebody asks": {client.Group{Pending: []client.GroupPending{{Kind: "request"}}}, false},
+		"somebody needs a word": {client.Group{Pending: []client.GroupPending{{Kind: "return", Held: true}}},
+			true},
 		"somebody leaves": {client.Group{Role: client.RoleAdmin,
 			Members: []client.GroupMember{{Status: "removing"}}}, false},
-		"not our task": {client.Group{Role: client.RoleMember, Members: []client.GroupMember{{Status: "removing"}}},
+		"not our task": {client.Group{Role: client.RoleMember,
+			Members: []client.GroupMember{{Status: "removing"}}},
 			true},
 	} {
 		if got := settled(tc.group); got != tc.settled {

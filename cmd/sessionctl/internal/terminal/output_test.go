@@ -32,7 +32,8 @@ func TestPeopleAndScriptsGetTheSameAnswer(t *testing.T) {
 			err := term.Answer("typing", sessionapi.Typing{To: "Bob"},
 				func(w io.Writer, st render.Style) { fmt.Fprintln(w, st.Bold("Bob")) })
 			if err != nil || out.String() != tc.wantOut || errs.String() != tc.wantErr {
-				t.Errorf("got %q and %q (%v), want %q and %q", out.String(), errs.String(), err, tc.wantOut, tc.wantErr)
+				t.Errorf("got %q and %q (%v), want %q and %q", out.String(), errs.String(), err,
+					tc.wantOut, tc.wantErr)
 			}
 		})
 	}

@@ -37,7 +37,8 @@ func New(ctx context.Context, name, account string, cfg client.Config) (u *User,
 func Run(name string, c *client.Client) *User {
 	ctx, stop := context.WithCancel(context.Background())
 	u := &User{
-		Client: c, Name: name, Links: make(chan client.PendingLink, 8), stop: stop, ended: make(chan struct{}),
+		Client: c, Name: name, Links: make(chan client.PendingLink,
+			8), stop: stop, ended: make(chan struct{}),
 	}
 	events := c.Events()
 	var running sync.WaitGroup

@@ -77,7 +77,8 @@ func (a *Alerts) Text(ctx context.Context, c *client.Client, e client.Event) str
 				name, me, e.Contact)
 		}
 		return fmt.Sprintf("%s restored the account from the recovery phrase."+
-			" If you are not sure that it was them, compare numbers: %s contact verify %s", name, me, e.Contact)
+			" If you are not sure that it was them, compare numbers: %s contact verify %s",
+			name, me, e.Contact)
 	case e.Kind == client.EventDevice:
 		return a.deviceWarning(ctx, c, e.Device)
 	case e.Kind == client.EventLink:
@@ -125,7 +126,8 @@ func (a *Alerts) deviceWarning(ctx context.Context, c *client.Client, e *client.
 			return "" // this device did it
 		}
 		return fmt.Sprintf("one of this account's former devices contests that it was restored."+
-			" Contacts write to it only after they have compared numbers: %s contact verify PEER shows yours", me)
+			" Contacts write to it only after they have compared numbers: %s contact verify PEER shows yours",
+			me)
 	}
 	return ""
 }

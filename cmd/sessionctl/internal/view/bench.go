@@ -19,7 +19,8 @@ func WriteDeliver(w io.Writer, d sessionapi.BenchDeliver) {
 
 // WriteStore prints how many stores a second were acknowledged.
 func WriteStore(w io.Writer, d sessionapi.BenchStore) {
-	fmt.Fprintf(w, "store: bodies of %d B, acknowledged on disk by a majority, through 3 relays, %s\n", d.Size,
+	fmt.Fprintf(w, "store: bodies of %d B, acknowledged on disk by a majority, through 3 relays, %s\n",
+		d.Size,
 		d.Cluster)
 	t := render.NewTable("CLIENTS", "STORES/S", "P50", "P99")
 	for _, r := range d.Results {
@@ -35,7 +36,8 @@ func WriteFailover(w io.Writer, d sessionapi.BenchFailover) {
 		"nodes, %d rounds each\n", d.Nodes, d.Rounds)
 	t := render.NewTable("KILLED", "LEADS", "STORED", "WORST", "PUSHED", "WORST")
 	for _, r := range d.Results {
-		t.Row(r.Role, fmt.Sprint(r.Leads), render.Milliseconds(r.Stored.Median), render.Milliseconds(r.Stored.Max),
+		t.Row(r.Role, fmt.Sprint(r.Leads), render.Milliseconds(r.Stored.Median),
+			render.Milliseconds(r.Stored.Max),
 			render.Milliseconds(r.Pushed.Median), render.Milliseconds(r.Pushed.Max))
 	}
 	t.Write(w)
@@ -53,11 +55,13 @@ func WriteGroupBench(w io.Writer, d sessionapi.BenchGroup) {
 		d    sessionapi.BenchSpread
 	}{{"message opened by a member", d.Push}, {"message opened by all", d.All},
 		{"new keys after a removal", d.Removal.Renewed}} {
-		t.Row(r.name, render.Milliseconds(r.d.P50), render.Milliseconds(r.d.P99), render.Milliseconds(r.d.Max))
+		t.Row(r.name, render.Milliseconds(r.d.P50), render.Milliseconds(r.d.P99),
+			render.Milliseconds(r.d.Max))
 	}
 	t.Write(w)
 	fmt.Fprintf(w, "\nremoval: made in %s, stored in %s; the admin sends %d B, a member fetches a slot of %d "+
-		"B and the commit of %d B\n", render.Milliseconds(d.Removal.Make), render.Milliseconds(d.Removal.Store),
+		"B and the commit of %d B\n", render.Milliseconds(d.Removal.Make),
+		render.Milliseconds(d.Removal.Store),
 		d.Removal.AdminBytes, d.Removal.SlotBytes, d.Removal.CommitBytes)
 	fmt.Fprintf(w, "one by one to inboxes: %s each (%d measured), %s for all: %.1f times as long\n",
 		render.Milliseconds(d.Pairwise.Each), d.Pairwise.Measured, render.Milliseconds(d.Pairwise.All),
@@ -81,7 +85,8 @@ func WritePlays(w io.Writer, st render.Style, doc sessionapi.ScenarioRun) {
 		if p.Fault {
 			broken = "leader killed"
 		}
-		t.Row(p.Scenario, fmt.Sprint(p.Devices), broken, result, render.Milliseconds(p.MS), fmt.Sprint(p.Changes),
+		t.Row(p.Scenario, fmt.Sprint(p.Devices), broken, result, render.Milliseconds(p.MS),
+			fmt.Sprint(p.Changes),
 			converged(p, p.P50), converged(p, p.P95), p.Note)
 	}
 	t.Write(w)

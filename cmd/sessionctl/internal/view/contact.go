@@ -62,7 +62,8 @@ func WriteSafety(w io.Writer, st render.Style, s client.Safety, who string) {
 	if s.Contested {
 		fmt.Fprintf(w, "%s\n", st.Red("One of "+render.Printable(who)+
 			"'s devices says that somebody else has restored the account."))
-		fmt.Fprintf(w, "Compare this with what their device shows as its own number:\n\n  %s\n", st.Bold(s.Theirs))
+		fmt.Fprintf(w, "Compare this with what their device shows as its own number:\n\n  %s\n",
+			st.Bold(s.Theirs))
 	} else {
 		render.WriteQR(w, strings.ReplaceAll(s.Number, " ", ""))
 		groups := strings.Fields(s.Number)

@@ -44,7 +44,8 @@ func (v Group) Write(w io.Writer, st render.Style, now time.Time) {
 		fmt.Fprintf(w, "%s %s\n", st.Dim("messages disappear after"), sessionapi.FormatTimer(v.Timer))
 	}
 	if len(v.Picture) > 0 {
-		fmt.Fprintf(w, "%s %s, %d bytes\n", st.Dim("picture"), http.DetectContentType(v.Picture), len(v.Picture))
+		fmt.Fprintf(w, "%s %s, %d bytes\n", st.Dim("picture"), http.DetectContentType(v.Picture),
+			len(v.Picture))
 	}
 	v.writeNext(w, st, now)
 	v.writeMembers(w, st)
@@ -199,7 +200,8 @@ func (v Group) pendingWords(p client.GroupPending) (what, who string) {
 	}
 	switch sessionapi.WaitsFor(p) {
 	case sessionapi.WaitsForApproval:
-		who = "you: " + v.Command + " approve " + render.Quote(refs.GroupArg(v.Group)) + " " + render.Quote(name)
+		who = "you: " + v.Command + " approve " + render.Quote(refs.GroupArg(v.Group)) + " " +
+			render.Quote(name)
 	case sessionapi.WaitsForDevice:
 		who = "this device, while it is online"
 	case sessionapi.WaitsForAdmin:

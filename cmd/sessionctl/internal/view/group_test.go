@@ -22,15 +22,17 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.Local)
 func busyGroup() client.Group {
 	id := func(n byte) ident.AccountID { return ident.AccountID{5, 0xab, n} }
 	return client.Group{
-		ID: ident.GroupID{3, 1}, Status: client.GroupJoined, Name: "team", Role: client.RoleAdmin, Generation: 4,
-		Commits: 17,
+		ID: ident.GroupID{3, 1}, Status: client.GroupJoined, Name: "team", Role: client.RoleAdmin,
+		Generation: 4,
+		Commits:    17,
 		Description: "Who fixes what, and until when. Please say it here before you begin, and again when it is " +
 			"done.",
 		Timer: client.Timer{After: 24 * time.Hour},
 		Members: []client.GroupMember{
 			{Account: id(4), Name: "Dave", Role: client.RoleMember, Status: "invited"},
 			{Account: id(3), Name: "carol", Role: client.RoleMember, Status: "removing", Joined: 3},
-			{Account: id(2), Name: "Bob", Role: client.RoleModerator, Status: "member", Unverified: true, Joined: 2},
+			{Account: id(2), Name: "Bob", Role: client.RoleModerator, Status: "member",
+				Unverified: true, Joined: 2},
 			{Account: id(1), Name: "Alice", Role: client.RoleAdmin, Status: "member", Joined: 1},
 		},
 		Links: []client.GroupLink{
@@ -59,7 +61,8 @@ func view(g client.Group) Group {
 
 func TestGroupForPeople(t *testing.T) {
 	invited := client.Group{ID: ident.GroupID{3, 1}, Status: client.GroupInvited, Name: "Friday lunch",
-		Invitation: &client.GroupInvitation{From: ident.AccountID{5, 0xab, 2}, Expires: noon.Add(24 * time.Hour)}}
+		Invitation: &client.GroupInvitation{From: ident.AccountID{5, 0xab, 2},
+			Expires: noon.Add(24 * time.Hour)}}
 	join := client.GroupPending{Kind: "join", Account: ident.AccountID{5, 0xab, 1},
 		Since: noon.Add(-time.Minute), Held: true,
 		Cause: "the group owes values that only an admin has"}

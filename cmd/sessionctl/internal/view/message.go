@@ -22,7 +22,8 @@ var ticks = map[client.State]string{
 // that no text can pass for a new message.
 func WriteMessage(w io.Writer, st render.Style, m client.Message, where Place, now time.Time) {
 	if m.Notice != nil {
-		fmt.Fprintln(w, st.Dim(render.Clock(m.ReceivedAt, now)+" "+render.Printable(where.prefix()+"· "+m.Text)))
+		fmt.Fprintln(w, st.Dim(render.Clock(m.ReceivedAt, now)+" "+
+			render.Printable(where.prefix()+"· "+m.Text)))
 		return
 	}
 	name := m.FromName
@@ -37,7 +38,8 @@ func WriteMessage(w io.Writer, st render.Style, m client.Message, where Place, n
 		marks += st.Yellow(" (mentions you)")
 	}
 	if m.Request {
-		marks += st.Yellow(" (request from " + m.From.String() + ")") // whole: it is what an answer is addressed to
+		// whole: it is what an answer is addressed to
+		marks += st.Yellow(" (request from " + m.From.String() + ")")
 	}
 	if m.Unverified {
 		marks += st.Yellow(" (unverified)")
