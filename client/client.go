@@ -19,13 +19,14 @@
 //	c.Group(id).Add(ctx, 0, id)
 //	c.Device(id).Revoke(ctx)
 //
-// What happens is told as events, after it is on disk. The examples are a bot, a group and a second device.
+// What happens is told as events, once it is on disk. The examples are a bot, a group, a second device.
 //
-// Errors match ErrNotFound and its like with errors.Is; where a doc says NotFound, it means ErrNotFound. A
-// call whose context has ended returns the context's error; what it wrote before stays.
+// Errors match ErrNotFound and its like with errors.Is; where a doc says NotFound, it means ErrNotFound.
+// Besides the kinds that a doc names, every call may meet the local store's: Limited (the disk is full),
+// Corrupt and Internal. A call whose context has ended returns the context's error; what it wrote before
+// stays.
 //
-// What the package is made of lies below internal: ARCHITECTURE.md has the map, docs/formats.md what lies on
-// disk.
+// What the package is made of lies below internal: see ARCHITECTURE.md.
 package client
 
 import (

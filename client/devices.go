@@ -187,7 +187,7 @@ func (c *Client) Approve(ctx context.Context, code string) (Device, error) {
 		return Device{}, err
 	}
 	// The new device begins with what is in the mailbox: what this one has not shared yet goes first.
-	if err := c.ShareDocuments(ctx); err != nil {
+	if err := c.shareDocuments(ctx); err != nil {
 		return Device{}, err
 	}
 	if err := c.rotate(ctx, account.Rotation{Add: []*account.LinkRequest{req}}, func(s *account.State) bool {

@@ -13,8 +13,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// The sync documents (contacts, profile, settings) live in c.docs, which is only touched inside a transaction
-// of the store: the store's lock serialises it, and saveDocuments writes what changed in the same
+// The sync documents (contacts, profile, settings) live in core.Core.Docs, which is only touched inside a transaction
+// of the store: the store's lock serialises it, and SaveDocuments writes what changed in the same
 // transaction.
 
 // setName names the account. Only inside a transaction.
@@ -67,8 +67,8 @@ func (c *Client) pushDocuments(ctx context.Context) (pushed bool, err error) {
 	return true, err
 }
 
-// ShareDocuments returns once every change of the documents is stored.
-func (c *Client) ShareDocuments(ctx context.Context) error {
+// shareDocuments returns once every change of the documents is stored.
+func (c *Client) shareDocuments(ctx context.Context) error {
 	c.core.Kick(c.core.Me)
 	for {
 		gone := c.out.Gone.Watch()

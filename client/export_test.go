@@ -206,3 +206,6 @@ func (cfg *Config) Follow(most int, quiet time.Duration) {
 
 // Lab is the rooms of a client, for tests that look behind its face.
 func (c *Client) Lab() *closed.Groups { return c.groups }
+
+// ShareDocuments returns once every change of the documents is stored.
+func (c *Client) ShareDocuments(ctx context.Context) error { return c.shareDocuments(ctx) }

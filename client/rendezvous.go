@@ -305,7 +305,7 @@ func (c *Client) LinkDevice(ctx context.Context, invite string) (Device, error) 
 		return Device{}, err
 	}
 	// The new device begins with what is in the mailbox: what this one has not shared yet goes first.
-	if err := c.ShareDocuments(ctx); err != nil {
+	if err := c.shareDocuments(ctx); err != nil {
 		return Device{}, err
 	}
 	in := func(s *account.State) bool {

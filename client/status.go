@@ -69,7 +69,7 @@ func (c *Client) Push(ctx context.Context) error {
 	if err := c.core.WaitOnline(ctx); err != nil {
 		return err
 	}
-	return c.ShareDocuments(ctx)
+	return c.shareDocuments(ctx)
 }
 
 // Flush returns once everything that is due has left: messages, changes of messages, documents, what is

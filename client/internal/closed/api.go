@@ -279,8 +279,8 @@ func (c *Groups) Rekey(ctx context.Context, id ident.GroupID) error {
 	})
 }
 
-// Accept asks to join a group that this account was invited to; GroupDecline forgets the invitation. Errors:
-// NotFound (no invitation waits).
+// Accept asks to join a group that this account was invited to; Decline forgets the invitation. Errors:
+// NotFound (no invitation waits), Corrupt (the invitation on disk).
 func (c *Groups) Accept(ctx context.Context, id ident.GroupID) error {
 	return c.answerInvitation(id, func(tx *store.Tx, g *group,
 		in *groups.Invitation) error {
@@ -288,7 +288,7 @@ func (c *Groups) Accept(ctx context.Context, id ident.GroupID) error {
 	})
 }
 
-// Decline is described at GroupAccept. A join of a public group that is under way is undone: if its commit
+// Decline is described at Accept. A join of a public group that is under way is undone: if its commit
 // went in, the account leaves.
 func (c *Groups) Decline(ctx context.Context, id ident.GroupID) error {
 	return c.answerInvitation(id, func(tx *store.Tx, g *group, _ *groups.Invitation) error {

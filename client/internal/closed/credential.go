@@ -72,7 +72,7 @@ func (c *Groups) groupCredential(id ident.GroupID, sign [32]byte) (credential []
 // background. For somebody who asks to be let in (Joined is 0) only the newest certificates count, since a
 // device that was revoked holds the keys of older ones.
 //
-// Errors: Denied (it does not), NotFound (the certificates are not known, or not of late: fetchPerson reads
+// Errors: Denied (it does not), NotFound (the certificates are not known, or not of late: People.Fetch reads
 // them).
 func (c *Groups) checkGroupCredential(tx *store.Tx, id ident.GroupID, m *groups.Member) error {
 	if m.Joined == 0 {

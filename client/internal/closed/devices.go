@@ -145,7 +145,7 @@ func (c *Groups) stay(tx *store.Tx, id ident.GroupID) (joined uint64, ok bool) {
 	return devicesync.AsUint(e.Note), ok
 }
 
-// forgetKeys erases all that could open a group, but its state, which leaveGroup erases.
+// forgetKeys erases all that could open a group, but its state, which leave erases.
 func (c *Groups) forgetKeys(tx *store.Tx, id ident.GroupID) {
 	tx.DropGroupErrands(id, errandAsk, errandAnswer, errandSpare, errandReturn, errandJudge, errandLeaf,
 		errandUrgent, errandRekey, errandRest, errandErase)
@@ -237,12 +237,12 @@ func (c *Groups) stands(tx *store.Tx, id ident.GroupID) error {
 	return tx.Err()
 }
 
-// standsWithKeys is groupStands for a group whose keys this device has: they go if the stay that they are of
+// standsWithKeys is stands for a group whose keys this device has: they go if the stay that they are of
 // has ended.
 func (c *Groups) standsWithKeys(tx *store.Tx, g *group, s devicesync.Standing) error {
 	stay, ok := c.stay(tx, g.ID)
 	if ok && g.Leaving && s.Status == devicesync.GroupRemoved && s.Joined == stay {
-		// as in groupStands; this device has not seen yet how it was finished
+		// as in stands; this device has not seen yet how it was finished
 		return c.writeStanding(tx, g, devicesync.GroupLeft, stay)
 	}
 	if !ok || s.Status == devicesync.GroupJoined || g.Leaving || Status(g.Status) != Joined {

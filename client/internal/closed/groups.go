@@ -78,9 +78,9 @@ type View struct {
 	Links       []Link    // open invitations by link
 	Pending     []Pending // what waits: changes of this device, requests that an admin must answer
 	Banned      []ident.AccountID
-	Invitation  *Invitation // of GroupInvited and GroupWaiting
+	Invitation  *Invitation // of Invited and Waiting
 	Cause       string      // why a join came to nothing; ""
-	// what is wrong with the group's log or mailbox; "": nothing. It is told once as an EventNotice, and
+	// what is wrong with the group's log or mailbox; "": nothing. It is told once as a notice, and
 	// taken back when it holds no more
 	Warning string
 }

@@ -16,6 +16,7 @@ const MaxEmoji = 64
 
 const MaxAttachments = 32
 
+// ReplyTo returns the message that a text answers, nil if it answers none.
 func ReplyTo(body *bodyv1.Body) *ident.MessageID {
 	if q := body.GetText().GetQuote(); q != nil {
 		id := ident.MessageID(q.GetMessageId())
@@ -104,6 +105,7 @@ const maxAheadMS = 10 * 60_000
 // Capped is a time that somebody else wrote, as every device takes it.
 func Capped(at, storedAt int64) int64 { return min(at, storedAt+maxAheadMS) }
 
+// ValidNotice reports whether the lengths of a notice are right.
 func ValidNotice(n *bodyv1.Notice) bool {
 	for _, b := range n.GetMembers() {
 		if len(b) != len(ident.AccountID{}) {

@@ -14,6 +14,7 @@ const MaxText = 65_536
 // MaxMentions is how many accounts one text names at most.
 const MaxMentions = 100
 
+// MentionBytes is accounts as a body names them.
 func MentionBytes(ids []ident.AccountID) (out [][]byte) {
 	for _, id := range ids {
 		out = append(out, id[:])

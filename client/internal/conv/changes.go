@@ -132,6 +132,7 @@ func (c *Rows) AddMessage(tx *store.Tx, a *core.Batch, m *store.Message, expire 
 	return true
 }
 
+// Refs is a message as a body names it.
 func Refs(r Ref) []*bodyv1.MessageRef {
 	return []*bodyv1.MessageRef{{MessageId: r.ID[:], Author: r.Author[:]}}
 }

@@ -54,7 +54,7 @@ type Notice struct {
 	Text    string // the new name, description, role or timer
 }
 
-// NoticeOf reads a notice; validNotice holds of it.
+// NoticeOf reads a notice; content.DecodeBody has checked its lengths.
 func NoticeOf(n *bodyv1.Notice) *Notice {
 	out := &Notice{Kind: noticeKinds[n.GetKind()], Text: n.GetText()}
 	copy(out.By[:], n.GetBy())

@@ -20,6 +20,7 @@ func (c *Rows) Came(tx *store.Tx, a *core.Batch, m store.Message, quiet bool) {
 	a.Tell(core.Fact{Kind: kind, Row: &m})
 }
 
+// Updated tells that a message changed.
 func (c *Rows) Updated(tx *store.Tx, a *core.Batch, m store.Message) {
 	a.Tell(core.Fact{Kind: core.FactUpdate, Row: &m})
 }
@@ -44,6 +45,7 @@ func SubjectOf(conversation string) string {
 	return string(b)
 }
 
+// ApplyClearing removes what the document says was cleared in a conversation.
 func (c *Rows) ApplyClearing(tx *store.Tx, conversation string) {
 	subject := SubjectOf(conversation)
 	seq, at := c.core.Docs.Number(devicesync.ConvClearedSeq,
@@ -71,6 +73,7 @@ func (c *Rows) ConversationMerged(tx *store.Tx, a *core.Batch, conversation stri
 	c.ConversationChanged(a, conversation)
 }
 
+// ConversationChanged tells that what is known of a conversation changed.
 func (c *Rows) ConversationChanged(a *core.Batch, conversation string) {
 	a.Tell(core.Fact{Kind: core.FactConversation, Conversation: conversation})
 }

@@ -19,6 +19,7 @@ type Timer struct {
 	AfterRead bool          // the time runs from when a message is read, not from when it was sent
 }
 
+// Body is the timer as a body carries it.
 func (t Timer) Body() *bodyv1.Timer {
 	switch {
 	case t.After <= 0:
@@ -29,6 +30,7 @@ func (t Timer) Body() *bodyv1.Timer {
 	return &bodyv1.Timer{Mode: bodyv1.Timer_MODE_AFTER_SEND, Seconds: uint32(t.After / time.Second)}
 }
 
+// Check says whether a timer is within its limits. Errors: Invalid.
 func (t Timer) Check() error {
 	if t.After < 0 || t.After > devicesync.MaxTimer*time.Second || t.After > 0 && t.After < time.Second {
 		return fault.New(fault.Invalid, "set timer", "%s, want a second to %d days", t.After,

@@ -20,6 +20,7 @@ func (b *Broadcast) Watch() <-chan struct{} {
 	return b.ch
 }
 
+// Fire wakes everybody who watches.
 func (b *Broadcast) Fire() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -11,6 +11,8 @@ import (
 // circuits joins the onion network's type to the interface that the engine declares.
 type circuits struct{ *circuit.Network }
 
+// NewCircuits makes the onion network of a cluster; it connects when it runs. Errors: Invalid, Corrupt (what
+// lies in its directory).
 func NewCircuits(cfg NetworkConfig) (Network, error) {
 	n, err := circuit.New(circuit.Config{
 		Cluster: cfg.Cluster, Dir: cfg.Dir, Mailbox: cfg.Mailbox, Logger: cfg.Logger, Clock: cfg.Clock,

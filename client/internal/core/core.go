@@ -193,11 +193,14 @@ func (c *Core) OnFacts(render func(*store.Tx, []Fact) (publish func())) { c.hook
 // Kick makes the outbox look for legs to an account or a group.
 func (c *Core) Kick(peer ident.Peer) { c.hooks.kick(peer.Key()) }
 
-// View runs f in a transaction that only reads. It serialises with Update.
+// View runs f in a transaction that only reads. It serialises with Update. Errors: those of f; Corrupt and
+// Internal of the store.
 func (c *Core) View(f func(*store.Tx) error) error { return c.Profile.db.View(f) }
 
 // Update runs a transaction that is on disk when it returns, and publishes what its batch gathered. If it
 // fails, what memory knows better than the disk is forgotten.
+//
+// Errors: those of f; Limited (the disk is full), Corrupt, Internal of the store.
 func (c *Core) Update(f func(*store.Tx, *Batch) error) error {
 	return c.transact(c.Profile.db.Update, f)
 }
@@ -274,8 +277,10 @@ func (c *Core) Sleep(ctx context.Context, d time.Duration) {
 // StoreError marks a failure of the local store, which ends Run: everything else is tried again.
 type StoreError struct{ Cause error }
 
+// Error returns the cause's text.
 func (e *StoreError) Error() string { return e.Cause.Error() }
 
+// Unwrap returns the cause.
 func (e *StoreError) Unwrap() error { return e.Cause }
 
 // Commit runs a transaction of the receiving side; its failure ends Run.

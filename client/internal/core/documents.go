@@ -5,11 +5,13 @@ import (
 	"github.com/starling-swarm/starling/devicesync"
 )
 
+// IsTrue reports whether a field of a document is set and true. Only inside a transaction.
 func (c *Core) IsTrue(f devicesync.Field, subject string) bool {
 	b, ok := c.Docs.Get(f, subject)
 	return ok && devicesync.IsTrue(b)
 }
 
+// Millis returns a time of a document in Unix milliseconds, 0 if it is not set. Only inside a transaction.
 func (c *Core) Millis(f devicesync.Field, subject string) int64 {
 	b, _ := c.Docs.Get(f, subject)
 	return int64(devicesync.AsUint(b))

@@ -18,6 +18,7 @@ type Keyring struct {
 	file  *secrets.File
 }
 
+// LoadKeyring reads the secrets of a device. Errors: NotFound (there are none), Corrupt.
 func LoadKeyring(f *secrets.File) (*Keyring, error) {
 	b, err := f.Load()
 	if err != nil {
@@ -49,21 +50,26 @@ func (k *Keyring) Change(f func(*account.State) error) error {
 	return err
 }
 
+// Account returns whose device this is.
 func (k *Keyring) Account() (id ident.AccountID) {
 	k.Read(func(s *account.State) { id = s.Account() })
 	return id
 }
 
+// Mailbox returns the account's mailbox.
 func (k *Keyring) Mailbox() (id ident.MailboxID) {
 	k.Read(func(s *account.State) { id = s.Mailbox() })
 	return id
 }
 
+// Device returns which device this is.
 func (k *Keyring) Device() (id ident.DeviceID) {
 	k.Read(func(s *account.State) { id = s.Device() })
 	return id
 }
 
+// Summary returns the device's label, the generation that it takes part in (0: none yet), and whether it
+// was revoked.
 func (k *Keyring) Summary() (label string, g uint32, revoked bool) {
 	k.Read(func(s *account.State) { label, g, revoked = s.Label(), s.G(), s.Revoked() })
 	return label, g, revoked
@@ -104,6 +110,7 @@ type Authority struct {
 	public [32]byte
 }
 
+// Public returns the public key.
 func (a Authority) Public() [32]byte { return a.public }
 
 // Sign signs msg; once the generation is over the signature is zero, which every node refuses.
@@ -116,6 +123,7 @@ func (a Authority) Sign(msg []byte) (sig [64]byte) {
 	return sig
 }
 
+// ErrRevoked is the error of what a revoked device cannot do any more: Denied.
 func ErrRevoked(op string) error {
 	return fault.New(fault.Denied, op, "this device was revoked: the account went on without it")
 }

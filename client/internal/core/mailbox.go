@@ -11,6 +11,7 @@ import (
 // transaction as what it counts, and is the only truth about what was received.
 const CursorKey = "cursor"
 
+// Cursor is the sequence number up to which the own mailbox has been taken in.
 func (c *Core) Cursor() (n uint64) {
 	c.View(func(tx *store.Tx) error {
 		n = tx.Number(CursorKey)
@@ -44,6 +45,7 @@ func (c *Core) Majority(peer ident.PeerKey) int {
 	return len(swarm.Replicas)/2 + 1
 }
 
+// MailboxOf returns the mailbox of an account or a group. Errors: NotFound (none can have that ID).
 func (c *Core) MailboxOf(peer ident.PeerKey) (ident.MailboxID, error) {
 	if peer[0] == ident.GroupType {
 		return account.GroupMailboxOf(ident.GroupID(peer), c.Cluster.ID)

@@ -148,6 +148,7 @@ func (l *LinkState) Reset() {
 	}
 }
 
+// Get returns whether the cluster answers and, if not, why there is no use in waiting; nil: there is.
 func (l *LinkState) Get() (online bool, cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,6 +200,7 @@ func (c *Core) Request(ctx context.Context, purpose string, r *envelope.Request,
 	return resp, path, nil
 }
 
+// WentOnline records that the cluster answered; if that is news, what waits is tried again at once.
 func (c *Core) WentOnline() {
 	if c.Link.up() {
 		c.Announce(Fact{Kind: FactOnline})
@@ -211,6 +213,7 @@ func (c *Core) WentOnline() {
 // refusedSkew is how far off this machine's clock may be: the network refuses to go on beyond it.
 const refusedSkew = 24 * time.Hour
 
+// WentOffline records that the connection is lost, or not made yet, and why.
 func (c *Core) WentOffline(cause error) {
 	if c.Link.down(c.watchSilence) {
 		c.Announce(Fact{Kind: FactOffline, Cause: cause})

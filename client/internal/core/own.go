@@ -23,7 +23,7 @@ func NoteDevice(tx *store.Tx, a *Batch, e store.DeviceEvent) bool {
 
 // OwnRequest carries r to the account's own mailbox, signed by the authority of the generation that this
 // device takes part in. Stale and Denied mean that the account may have gone on to another one: see
-// catchUpOwn.
+// CatchUpOwn.
 func (c *Core) OwnRequest(ctx context.Context, r *envelope.Request) (*envelope.Response, ident.Path, error) {
 	key, err := c.Keys.Authority()
 	if err != nil {
@@ -33,7 +33,7 @@ func (c *Core) OwnRequest(ctx context.Context, r *envelope.Request) (*envelope.R
 	return c.Request(ctx, PurposeInbox, r, key)
 }
 
-// OwnRequestRetry is ownRequest that catches up with the account's generation when it meets a newer one, and
+// OwnRequestRetry is OwnRequest that catches up with the account's generation when it meets a newer one, and
 // then builds the request anew.
 func (c *Core) OwnRequestRetry(ctx context.Context, build func() (*envelope.Request,
 	error)) (*envelope.Response, error) {

@@ -133,6 +133,7 @@ func derive(master [32]byte, label string) private.Key {
 	return private.KeyOf(out)
 }
 
+// Close releases the profile. Errors: Internal.
 func (p *Profile) Close() error {
 	err := p.db.Close()
 	if uerr := p.lock.Unlock(); err == nil && uerr != nil {
@@ -166,6 +167,7 @@ func (p *Profile) Stage() (s string) {
 	return s
 }
 
+// SetStage writes down how far the making of an account or a device has come. Errors: Internal.
 func (p *Profile) SetStage(s string) error {
 	return p.db.Update(func(tx *store.Tx) error {
 		tx.SetMeta(store.MetaStage, []byte(s))

@@ -14,6 +14,7 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
+// Wake makes the reader of a channel with room for one look again; it never blocks.
 func Wake(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -112,6 +113,7 @@ func Spread(lo, hi time.Duration) time.Duration {
 	return lo + time.Duration(n.Int64())
 }
 
+// IsGone reports whether an account or a mailbox does not exist: asking again does not help.
 func IsGone(err error) bool { return fault.KindOf(err) == fault.NotFound }
 
 // Outlived reports whether the bytes of a leg may be sealed to the key of a day that is over: nobody could

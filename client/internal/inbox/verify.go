@@ -8,7 +8,7 @@ import (
 	"github.com/starling-swarm/starling/internal/envelope"
 )
 
-// verifyKept looks again at messages whose sender was unknown and has been approved since.
+// VerifyKept looks again at messages whose sender was unknown and has been approved since.
 func (c *Inbox) VerifyKept(ctx context.Context) error {
 	var kept []envelope.Envelope
 	err := c.core.View(func(tx *store.Tx) error {

@@ -89,6 +89,7 @@ func (c *People) unverify(tx *store.Tx, id ident.AccountID) {
 	}
 }
 
+// Blocked reports whether the user has blocked an account. Only inside a transaction.
 func (c *People) Blocked(id ident.AccountID) bool {
 	b, ok := c.core.Docs.Get(devicesync.ContactBlocked, string(id[:]))
 	return ok && devicesync.IsTrue(b)
@@ -104,6 +105,7 @@ func (c *People) Contested(p *store.Peer) bool {
 	return !ok || devicesync.AsUint(b) <= uint64(p.ContestedAt)
 }
 
+// ErrContested is the error of writing to a contested account: Denied.
 func ErrContested(id ident.AccountID) error {
 	return fault.New(fault.Denied, "send to "+core.Short(id),
 		"the account is contested: one of its devices says that somebody else has restored it; compare the numbers first (contact verify)")

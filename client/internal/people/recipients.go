@@ -203,7 +203,7 @@ func publicOps(after uint64, now time.Time) []envelope.Op {
 	}
 }
 
-// FetchPublicStrict is the first page of fetchPublic as the swarm's leader has it. A request that holds a
+// FetchPublicStrict is the first page of FetchPublic as the swarm's leader has it. A request that holds a
 // write goes through the leader; the write here can never come about, as its condition names a certificate
 // that cannot exist.
 func (c *People) FetchPublicStrict(ctx context.Context, mailbox ident.MailboxID) (public, error) {
