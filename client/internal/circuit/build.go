@@ -79,7 +79,7 @@ func (n *Network) plan(ctx context.Context, mailbox ident.MailboxID, skip ident.
 	defer n.mu.Unlock()
 	q := paths.Query{Directory: v.dir, Period: period, Guard: g.id, Swarm: swarm.Replicas, Own: own,
 		Middles: middles}
-	path, err := n.choose(q)
+	path, err := n.choose(q, skip)
 	if err != nil {
 		n.refetch()
 		return nil, err
@@ -89,9 +89,10 @@ func (n *Network) plan(ctx context.Context, mailbox ident.MailboxID, skip ident.
 
 // choose chooses a path without the nodes that failed lately. Where there is none, better a node that failed
 // than no path: those are given a chance first that failed longest ago, since in a small cluster one of them
-// may have been blamed for a neighbour's death, while the one that is dead fails again and again.
-func (n *Network) choose(q paths.Query) (path paths.Path, err error) {
-	avoided := n.avoidedNow()
+// may have been blamed for a neighbour's death, while the one that is dead fails again and again. The guard
+// to skip is no middle or exit of a path that is begun because that guard is slow.
+func (n *Network) choose(q paths.Query, skip ident.NodeID) (path paths.Path, err error) {
+	avoided := append(n.avoidedNow(), skip)
 	for {
 		q.Avoid = func(id ident.NodeID) bool { return slices.Contains(avoided, id) }
 		if path, err = paths.Choose(n.rng, q); err == nil || len(avoided) == 0 {

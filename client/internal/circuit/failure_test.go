@@ -191,7 +191,7 @@ func TestGuardCutOffFromTheOthersIsPassedBy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if path[0] == guard {
+		if slices.Contains(path[:], guard) {
 			t.Fatalf("circuit %d goes through the guard that reaches nobody", i)
 		}
 	}

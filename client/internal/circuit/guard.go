@@ -101,18 +101,24 @@ func (n *Network) guardLocked(v *view, id ident.NodeID) (*guard, error) {
 }
 
 // guardFailed records that no circuit could be built through the guard and middle. Without a connection the
-// guard is passed over at once.
+// guard is passed over at once. With one it is kept off the middle and the exit of other guards' paths as well:
+// a node that reaches nobody fails there in the same way, and its neighbours are blamed for it.
 func (n *Network) guardFailed(g *guard, middle ident.NodeID) {
 	n.mu.Lock()
+	up := g.up()
 	g.strikes[middle] = true
-	over := !g.up() || len(g.strikes) >= guardStrikes
+	over := !up || len(g.strikes) >= guardStrikes
+	d := avoidSilent
 	if over {
 		clear(g.strikes)
 		p := n.passed[g.id]
-		d := min(guardRetryMin<<min(p.failures, 10), guardRetryMax)
+		d = min(guardRetryMin<<min(p.failures, 10), guardRetryMax)
 		n.passed[g.id] = passed{until: time.Now().Add(d), failures: p.failures + 1}
 	}
 	n.mu.Unlock()
+	if up {
+		n.avoid(g.id, d)
+	}
 	if over {
 		n.keepPassed()
 	}
