@@ -229,10 +229,11 @@ func (c *Client) Account() Account {
 // Net describes the network.
 func (c *Client) Net() NetStatus {
 	s := c.core.Net.Status()
-	out := NetStatus{Nodes: s.Nodes, Swarms: s.Swarms, Version: s.Version, ClockSkew: s.ClockSkew,
+	out := NetStatus{Nodes: s.Nodes, Swarms: s.Swarms, Version: s.Version, ClockSkew: s.Skew,
 		Notes: s.Notes, Connected: s.Connected}
 	for _, c := range s.Circuits {
-		out.Circuits = append(out.Circuits, Circuit(c))
+		out.Circuits = append(out.Circuits, Circuit{Purpose: c.Purpose, Path: c.Path, Storage: c.Storage,
+			Age: c.Age, RTT: c.RTT})
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/circuit"
 	"github.com/starling-swarm/starling/client/internal/closed"
 	"github.com/starling-swarm/starling/client/internal/conv"
 	"github.com/starling-swarm/starling/client/internal/core"
@@ -191,7 +192,7 @@ func (c *Client) DocumentKeys() (lies, newest uint32) {
 type (
 	Network   = core.Network
 	SignFunc  = core.SignFunc
-	NetReport = core.NetStatus
+	NetReport = circuit.Status
 )
 
 // FetchPerson reads an account's certificates.

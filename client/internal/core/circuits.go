@@ -40,15 +40,3 @@ func (n circuits) Run(ctx context.Context) error {
 	}
 	return err
 }
-
-// Status is circuit.Network.Status in this package's words.
-func (n circuits) Status() NetStatus {
-	s := n.Network.Status()
-	out := NetStatus{Nodes: s.Nodes, Swarms: s.Swarms, Version: s.Version, ClockSkew: s.Skew, Notes: s.Notes,
-		Connected: s.Connected}
-	for _, c := range s.Circuits {
-		out.Circuits = append(out.Circuits, Circuit{Purpose: c.Purpose, Path: c.Path, Storage: c.Storage,
-			Age: c.Age, RTT: c.RTT})
-	}
-	return out
-}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/starling-swarm/starling/client/internal/circuit"
 	"github.com/starling-swarm/starling/internal/account"
 	"github.com/starling-swarm/starling/internal/directory"
 	"github.com/starling-swarm/starling/internal/envelope"
@@ -17,7 +18,7 @@ import (
 
 // SignFunc signs b (an encoded request or subscription, as label says) for the node and circuit that will
 // carry it.
-type SignFunc = func(node ident.NodeID, tag [32]byte, timeMS int64, label string, b []byte) envelope.Signed
+type SignFunc = circuit.SignFunc
 
 // Network is what the engine needs of the cluster: requests and subscriptions that reach a mailbox without
 // any node learning both ends.
@@ -48,14 +49,15 @@ type Network interface {
 	// when ctx ends.
 	Probe(ctx context.Context) error
 	// Status describes the network for people.
-	Status() NetStatus
+	Status() circuit.Status
 }
 
-const PurposeInbox = "inbox" // our own mailbox
-
-const PurposeSend = "send" // somebody else's mailbox
-
-const PurposeFetch = "fetch" // somebody's public records
+// Purposes of circuits. Two purposes never share one.
+const (
+	PurposeInbox = circuit.PurposeInbox // the account's own mailbox
+	PurposeSend  = "send"               // somebody else's mailbox
+	PurposeFetch = "fetch"              // somebody's public records
+)
 
 // LinkState is whether the cluster answers, for those who wait for it. A connection that is lost is made
 // again without anybody being told, unless that takes too long.
@@ -218,7 +220,7 @@ func (c *Core) WentOffline(cause error) {
 	if c.Link.down(c.watchSilence) {
 		c.Announce(Fact{Kind: FactOffline, Cause: cause})
 	}
-	if errors.Is(cause, fault.Denied) && c.Net.Status().ClockSkew.Abs() > refusedSkew {
+	if errors.Is(cause, fault.Denied) && c.Net.Status().Skew.Abs() > refusedSkew {
 		c.Link.Give(cause) // waiting does not set this machine's clock
 	}
 }
@@ -263,24 +265,4 @@ type NetworkConfig struct {
 	Logger  *slog.Logger
 	Clock   func() time.Time                                         // this machine's clock; nil: time.Now
 	Dial    func(ctx context.Context, addr string) (net.Conn, error) // nil: TCP
-}
-
-// NetStatus is a view of the network.
-type NetStatus struct {
-	Nodes     int
-	Swarms    int
-	Version   uint64 // of the directory
-	Circuits  []Circuit
-	ClockSkew time.Duration
-	Notes     []string // relaxed path rules, clock warnings
-	Connected bool     // a node's client listener answers
-}
-
-// Circuit is one live circuit.
-type Circuit struct {
-	Purpose string
-	Path    ident.Path
-	Storage ident.NodeID // the replica that it ends at
-	Age     time.Duration
-	RTT     time.Duration
 }

@@ -46,27 +46,31 @@ func (c *Histories) takeOffer(tx *store.Tx, a *core.Batch, body []byte, _ int64)
 // nextToReceive returns the job of the oldest history that is not all here. One is taken in after the other,
 // so that their messages do not share numbers.
 func (c *Histories) nextToReceive() (job func(context.Context) error, err error) {
-	var found *store.HistoryIn
+	h, err := firstUndone(c, (*store.Tx).HistoriesIn, func(h store.HistoryIn) bool {
+		return h.Stage == store.HistoryDone
+	})
+	if err != nil || h == nil {
+		return nil, err
+	}
+	m, err := history.DecodeManifest(h.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	return (&receiving{c: c, m: m, h: *h}).run, nil
+}
+
+// firstUndone returns the first of the histories of one direction that is not done; nil: all are.
+func firstUndone[H any](c *Histories, all func(*store.Tx) []H, done func(H) bool) (first *H, err error) {
 	err = c.core.View(func(tx *store.Tx) error {
-		for _, h := range tx.HistoriesIn() {
-			if h.Stage != store.HistoryDone {
-				found = &h
+		for _, h := range all(tx) {
+			if !done(h) {
+				first = &h
 				return nil
 			}
 		}
 		return nil
 	})
-	if err != nil || found == nil {
-		return nil, err
-	}
-	m, err := history.DecodeManifest(found.Manifest)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) error {
-		r := &receiving{c: c, m: m, h: *found}
-		return r.run(ctx)
-	}, nil
+	return first, err
 }
 
 // receiving is one attempt to take a history in.

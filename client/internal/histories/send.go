@@ -106,27 +106,17 @@ func (c *Histories) planHistory(tx *store.Tx, to ident.DeviceID) (*core.Transfer
 
 // nextToSend returns the job of the first history that is not all stored.
 func (c *Histories) nextToSend() (job func(context.Context) error, err error) {
-	var found *store.HistoryOut
-	err = c.core.View(func(tx *store.Tx) error {
-		for _, h := range tx.HistoriesOut() {
-			if h.Stage != store.HistoryDone {
-				found = &h
-				return nil
-			}
-		}
-		return nil
+	h, err := firstUndone(c, (*store.Tx).HistoriesOut, func(h store.HistoryOut) bool {
+		return h.Stage == store.HistoryDone
 	})
-	if err != nil || found == nil {
+	if err != nil || h == nil {
 		return nil, err
 	}
-	m, err := history.DecodeManifest(found.Manifest)
+	m, err := history.DecodeManifest(h.Manifest)
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) error {
-		s := &sending{c: c, m: m, h: *found}
-		return s.run(ctx)
-	}, nil
+	return (&sending{c: c, m: m, h: *h}).run, nil
 }
 
 // sending is one attempt to bring a history on its way.
