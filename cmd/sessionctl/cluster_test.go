@@ -254,6 +254,11 @@ func TestSecondProcessOnOneProfileIsTurnedAway(t *testing.T) {
 	term.do("-p", "alice", "account", "show")
 }
 
+// writerFunc is an io.Writer.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
 func TestListenShowsMessagesAsTheyCome(t *testing.T) {
 	term := newShell(t)
 	alice := term.do("-p", "alice", "init", "--name", "Alice")
@@ -261,9 +266,15 @@ func TestListenShowsMessagesAsTheyCome(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan int, 1)
+	// Ctrl-C comes while the second message is printed: it is handed out all the same.
+	out := writerFunc(func(b []byte) (int, error) {
+		if bytes.Contains(b, []byte("two")) {
+			stop()
+		}
+		return writer.Write(b)
+	})
 	go func() {
-		ended <- run(ctx, term.args([]string{"-p", "alice", "listen", "--ack"}), strings.NewReader(""),
-			writer,
+		ended <- run(ctx, term.args([]string{"-p", "alice", "listen", "--ack"}), strings.NewReader(""), out,
 			io.Discard)
 		writer.Close()
 	}()
@@ -282,7 +293,6 @@ func TestListenShowsMessagesAsTheyCome(t *testing.T) {
 			t.Errorf("got %q, want %q", got, text)
 		}
 	}
-	stop()
 	if code := await(t, "the end of listen", ended); code != 0 {
 		t.Errorf("listen after Ctrl-C: got exit code %d, want 0", code)
 	}

@@ -115,13 +115,18 @@ func (a *app) handOut(ctx context.Context, c *client.Client, after int64, most i
 		if err := a.printMessage(m); err != nil {
 			return n, after, err
 		}
-		// Marked after it is printed: a crash in between prints it twice rather than never.
-		if err := c.MarkHandedOut(ctx, m.ID); err != nil {
+		if err := markPrinted(ctx, c, m); err != nil {
 			return n, after, err
 		}
 		n++
 	}
 	return n, after, nil
+}
+
+// markPrinted marks a message as handed out, after it is printed: a crash in between prints it twice rather
+// than never. It is marked even if ctx ended meanwhile: Ctrl-C is how listening ends, and no crash.
+func markPrinted(ctx context.Context, c *client.Client, m client.Message) error {
+	return c.MarkHandedOut(context.WithoutCancel(ctx), m.ID)
 }
 
 func (a *app) printMessage(m client.Message) error {
@@ -189,7 +194,7 @@ func (a *app) listen(cmd *cobra.Command, replay bool, since int64, ack bool) err
 		if err := a.printMessage(m); err != nil || !ack || m.Mine {
 			return err
 		}
-		return c.MarkHandedOut(ctx, m.ID)
+		return markPrinted(ctx, c, m)
 	}
 	after := since
 	if !replay {
