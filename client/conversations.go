@@ -268,7 +268,8 @@ func (c *Client) clear(tx *store.Tx, peer ident.Peer, now int64) error {
 
 // tellAccepted lets somebody whose request was accepted know our profile.
 func (c *Client) tellAccepted(tx *store.Tx, p *people.Person, now int64) error {
-	body := &bodyv1.Body{Kind: &bodyv1.Body_RequestResponse{RequestResponse: &bodyv1.RequestResponse{Accepted: true}}}
+	body := &bodyv1.Body{Kind: &bodyv1.Body_RequestResponse{
+		RequestResponse: &bodyv1.RequestResponse{Accepted: true}}}
 	c.people.TellProfile(tx, p, body)
 	return c.queueQuiet(tx, p.Account, body, time.UnixMilli(now).Add(core.Spread(c.core.Pace.ReceiptMin,
 		c.core.Pace.ReceiptMax)))

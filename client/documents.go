@@ -13,8 +13,8 @@ import (
 	"github.com/starling-swarm/starling/internal/ident"
 )
 
-// The sync documents (contacts, profile, settings) live in core.Core.Docs, which is only touched inside a transaction
-// of the store: the store's lock serialises it, and SaveDocuments writes what changed in the same
+// The sync documents (contacts, profile, settings) live in core.Core.Docs, which is only touched inside a
+// transaction of the store: the store's lock serialises it, and SaveDocuments writes what changed in the same
 // transaction.
 
 // setName names the account. Only inside a transaction.

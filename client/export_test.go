@@ -150,7 +150,8 @@ func (c *Client) ChangeEarly(peer ident.AccountID, edited, deleted, removed Ref,
 		{Kind: &bodyv1.Body_Edit{Edit: &bodyv1.Edit{MessageId: edited.ID[:],
 			Text: &bodyv1.Text{Text: text}}}},
 		{Kind: &bodyv1.Body_Deletion{Deletion: &bodyv1.Deletion{MessageIds: [][]byte{deleted.ID[:]}}}},
-		{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{Messages: []*bodyv1.MessageRef{{MessageId: removed.ID[:], Author: removed.Author[:]}}}}},
+		{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{Messages: []*bodyv1.MessageRef{
+			{MessageId: removed.ID[:], Author: removed.Author[:]}}}}},
 	} {
 		err := c.core.Update(func(tx *store.Tx, a *core.Batch) error {
 			s := conv.Said{By: c.core.Me, Conversation: peer.String(), Stamp: store.Stamp{At: c.core.NowMS()}}

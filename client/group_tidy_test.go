@@ -35,7 +35,8 @@ func TestLeftoversOfGroupsGo(t *testing.T) {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			t.Fatalf("an invitation that was declined and is over is kept: %t; returns that nobody waits for: %d, want none", invitation, back)
+			t.Fatalf("an invitation that was declined and is over is kept: %t; returns that nobody waits "+
+				"for: %d, want none", invitation, back)
 		}
 	}
 }

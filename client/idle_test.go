@@ -173,7 +173,8 @@ func TestIdleDevicesAskNothing(t *testing.T) {
 				}
 			}
 			if looks > hours || daily > perDay {
-				t.Errorf("device %d in %d hours: asked %d times for a newer snapshot and %d times besides, want at most %d and %d", i+1, hours, looks, daily, hours, perDay)
+				t.Errorf("device %d in %d hours: asked %d times for a newer snapshot and %d times besides, "+
+					"want at most %d and %d", i+1, hours, looks, daily, hours, perDay)
 			}
 		}
 		stop()

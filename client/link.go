@@ -281,7 +281,8 @@ func (c *Client) ownRecipient(ctx context.Context) (to account.Recipient, head u
 	}
 	if to.Record = people.BestRecord(c.core.Me, to.Chain, pub.Days, pub.Now); to.Record == nil {
 		return to, 0, fault.New(fault.Stale, "ask to join",
-			"no device of the account was online for two weeks, so none can be asked: recover the account instead (--no-wait)")
+			"no device of the account was online for two weeks, so none can be asked: recover the account "+
+				"instead (--no-wait)")
 	}
 	return to, pub.Head, nil
 }
@@ -353,7 +354,8 @@ func (c *Client) countEarlyMail(ctx context.Context) (n uint64, err error) {
 	var first uint64
 	c.core.Keys.Read(func(s *account.State) { first = s.FirstSeq() })
 	resp, err := c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
-		return &envelope.Request{Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Inbox}, MaxCount: 100}}}, nil
+		return &envelope.Request{Ops: []envelope.Op{envelope.Retrieve{
+			Namespaces: []envelope.Namespace{envelope.Inbox}, MaxCount: 100}}}, nil
 	})
 	if err != nil {
 		return 0, err

@@ -344,7 +344,8 @@ func (c *Client) answer(ctx context.Context, i account.Invite, o *account.Offer)
 	err = boxOf(i).PutFirst(ctx, c.core, account.AnswerKey, blob)
 	if errors.Is(err, fault.Stale) {
 		return fault.New(fault.Exists, "link device",
-			"the invitation has been answered already. If the new device does not show up as yours, revoke %s", o.Device)
+			"the invitation has been answered already. If the new device does not show up as yours, "+
+				"revoke %s", o.Device)
 	}
 	if errors.Is(err, fault.NotFound) {
 		return nil // the new device has emptied the mailbox: it has the answer

@@ -306,7 +306,8 @@ func olderGen(g uint64, blob []byte) uint64 {
 func (c *Client) loadDeltas(ctx context.Context, root *account.Root, oldest uint64) (uint64, error) {
 	for after := uint64(0); ; {
 		resp, err := c.core.OwnRequestRetry(ctx, func() (*envelope.Request, error) {
-			return &envelope.Request{Ops: []envelope.Op{envelope.Retrieve{Namespaces: []envelope.Namespace{envelope.Sync}, After: after}}}, nil
+			return &envelope.Request{Ops: []envelope.Op{envelope.Retrieve{
+				Namespaces: []envelope.Namespace{envelope.Sync}, After: after}}}, nil
 		})
 		if err != nil {
 			return oldest, err

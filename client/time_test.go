@@ -241,7 +241,8 @@ func TestSilentDeviceHoldsKeysUntilItIsLeftOut(t *testing.T) {
 			}
 		}
 		if i < 15 && active != 2 || i > 24 && active != 1 {
-			t.Errorf("day %d: %d active devices, want the second one for 16 days and no longer than a week more", i, active)
+			t.Errorf("day %d: %d active devices, want the second one for 16 days and no longer than a "+
+				"week more", i, active)
 		}
 		if span(alice1.Retained(), k.local()) > 18 {
 			t.Errorf("day %d: keys of %d days are held, want 18 at most", i, held)

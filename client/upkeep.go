@@ -109,7 +109,8 @@ func (c *Client) upkeepRound(ctx context.Context) error {
 		if n := tx.Number(store.MetaUnreadable); n > 0 {
 			tx.SetNumber(store.MetaUnreadable, 0)
 			a.Tell(core.Fact{Kind: core.FactNotice,
-				Text: "messages from before this device joined are here only as far as another device hands them over"})
+				Text: "messages from before this device joined are here only as far as another device " +
+					"hands them over"})
 		}
 		return nil
 	}))

@@ -124,7 +124,8 @@ func (n *Node) Status(ctx context.Context) Status {
 	}
 	if _, err := d.CheckTime(n.now()); err != nil || n.now().After(s.ValidUntil) {
 		s.Problems = append(s.Problems,
-			Problem{What: "the directory is past its validity: the signers have no quorum, or a clock is wrong", Try: "swarmd swarm show 0"})
+			Problem{What: "the directory is past its validity: the signers have no quorum, or a clock is " +
+				"wrong", Try: "swarmd swarm show 0"})
 	}
 	return s
 }

@@ -61,7 +61,8 @@ func TestOnlyAdminComesBackWithItsSpareKeys(t *testing.T) {
 	b.mustSync(t, bob)
 	if !back.Admin() || back.Digest() != bob.Digest() || back.Member(alice.id).LeafNumber != 3 ||
 		len(back.leaves) != 1 || len(back.chains) != 1 {
-		t.Errorf("got %v with leaf key %d of %d and %d chains, want an admin of the same state with leaf key 3 alone and one chain",
+		t.Errorf("got %v with leaf key %d of %d and %d chains, want an admin of the same state with leaf "+
+			"key 3 alone and one chain",
 			back.Admin(), back.Member(alice.id).LeafNumber, len(back.leaves), len(back.chains))
 	}
 	if _, err := back.Open(before); fault.KindOf(err) != fault.Denied {

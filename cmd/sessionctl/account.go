@@ -43,7 +43,8 @@ func (a *app) accountCommand() *cobra.Command {
 					fmt.Fprintf(w, "%s %s\n", st.Dim(fmt.Sprintf("%-8s", r[0])), r[1])
 				}
 				if acc.Revoked {
-					fmt.Fprintln(w, st.Red("This device was removed from the account: it can neither fetch nor send."))
+					fmt.Fprintln(w, st.Red("This device was removed from the account: it can neither fetch "+
+						"nor send."))
 					for _, line := range a.WhenRemoved() {
 						fmt.Fprintln(w, "  "+line)
 					}

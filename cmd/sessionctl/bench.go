@@ -200,8 +200,9 @@ func (a *app) benchFailoverCommand() *cobra.Command {
 	var roles []string
 	var n int
 	c := &cobra.Command{
-		Use:   "failover [--roles ROLE,ROLE] [-n N]",
-		Short: "Longest wait of a sender and of a recipient while a node is killed, by what the node was to them",
+		Use: "failover [--roles ROLE,ROLE] [-n N]",
+		Short: "Longest wait of a sender and of a recipient while a node is killed, by what the node was " +
+			"to them",
 		Long: `failover starts a cluster of 5 nodes in this process. In every round two fresh accounts talk, one
 message every 20 ms, and a node is killed as kill -9 would: the one that has the role. Counted are the longest
 time from Send to the acknowledgement and to the recipient's event, over all messages of the round; none may
@@ -223,7 +224,8 @@ Roles: ` + strings.Join(bench.Roles, ", ") + ".",
 				return cli.Usage("bench failover: want -n of 1 or more")
 			}
 			if a.Cluster != "" {
-				return cli.Usage("bench failover kills nodes: it starts a cluster of its own, leave out --cluster")
+				return cli.Usage("bench failover kills nodes: it starts a cluster of its own, " +
+					"leave out --cluster")
 			}
 			return a.failover(cmd, roles, n)
 		},

@@ -207,7 +207,7 @@ func (a *app) readCommand() *cobra.Command {
 				fmt.Sprintf("%d messages read", n)}, err
 		})
 	c.GroupID = "talk"
-	c.Long = "read marks everything of a conversation as read. The sender is told if they are a contact and " +
-		"the setting receipts is on."
+	c.Long = "read marks everything of a conversation as read. The sender is told if they are a contact " +
+		"and the setting receipts is on."
 	return c
 }

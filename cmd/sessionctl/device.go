@@ -259,8 +259,8 @@ It was you? Then nothing is to be contested: "device link" makes this device one
 							"It could not be recorded in the cluster: contacts who were not told do "+
 								"not see it."))
 					}
-					fmt.Fprintln(w, "Whoever has the recovery phrase can do this again. Make a new account and tell your "+
-						"contacts in person.")
+					fmt.Fprintln(w, "Whoever has the recovery phrase can do this again. Make a new account "+
+						"and tell your contacts in person.")
 				})
 		},
 	}

@@ -129,7 +129,8 @@ func invitedWords(n int) string {
 func groupTimer(s string) (client.Timer, error) {
 	t, err := parseTimer(s)
 	if err == nil && t.AfterRead {
-		err = cli.Usage("timer %s: in a group the time runs from when a message was sent: want off, 12h or 7d", s)
+		err = cli.Usage("timer %s: in a group the time runs from when a message was sent: want off, "+
+			"12h or 7d", s)
 	}
 	return t, err
 }
@@ -156,8 +157,8 @@ func (f *formFlags) add(c *cobra.Command) {
 func (f *formFlags) form() (client.GroupForm, error) {
 	switch {
 	case f.public && f.ownKeys:
-		return "", cli.Usage("group create: in a --public group members have keys of their own anyway: leave out " +
-			"--own-keys")
+		return "", cli.Usage("group create: in a --public group members have keys of their own anyway: " +
+			"leave out --own-keys")
 	case f.public:
 		return client.GroupPublic, nil
 	case f.ownKeys:

@@ -54,7 +54,8 @@ func (a *app) groupInfoCommands() []*cobra.Command {
 		}),
 		a.groupPictureCommand(),
 		a.onGroup(groupVerb{
-			use: "expire G D|off", short: "Make new messages of a group disappear some time after they were sent",
+			use: "expire G D|off", short: "Make new messages of a group disappear some time after they " +
+				"were sent",
 			example: `  sessionctl group expire team 7d
   sessionctl group expire team off`,
 			args: exactly("G", "D"),
@@ -68,7 +69,8 @@ func (a *app) groupInfoCommands() []*cobra.Command {
 			},
 		}),
 		a.onGroup(groupVerb{
-			use: "rekey G", short: "Give all members new keys now; otherwise that happens weekly and at removals",
+			use: "rekey G", short: "Give all members new keys now; otherwise that happens weekly and at " +
+				"removals",
 			example: "  sessionctl group rekey team",
 			args:    exactly("G"),
 			do: func(ctx context.Context, c *client.Client, g client.Group, _ []string) (string, error) {

@@ -75,7 +75,8 @@ which it does not open. At most 8 links of a public group are open at once.`,
 					}
 					fmt.Fprintln(w, l.Link)
 					if g.Form == client.GroupPublic {
-						a.Say("%s", st.Dim("whoever has it is in at once, and can read along until it is closed"))
+						a.Say("%s", st.Dim("whoever has it is in at once, and can read along until it is "+
+							"closed"))
 					}
 					a.Say("%s", st.Dim(fmt.Sprintf(
 						"good for %s until %s; to close it: %s group link revoke %s %s",

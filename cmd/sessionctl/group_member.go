@@ -74,8 +74,8 @@ func (a *app) awaitMembers(ctx context.Context, c *client.Client, g client.Group
 		return true
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return "", cli.Fail("group add: they are invited, but not all have joined in time: their devices must be "+
-			"online", err,
+		return "", cli.Fail("group add: they are invited, but not all have joined in time: their devices "+
+			"must be online", err,
 			a.Self()+" group show "+render.Quote(refs.GroupArg(g)))
 	}
 	return render.Count(len(ids), "member") + " joined " + refs.GroupLabel(g), err

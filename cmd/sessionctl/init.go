@@ -50,8 +50,8 @@ you.`,
 				fmt.Fprintf(w, "%s %s\n\n", st.Dim("account"), st.Bold(acc.ID.String()))
 				fmt.Fprintf(w, "%s\n", st.Yellow(
 					"Recovery phrase: write these 24 words down on paper, in this order."))
-				fmt.Fprintln(w, "They are shown only now. They bring the account back on any machine; whoever has them "+
-					"can take it.")
+				fmt.Fprintln(w, "They are shown only now. They bring the account back on any machine; "+
+					"whoever has them can take it.")
 				fmt.Fprintln(w)
 				terminal.WritePhrase(w, st, phrase)
 				a.Next("%s send 05... \"hello\"", a.Self())

@@ -26,8 +26,8 @@ func (a *app) recoveryCommand() *cobra.Command {
 	c.AddCommand(a.recoveryVerifyCommand(), a.recoveryQRCommand(), &cobra.Command{
 		Use:   "hide",
 		Short: "Take the recovery phrase off this device, if it is kept here",
-		Long: "hide destroys the phrase that \"recovery verify --keep\" put on this device. The paper is then " +
-			"the only copy.",
+		Long: "hide destroys the phrase that \"recovery verify --keep\" put on this device. The paper is " +
+			"then the only copy.",
 		Example: "  sessionctl recovery hide",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -97,8 +97,8 @@ func (a *app) restore(cmd *cobra.Command, cfg client.Config, words string, o cli
 		}
 		fmt.Fprintf(w, "%s %s %s\n", st.Green("✓"), how, st.Bold(acc.ID.String()))
 		if recovered {
-			fmt.Fprintln(w, "  Contacts and settings are here. Messages from before are not and cannot be fetched: "+
-				"only the devices of then could read them.")
+			fmt.Fprintln(w, "  Contacts and settings are here. Messages from before are not and cannot be "+
+				"fetched: only the devices of then could read them.")
 		}
 		a.Next("%s contact list", a.Self())
 	})

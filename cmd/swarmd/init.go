@@ -132,7 +132,8 @@ func (a *app) reportInit(cmd *cobra.Command, plan node.Plan, cf *directory.Clust
 		fmt.Fprintf(hints, "next: swarmd run --config %s   (and the others)\n",
 			filepath.Join(plan.NodeDir(1), "swarmd.yaml"))
 	case node.Systemd:
-		fmt.Fprintf(hints, "next: copy each node's directory to its machine, then swarmd run --config DIR/swarmd.yaml\n")
+		fmt.Fprintf(hints, "next: copy each node's directory to its machine, then swarmd run --config "+
+			"DIR/swarmd.yaml\n")
 	}
 	return nil
 }

@@ -115,7 +115,8 @@ func findNode(s *node.Status, id string) (map[string]any, string) {
 	if !n.Reachable {
 		seen = "no: it does not answer; is its process alive, and its network?"
 	}
-	text := fmt.Sprintf("node       %s\nstate      %s\nseen       %s\npeers at   %s\nclients at %s\nroles      %s\ndisk       %s\ndirectory  version %d\nreplicas   %s\n",
+	text := fmt.Sprintf("node       %s\nstate      %s\nseen       %s\npeers at   %s\nclients at %s\n"+
+		"roles      %s\ndisk       %s\ndirectory  version %d\nreplicas   %s\n",
 		n.ID, n.State, seen, n.PeerAddr, n.Addrs(), n.RoleList(), n.Disk(), n.DirectoryVersion,
 		strings.Join(replicas, ", "))
 	return map[string]any{"node": n, "replicas": replicas}, text

@@ -93,7 +93,8 @@ func TestLeavesImportOnlyTheStandardLibrary(t *testing.T) {
 				strings.HasPrefix(imp, "filippo.io/edwards25519") ||
 				slices.Contains(leaves, strings.TrimPrefix(imp, module+"/"))
 			if !ok {
-				t.Errorf("%s imports %s: leaves are the vocabulary that everything shares, so they depend on nothing but the standard library, x/crypto and each other", p.rel(), imp)
+				t.Errorf("%s imports %s: leaves are the vocabulary that everything shares, so they depend "+
+					"on nothing but the standard library, x/crypto and each other", p.rel(), imp)
 			}
 		}
 	}
@@ -112,7 +113,8 @@ func TestPurePackagesHaveNoSideEffects(t *testing.T) {
 		}
 		for _, imp := range p.Imports {
 			if why, bad := banned[imp]; bad {
-				t.Errorf("%s imports %s, which %s: a pure package takes time and randomness as arguments so that every replica and every test computes the same", p.rel(), imp, why)
+				t.Errorf("%s imports %s, which %s: a pure package takes time and randomness as arguments "+
+					"so that every replica and every test computes the same", p.rel(), imp, why)
 			}
 			if rest, ours := strings.CutPrefix(imp, module+"/"); ours && !slices.Contains(leaves, rest) &&
 				!under(rest, pure...) && !under(rest, "proto") {
@@ -143,9 +145,11 @@ func TestImportsPointDown(t *testing.T) {
 		why         string
 	}{
 		{[]string{"cluster"}, []string{"onionrouter", "client", "cmd", "internal/node"},
-			"cluster, onionrouter and client meet only at interfaces that the consumer declares, joined in internal/node"},
+			"cluster, onionrouter and client meet only at interfaces that the consumer declares, " +
+				"joined in internal/node"},
 		{[]string{"onionrouter"}, []string{"cluster", "client", "cmd", "internal/node"},
-			"cluster, onionrouter and client meet only at interfaces that the consumer declares, joined in internal/node"},
+			"cluster, onionrouter and client meet only at interfaces that the consumer declares, " +
+				"joined in internal/node"},
 		{[]string{"client"}, []string{"cluster", "cmd", "internal/node"},
 			"a client knows nodes by the wire only"},
 		{[]string{"devicesync", "groups", "internal/account"}, []string{"client", "cluster", "cmd",
@@ -166,7 +170,8 @@ func TestImportsPointDown(t *testing.T) {
 		if under(p.rel(), "client") {
 			for _, imp := range p.Imports {
 				if imp == module+"/onionrouter" {
-					t.Errorf("%s imports onionrouter: the client shares formats and path choice with the relay, never its machinery", p.rel())
+					t.Errorf("%s imports onionrouter: the client shares formats and path choice with the "+
+						"relay, never its machinery", p.rel())
 				}
 			}
 		}
@@ -201,7 +206,8 @@ func TestForeignTypesStayBehindTheirAdapters(t *testing.T) {
 	for _, p := range load(t) {
 		for _, imp := range p.Imports {
 			if strings.HasPrefix(imp, "github.com/hashicorp/") && !under(p.rel(), "cluster/internal") {
-				t.Errorf("%s imports %s: hashicorp types stay under cluster/internal so that they can be replaced there", p.rel(), imp)
+				t.Errorf("%s imports %s: hashicorp types stay under cluster/internal so that they can be "+
+					"replaced there", p.rel(), imp)
 			}
 		}
 		eachFile(t, p, p.GoFiles, func(name string, f *ast.File, fset *token.FileSet) {
@@ -212,7 +218,8 @@ func TestForeignTypesStayBehindTheirAdapters(t *testing.T) {
 				path := strings.Trim(imp.Path.Value, `"`)
 				if rest, ours := strings.CutPrefix(path, module+"/proto/"); ours && !strings.HasPrefix(rest,
 					"starling/body/") {
-					t.Errorf("%s imports %s: generated types stay in internal/wire, internal/rpc and files named grpc.go; everything else speaks the vocabulary", fset.Position(imp.Pos()), path)
+					t.Errorf("%s imports %s: generated types stay in internal/wire, internal/rpc and files "+
+						"named grpc.go; everything else speaks the vocabulary", fset.Position(imp.Pos()), path)
 				}
 			}
 		})

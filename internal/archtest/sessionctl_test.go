@@ -43,7 +43,8 @@ func TestSessionctlPartsPointDown(t *testing.T) {
 		}
 		for _, imp := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
 			if strings.HasPrefix(imp, "github.com/spf13/") {
-				t.Errorf("%s imports %s: flags and verbs stay in %s, a daemon and a terminal messenger have none",
+				t.Errorf("%s imports %s: flags and verbs stay in %s, a daemon and a terminal messenger "+
+					"have none",
 					p.rel(), imp, verbs)
 			}
 		}
@@ -103,7 +104,8 @@ func TestDocumentsLiveInOnePackage(t *testing.T) {
 				if err != nil {
 					t.Errorf("%s: %v", fset.Position(field.Pos()), err)
 				} else if _, json := reflect.StructTag(tag).Lookup("json"); json {
-					t.Errorf("%s has a json tag: JSON shapes are types of %s, which commands, daemon and schema share",
+					t.Errorf("%s has a json tag: JSON shapes are types of %s, which commands, "+
+						"daemon and schema share",
 						fset.Position(field.Pos()), shapes)
 				}
 				return true

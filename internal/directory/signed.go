@@ -110,7 +110,8 @@ func (d *Directory) CheckTime(now time.Time) (stale bool, err error) {
 	switch {
 	case now.After(until.Add(Grace)):
 		return true, fault.New(fault.Unavailable, "check directory",
-			"version %d was valid until %s, and it is %s: the clock is wrong or the cluster has stopped signing",
+			"version %d was valid until %s, and it is %s: the clock is wrong or the cluster has stopped "+
+				"signing",
 			d.Version, until.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case now.Before(time.UnixMilli(d.IssuedAt).Add(-Grace)):
 		return false, fault.New(fault.Unavailable, "check directory",

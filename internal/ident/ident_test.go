@@ -62,7 +62,8 @@ func TestMessageIDTakesAUUID(t *testing.T) {
 
 func TestSlotsSpreadEvenly(t *testing.T) {
 	if got, want := (ident.MailboxID{}).Slot(), ident.Slot(0x666); got != want {
-		t.Errorf("slot of the zero mailbox: got %#x, want %#x (the first 12 bits of SHA-256 of 32 zero bytes)", got, want)
+		t.Errorf("slot of the zero mailbox: got %#x, want %#x (the first 12 bits of SHA-256 of 32 zero "+
+			"bytes)", got, want)
 	}
 	seen := map[ident.Slot]bool{}
 	for i := range 1 << 14 {

@@ -226,7 +226,8 @@ func checkRan(op, ran string, incarnation uint32) error {
 	}
 	if uint64(incarnation) <= last {
 		return fault.New(fault.Denied, op,
-			"it is empty, but this node has run before: its data is lost; set incarnation: %d to come back as a new replica", last+1)
+			"it is empty, but this node has run before: its data is lost; set incarnation: %d to come back "+
+				"as a new replica", last+1)
 	}
 	return nil
 }

@@ -121,7 +121,8 @@ func (c *Config) validateAddresses() Problems {
 		case host == "":
 			bad(key, "%q names no host, want an address that others can reach", addr)
 		case unreachable(host, c.AllowLoopback):
-			bad(key, "%q cannot be reached from other machines; set it to this machine's address, or allow_loopback: true if all nodes run here", addr)
+			bad(key, "%q cannot be reached from other machines; set it to this machine's address, "+
+				"or allow_loopback: true if all nodes run here", addr)
 		}
 	}
 	if c.Advertise.Peer == "" {

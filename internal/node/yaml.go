@@ -12,7 +12,8 @@ import (
 // yaml returns c as a commented file that holds what differs from the defaults. Load reads it back to c.
 func (c *Config) yaml() []byte {
 	var b bytes.Buffer
-	b.WriteString("# Configuration of one swarmd node. Paths are relative to this file; what is not here has its default:\n")
+	b.WriteString("# Configuration of one swarmd node. Paths are relative to this file; what is not here " +
+		"has its default:\n")
 	b.WriteString("# swarmd config explain --config FILE\n")
 	section := ""
 	for _, k := range Keys() {

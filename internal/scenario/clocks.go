@@ -14,7 +14,8 @@ var clocks = []Scenario{
 		play: playClock(10 * time.Minute)},
 	{Name: "clock-behind", About: "a device's clock is ten minutes behind: it goes by the nodes' time",
 		play: playClock(-10 * time.Minute)},
-	{Name: "clock-year", About: "a device's clock is a year off: it is refused with a clear error, and works again once set", play: playClockYear},
+	{Name: "clock-year", About: "a device's clock is a year off: it is refused with a clear error, " +
+		"and works again once set", play: playClockYear},
 }
 
 // at is a clock that is off.

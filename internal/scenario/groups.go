@@ -13,12 +13,14 @@ const groupPatience = 5 * time.Minute
 
 // groupPlays are what people do in groups. Three accounts with two devices each play them.
 var groupPlays = []Scenario{
-	{Name: "group-talk", About: "everybody talks while members come, go, rise and fall: all have the same messages in the same order", play: talkAs(client.GroupShared)},
+	{Name: "group-talk", About: "everybody talks while members come, go, rise and fall: all have the same " +
+		"messages in the same order", play: talkAs(client.GroupShared)},
 	{Name: "group-own-keys", About: "the same in a group whose members store with keys of their own",
 		play: talkAs(client.GroupOwnKeys)},
 	{Name: "group-kick", About: "a member is removed and invited again, over and over", play: playGroupKick},
 	{Name: "group-stale-removal",
-		About: "an admin who was away removes somebody who was removed and invited again meanwhile: that changes nothing", play: playGroupStaleRemoval},
+		About: "an admin who was away removes somebody who was removed and invited again meanwhile: " +
+			"that changes nothing", play: playGroupStaleRemoval},
 	{Name: "group-two-admins", About: "two admins change different things at once: both come about",
 		play: playGroupTwoAdmins},
 	{Name: "group-fallen-admin", About: "an admin loses the role in the middle of changes",
@@ -28,7 +30,8 @@ var groupPlays = []Scenario{
 	{Name: "group-kill-in-rekey",
 		About: "an admin's device dies while it removes a member, and goes on when it is back",
 		play:  playGroupKillInRekey},
-	{Name: "group-away", About: "a member misses many changes and generations, and has everything when it is back", play: playGroupAway},
+	{Name: "group-away", About: "a member misses many changes and generations, and has everything when it " +
+		"is back", play: playGroupAway},
 	{Name: "group-restored", About: "a member who lost all devices is let in again by an admin",
 		play: playGroupRestored},
 	{Name: "group-only-admin",
@@ -40,7 +43,8 @@ var groupPlays = []Scenario{
 	{Name: "group-leave", About: "a member leaves, an admin who comes online later finishes it",
 		play: playGroupLeave},
 	{Name: "group-link", About: "somebody joins by a link, which is good for one", play: playGroupLink},
-	{Name: "group-public", About: "two come by a public link and talk while no admin is there; one is removed later, and neither link nor keys let it back", play: playGroupPublic},
+	{Name: "group-public", About: "two come by a public link and talk while no admin is there; " +
+		"one is removed later, and neither link nor keys let it back", play: playGroupPublic},
 }
 
 func init() {

@@ -9,7 +9,8 @@ import (
 // messages are what changes single messages. Copies of what a device sends come to the others some seconds
 // later on purpose, so that no node pairs the two by time: that is not measured.
 var messages = []Scenario{
-	{Name: "message", About: "a message to the account comes to all devices, one from it is copied to the others", Heavy: true, play: playMessage},
+	{Name: "message", About: "a message to the account comes to all devices, one from it is copied to the " +
+		"others", Heavy: true, play: playMessage},
 	{Name: "reaction", About: "a message gets a reaction, which is taken back", Heavy: true,
 		play: playReaction},
 	{Name: "edit", About: "an own message is edited", Heavy: true, play: playEdit},

@@ -101,8 +101,8 @@ func (n *Network) guardLocked(v *view, id ident.NodeID) (*guard, error) {
 }
 
 // guardFailed records that no circuit could be built through the guard and middle. Without a connection the
-// guard is passed over at once. With one it is kept off the middle and the exit of other guards' paths as well:
-// a node that reaches nobody fails there in the same way, and its neighbours are blamed for it.
+// guard is passed over at once. With one it is kept off the middle and the exit of other guards' paths as
+// well: a node that reaches nobody fails there in the same way, and its neighbours are blamed for it.
 func (n *Network) guardFailed(g *guard, middle ident.NodeID) {
 	n.mu.Lock()
 	up := g.up()

@@ -17,7 +17,8 @@
 //	changes.go, commit.go, work.go, aside.go what this device wants, durable until it is in the log
 //	admin.go, requests.go                    what others ask of the admins
 //	invite.go, link.go, join.go, door.go, door_commit.go
-//	                                         coming in; a door is the link of a public group, which lets in at once
+//	                                         coming in; a door is the link of a public group: it lets in at
+//	                                         once
 //	send.go, messages.go, notices.go         messages, and what is told of the log in words
 //	keeper.go, devices.go, handover.go, return.go, spare.go, schedule.go, urgent.go
 //	                                         errands: what own devices owe each other, and what time brings

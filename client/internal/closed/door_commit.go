@@ -136,7 +136,8 @@ func (w *worker) stayOut() error {
 // inElsewhere waits for the keys: the account is a member, and not by this device.
 func (c *Groups) inElsewhere(tx *store.Tx, a *core.Batch, g *group) error {
 	g.Status, g.Invitation, g.Keys, g.Cause = string(Returning), nil, nil, ""
-	g.Warning = "the account is in the group already, with keys that this device waits for: if no other device of the account has them, an admin has to remove the account first"
+	g.Warning = "the account is in the group already, with keys that this device waits for: if no other " +
+		"device of the account has them, an admin has to remove the account first"
 	c.save(tx, g)
 	c.putNew(tx, g.ID, errandAsk, c.core.Pace.GroupAsk)
 	c.changed(a, g.ID)

@@ -121,7 +121,8 @@ func (w *worker) lookInto(ctx context.Context, e envelope.Envelope,
 		tx.SetGroupErrand(store.GroupErrand{Group: g.ID, Kind: errandDoubted + m.Sender.String(),
 			Due: store.Held})
 		w.c.tellOf(a, g, w.c.people.Name(tx, m.Sender)+
-			" writes as if the group's log were another one, but what the nodes have is what this device knows: "+
+			" writes as if the group's log were another one, but what the nodes have is what this device "+
+			"knows: "+
 			"a device of that member is at fault, or lies. What else it says of the log is passed over")
 	})
 }

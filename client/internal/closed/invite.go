@@ -40,7 +40,8 @@ func (c *Groups) sendInvitation(tx *store.Tx, a *core.Batch, to ident.AccountID,
 	if err != nil {
 		return nil // no account can have that ID
 	}
-	b := &bodyv1.Body{Kind: &bodyv1.Body_GroupInvitation{GroupInvitation: &bodyv1.GroupInvitation{GroupId: in.Group[:], Name: in.Name, Invitation: in.Encode()}}}
+	b := &bodyv1.Body{Kind: &bodyv1.Body_GroupInvitation{GroupInvitation: &bodyv1.GroupInvitation{
+		GroupId: in.Group[:], Name: in.Name, Invitation: in.Encode()}}}
 	c.people.TellProfile(tx, &p, b)
 	body, err := proto.Marshal(b)
 	if err != nil {

@@ -123,7 +123,8 @@ func (c *Groups) publishLink(ctx context.Context, id ident.GroupID, serial uint6
 	link := in.Link()
 	if err := c.storeLink(ctx, link, in); err != nil {
 		return fault.New(fault.Unavailable, "make group link",
-			"invitation %d is open, but what its text leads to could not be stored. Close it, and make another: %v", serial, err)
+			"invitation %d is open, but what its text leads to could not be stored. Close it, "+
+				"and make another: %v", serial, err)
 	}
 	kept := false
 	err = c.core.Update(func(tx *store.Tx, a *core.Batch) error {
@@ -167,7 +168,8 @@ func (c *Groups) fetchLink(ctx context.Context,
 	blob, err := boxOf(link).Get(ctx, c.core, onetime.Key{})
 	if errors.Is(err, fault.NotFound) {
 		return nil, nil, fault.New(fault.NotFound, "join group",
-			"nothing lies at this link: it was closed, is used up or has expired, or is of another cluster. Ask for a new one")
+			"nothing lies at this link: it was closed, is used up or has expired, or is of another "+
+				"cluster. Ask for a new one")
 	}
 	if err != nil {
 		return nil, nil, err

@@ -44,10 +44,12 @@ func (c *Groups) askAdmins(e store.GroupErrand) error {
 			return tx.Err()
 		}
 		admins := c.groupAdmins(e.Group)
-		g.Warning = "the keys of the group are on none of the account's devices that answer: its admins were asked to let this account in again"
+		g.Warning = "the keys of the group are on none of the account's devices that answer: " +
+			"its admins were asked to let this account in again"
 		if len(admins) == 0 {
-			g.Warning = "the keys of the group are on none of the account's devices that answer, and it has no other admin who could let this account in again: " +
-				"only a device that still has them can"
+			g.Warning = "the keys of the group are on none of the account's devices that answer, " +
+				"and it has no other admin who could let this account in again: only a device that still " +
+				"has them can"
 		}
 		keys, err := g.returnKeys()
 		if err != nil {

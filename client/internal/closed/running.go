@@ -15,7 +15,8 @@ type running struct {
 	from  uint64 // where it was based
 }
 
-const warnUnevenMail = "the nodes did not give this device all that they took in for the group, or something else than others"
+const warnUnevenMail = "the nodes did not give this device all that they took in for the group, " +
+	"or something else than others"
 
 // restart begins anew: what comes next may leave a gap.
 func (w *worker) restart(cursor uint64) {

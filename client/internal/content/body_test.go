@@ -31,13 +31,24 @@ func TestBodiesOverTheirLimitsAreRefused(t *testing.T) {
 			MaxAttachments+1)}), false},
 		"long name": {&bodyv1.Body{Profile: &bodyv1.Profile{Name: strings.Repeat("n", MaxName+1)}},
 			false},
-		"reaction":          {&bodyv1.Body{Kind: &bodyv1.Body_Reaction{Reaction: &bodyv1.Reaction{MessageId: id, Author: author, Emoji: "!"}}}, true},
-		"reaction, short":   {&bodyv1.Body{Kind: &bodyv1.Body_Reaction{Reaction: &bodyv1.Reaction{MessageId: id, Author: author[1:], Emoji: "!"}}}, false},
-		"receipt":           {&bodyv1.Body{Kind: &bodyv1.Body_Receipt{Receipt: &bodyv1.Receipt{MessageIds: many[1:]}}}, true},
-		"receipt, many":     {&bodyv1.Body{Kind: &bodyv1.Body_Receipt{Receipt: &bodyv1.Receipt{MessageIds: many}}}, false},
-		"deletion, short":   {&bodyv1.Body{Kind: &bodyv1.Body_Deletion{Deletion: &bodyv1.Deletion{MessageIds: [][]byte{id[1:]}}}}, false},
-		"removal":           {&bodyv1.Body{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{Messages: []*bodyv1.MessageRef{{MessageId: id, Author: author}}}}}, true},
-		"removal, short":    {&bodyv1.Body{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{Messages: []*bodyv1.MessageRef{{MessageId: id, Author: id}}}}}, false},
+		"reaction": {&bodyv1.Body{
+			Kind: &bodyv1.Body_Reaction{Reaction: &bodyv1.Reaction{
+				MessageId: id, Author: author, Emoji: "!"}}}, true},
+		"reaction, short": {&bodyv1.Body{
+			Kind: &bodyv1.Body_Reaction{Reaction: &bodyv1.Reaction{
+				MessageId: id, Author: author[1:], Emoji: "!"}}}, false},
+		"receipt": {&bodyv1.Body{
+			Kind: &bodyv1.Body_Receipt{Receipt: &bodyv1.Receipt{MessageIds: many[1:]}}}, true},
+		"receipt, many": {&bodyv1.Body{
+			Kind: &bodyv1.Body_Receipt{Receipt: &bodyv1.Receipt{MessageIds: many}}}, false},
+		"deletion, short": {&bodyv1.Body{
+			Kind: &bodyv1.Body_Deletion{Deletion: &bodyv1.Deletion{MessageIds: [][]byte{id[1:]}}}}, false},
+		"removal": {&bodyv1.Body{
+			Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{
+				Messages: []*bodyv1.MessageRef{{MessageId: id, Author: author}}}}}, true},
+		"removal, short": {&bodyv1.Body{
+			Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{
+				Messages: []*bodyv1.MessageRef{{MessageId: id, Author: id}}}}}, false},
 		"removal of none":   {&bodyv1.Body{Kind: &bodyv1.Body_Removal{Removal: &bodyv1.Removal{}}}, false},
 		"edit of nothing":   {&bodyv1.Body{Kind: &bodyv1.Body_Edit{Edit: &bodyv1.Edit{}}}, false},
 		"a kind of later":   {&bodyv1.Body{}, true},

@@ -66,7 +66,7 @@ type LinkState struct {
 	online  bool
 	cause   error              // why there is no use in waiting; nil: there is
 	unwatch context.CancelFunc // ends the watch of a silent cluster; nil: there is none
-	ended   chan struct{}      // closed when the newest watch has returned, and all before it; nil: there was none
+	ended   chan struct{}      // closed when the newest watch and all before it have returned; nil: none was
 	Changed Broadcast
 }
 

@@ -225,8 +225,9 @@ func (c *Histories) TellRecovered() error {
 	})
 	if tell {
 		c.core.Announce(core.Fact{Kind: core.FactNotice,
-			Text: "this account was recovered with its phrase: contacts and settings are here; messages from before" +
-				" are not and cannot be fetched, because only the devices of then could read them"})
+			Text: "this account was recovered with its phrase: contacts and settings are here; " +
+				"messages from before are not and cannot be fetched, because only the devices of then " +
+				"could read them"})
 	}
 	return err
 }

@@ -43,7 +43,8 @@ func (c *Inbox) unopened(tx *store.Tx, a *core.Batch, o *opened) {
 		tx.SetNumber(store.MetaUnopened, n)
 		if n == 1 {
 			a.Tell(core.Fact{Kind: core.FactNotice,
-				Text: "a message could not be opened: it was sealed to a key that this device does not have or has erased"})
+				Text: "a message could not be opened: it was sealed to a key that this device does not " +
+					"have or has erased"})
 		}
 	}
 	c.core.Log.Debug("envelope not opened", "namespace", int(o.env.Namespace), "error", o.err)

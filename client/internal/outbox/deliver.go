@@ -125,7 +125,8 @@ func (c *Outbox) trySeal(leg *store.Leg, now time.Time) (done bool, err error) {
 
 func errNoDayKey(peer ident.AccountID) error {
 	return fault.New(fault.Unavailable, "send to "+core.Short(peer),
-		"the account has no valid day key: none of its devices was online for two weeks; the message stays queued")
+		"the account has no valid day key: none of its devices was online for two weeks; the message stays "+
+			"queued")
 }
 
 // DeliverOwn stores a copy or an announcement in the account's own mailbox.

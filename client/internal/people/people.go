@@ -108,7 +108,8 @@ func (c *People) Contested(p *store.Peer) bool {
 // ErrContested is the error of writing to a contested account: Denied.
 func ErrContested(id ident.AccountID) error {
 	return fault.New(fault.Denied, "send to "+core.Short(id),
-		"the account is contested: one of its devices says that somebody else has restored it; compare the numbers first (contact verify)")
+		"the account is contested: one of its devices says that somebody else has restored it; compare the "+
+			"numbers first (contact verify)")
 }
 
 // Name is what to call an account: our petname for it, else its own.

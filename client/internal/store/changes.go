@@ -38,15 +38,17 @@ func (tx *Tx) AddChange(c Change, now int64) bool {
 	if c.Body == nil {
 		c.Body = []byte{}
 	}
-	return tx.Exec("INSERT INTO changes (message, author, kind, conversation, at, change, body, noted) VALUES (?,?,?,?,?,?,?,?)"+
-		" ON CONFLICT (message, author, kind) DO UPDATE SET conversation = excluded.conversation, at = excluded.at, change = excluded.change,"+
-		" body = excluded.body, noted = excluded.noted WHERE (excluded.at, excluded.change) > (at, change)",
+	return tx.Exec("INSERT INTO changes (message, author, kind, conversation, at, change, body, noted) "+
+		"VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (message, author, kind) DO UPDATE "+
+		"SET conversation = excluded.conversation, at = excluded.at, change = excluded.change, "+
+		"body = excluded.body, noted = excluded.noted WHERE (excluded.at, excluded.change) > (at, change)",
 		c.Message[:], c.Author[:], int(c.Kind), c.Conversation, c.At, c.Change[:], c.Body, now) == 1
 }
 
 // Changes calls f for the newest change of each kind of a message, by kind.
 func (tx *Tx) Changes(message ident.MessageID, author ident.AccountID) (out []Change) {
-	tx.Query("SELECT kind, conversation, at, change, body FROM changes WHERE message = ? AND author = ? ORDER BY kind", []any{message[:], author[:]},
+	tx.Query("SELECT kind, conversation, at, change, body FROM changes WHERE message = ? AND author = ? "+
+		"ORDER BY kind", []any{message[:], author[:]},
 		func(s *sqlite3.Stmt) bool {
 			c := Change{Message: message, Author: author, Kind: ChangeKind(s.ColumnInt(0)),
 				Conversation: s.ColumnText(1),
@@ -61,8 +63,10 @@ func (tx *Tx) Changes(message ident.MessageID, author ident.AccountID) (out []Ch
 // Pinned returns the messages of a conversation that are pinned, the newest pin first.
 func (tx *Tx) Pinned(conversation string) (out []Message) {
 	tx.Query("SELECT "+messageColumns+
-		" FROM messages JOIN (SELECT message, author, at AS pinned_at, change AS pin FROM changes WHERE kind = ? AND conversation = ? AND body <> x'')"+
-		" ON id = message AND sender = author WHERE conversation = ? AND deleted = 0 ORDER BY pinned_at DESC, pin DESC",
+		" FROM messages JOIN (SELECT message, author, at AS pinned_at, change AS pin FROM changes "+
+		"WHERE kind = ? AND conversation = ? AND body <> x'')"+
+		" ON id = message AND sender = author WHERE conversation = ? AND deleted = 0 ORDER BY pinned_at "+
+		"DESC, pin DESC",
 		[]any{int(ChangePin), conversation, conversation}, func(s *sqlite3.Stmt) bool {
 			out = append(out, scanMessage(s))
 			return true
@@ -72,7 +76,8 @@ func (tx *Tx) Pinned(conversation string) (out []Message) {
 
 // ForgetChanges drops what was noted before an instant and whose message is not there.
 func (tx *Tx) ForgetChanges(before int64) {
-	tx.Exec("DELETE FROM changes WHERE noted < ? AND NOT EXISTS (SELECT 1 FROM messages WHERE id = message AND sender = author)", before)
+	tx.Exec("DELETE FROM changes WHERE noted < ? AND NOT EXISTS (SELECT 1 FROM messages WHERE id = message "+
+		"AND sender = author)", before)
 }
 
 // Reaction is the newest change of one person's emoji on a message.
@@ -88,16 +93,18 @@ type Reaction struct {
 
 // React keeps r if no change of the same emoji is newer, and reports whether it did.
 func (tx *Tx) React(r Reaction) bool {
-	return tx.Exec("INSERT INTO reactions (message, author, sender, emoji, conversation, at, change, removed) VALUES (?,?,?,?,?,?,?,?)"+
-		" ON CONFLICT (message, author, sender, emoji) DO UPDATE SET conversation = excluded.conversation, at = excluded.at, change = excluded.change,"+
-		" removed = excluded.removed WHERE (excluded.at, excluded.change) > (at, change)",
+	return tx.Exec("INSERT INTO reactions (message, author, sender, emoji, conversation, at, change, "+
+		"removed) VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (message, author, sender, emoji) DO UPDATE "+
+		"SET conversation = excluded.conversation, at = excluded.at, change = excluded.change, "+
+		"removed = excluded.removed WHERE (excluded.at, excluded.change) > (at, change)",
 		r.Message[:], r.Author[:], r.Sender[:], r.Emoji, r.Conversation, r.At, r.Change[:], r.Removed) == 1
 }
 
 // Reactions calls f for every reaction on a message in a conversation.
 func (tx *Tx) Reactions(message ident.MessageID, author ident.AccountID, conversation string,
 	f func(sender ident.AccountID, emoji string)) {
-	tx.Query("SELECT sender, emoji FROM reactions WHERE message = ? AND author = ? AND conversation = ? AND removed = 0", []any{message[:], author[:], conversation},
+	tx.Query("SELECT sender, emoji FROM reactions WHERE message = ? AND author = ? AND conversation = ? "+
+		"AND removed = 0", []any{message[:], author[:], conversation},
 		func(s *sqlite3.Stmt) bool {
 			f(ident.AccountID(s.ColumnRawBlob(0)), s.ColumnText(1))
 			return true
@@ -124,7 +131,8 @@ func (tx *Tx) Clear(conversation string, seq uint64, sentAt int64) int64 {
 // NewestOf returns the largest sequence number in the own mailbox and the latest sent-at of our own messages
 // in a conversation; 0 if there is none.
 func (tx *Tx) NewestOf(conversation string) (seq uint64, sentAt int64) {
-	tx.Query("SELECT coalesce(max(mailbox_seq), 0), coalesce(max(CASE WHEN mine = 1 THEN sent_at END), 0) FROM messages WHERE conversation = ?", []any{conversation},
+	tx.Query("SELECT coalesce(max(mailbox_seq), 0), coalesce(max(CASE WHEN mine = 1 THEN sent_at END), 0) "+
+		"FROM messages WHERE conversation = ?", []any{conversation},
 		func(s *sqlite3.Stmt) bool {
 			seq, sentAt = uint64(s.ColumnInt64(0)), s.ColumnInt64(1)
 			return false
@@ -135,7 +143,8 @@ func (tx *Tx) NewestOf(conversation string) (seq uint64, sentAt int64) {
 // UnreadIDs returns the messages of others after one sequence number of the own mailbox and up to another,
 // oldest first.
 func (tx *Tx) UnreadIDs(conversation string, after, upTo uint64) (out []ident.MessageID) {
-	tx.Query("SELECT id FROM messages WHERE conversation = ? AND mine = 0 AND unverified = 0 AND notice = 0 AND mailbox_seq > ? AND mailbox_seq <= ? ORDER BY mailbox_seq",
+	tx.Query("SELECT id FROM messages WHERE conversation = ? AND mine = 0 AND unverified = 0 "+
+		"AND notice = 0 AND mailbox_seq > ? AND mailbox_seq <= ? ORDER BY mailbox_seq",
 		[]any{conversation, after, upTo}, func(s *sqlite3.Stmt) bool {
 			out = append(out, ident.MessageID(s.ColumnRawBlob(0)))
 			return true
@@ -145,7 +154,8 @@ func (tx *Tx) UnreadIDs(conversation string, after, upTo uint64) (out []ident.Me
 
 // StartTimers lets the time of messages run that disappear after they are read.
 func (tx *Tx) StartTimers(conversation string, readUpTo uint64, now int64) bool {
-	return tx.Exec("UPDATE messages SET expires_at = ? + 1000 * expire_after WHERE conversation = ? AND mine = 0 AND mailbox_seq <= ? AND expire_after > 0 AND expires_at = 0",
+	return tx.Exec("UPDATE messages SET expires_at = ? + 1000 * expire_after WHERE conversation = ? "+
+		"AND mine = 0 AND mailbox_seq <= ? AND expire_after > 0 AND expires_at = 0",
 		now, conversation, readUpTo) > 0
 }
 
@@ -171,8 +181,9 @@ func (tx *Tx) NextExpiry() (at int64) {
 
 // SetDraft keeps the text that is being written in a conversation if it is newer, and reports whether it did.
 func (tx *Tx) SetDraft(conversation, text string, at int64) bool {
-	return tx.Exec("INSERT INTO drafts (conversation, text, changed_at) VALUES (?,?,?) ON CONFLICT (conversation) DO UPDATE SET text = excluded.text,"+
-		" changed_at = excluded.changed_at WHERE (excluded.changed_at, excluded.text) > (changed_at, text)",
+	return tx.Exec("INSERT INTO drafts (conversation, text, changed_at) VALUES (?,?,?) "+
+		"ON CONFLICT (conversation) DO UPDATE SET text = excluded.text, changed_at = excluded.changed_at "+
+		"WHERE (excluded.changed_at, excluded.text) > (changed_at, text)",
 		conversation, text, at) == 1
 }
 

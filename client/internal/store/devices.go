@@ -49,8 +49,9 @@ type Link struct {
 
 // AddLink keeps a request; a newer one of the same device replaces it.
 func (tx *Tx) AddLink(l Link) {
-	tx.Exec("INSERT INTO links (device, code, label, asked_at, request) VALUES (?,?,?,?,?) ON CONFLICT (device) DO UPDATE SET"+
-		" code = excluded.code, label = excluded.label, asked_at = excluded.asked_at, request = excluded.request",
+	tx.Exec("INSERT INTO links (device, code, label, asked_at, request) VALUES (?,?,?,?,?) "+
+		"ON CONFLICT (device) DO UPDATE SET code = excluded.code, label = excluded.label, "+
+		"asked_at = excluded.asked_at, request = excluded.request",
 		l.Device[:], l.Code, l.Label, l.AskedAt, l.Request)
 }
 

@@ -20,7 +20,8 @@ func (tx *Tx) SetGroupErrand(e GroupErrand) {
 	if e.Note == nil {
 		e.Note = []byte{}
 	}
-	tx.Exec("INSERT INTO group_errands (grp, kind, due, note) VALUES (?,?,?,?) ON CONFLICT (grp, kind) DO UPDATE SET due = excluded.due, note = excluded.note",
+	tx.Exec("INSERT INTO group_errands (grp, kind, due, note) VALUES (?,?,?,?) ON CONFLICT (grp, kind) "+
+		"DO UPDATE SET due = excluded.due, note = excluded.note",
 		e.Group[:], e.Kind, e.Due, e.Note)
 }
 
@@ -112,7 +113,8 @@ func (tx *Tx) GroupVouched(id ident.GroupID, account ident.AccountID, joined uin
 func (tx *Tx) SaveGroupVouch(v GroupVouch) {
 	tx.Exec("DELETE FROM group_vouches WHERE grp = ? AND account = ? AND joined < ?", v.Group[:],
 		v.Account[:], v.Joined)
-	tx.Exec("INSERT INTO group_vouches (grp, account, joined, good) VALUES (?,?,?,?) ON CONFLICT (grp, account, joined) DO UPDATE SET good = excluded.good",
+	tx.Exec("INSERT INTO group_vouches (grp, account, joined, good) VALUES (?,?,?,?) ON CONFLICT (grp, "+
+		"account, joined) DO UPDATE SET good = excluded.good",
 		v.Group[:], v.Account[:], v.Joined, v.Good)
 }
 

@@ -31,7 +31,8 @@ type Group struct {
 	Warning string // what is wrong with the log or the mailbox; "": nothing
 }
 
-const groupColumns = "id, status, since, name, cursor, head_seq, admin_cursor, invitation, keys, request, asked, past, leaving, warning, cause"
+const groupColumns = "id, status, since, name, cursor, head_seq, admin_cursor, invitation, keys, request, " +
+	"asked, past, leaving, warning, cause"
 
 func scanGroup(s *sqlite3.Stmt) (g Group) {
 	copy(g.ID[:], s.ColumnRawBlob(0))
@@ -81,11 +82,14 @@ func (tx *Tx) GroupIDs() (out []ident.GroupID) {
 
 // SaveGroup writes a group.
 func (tx *Tx) SaveGroup(g *Group) {
-	tx.Exec("INSERT INTO closed_groups (id, status, since, name, cursor, head_seq, admin_cursor, invitation, keys, request, asked, past, leaving, warning, cause)"+
-		" VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET status = excluded.status, since = excluded.since, name = excluded.name,"+
-		" cursor = excluded.cursor, head_seq = excluded.head_seq, admin_cursor = excluded.admin_cursor, invitation = excluded.invitation, keys = excluded.keys,"+
-		" request = excluded.request, asked = excluded.asked, past = excluded.past, leaving = excluded.leaving, warning = excluded.warning,"+
-		" cause = excluded.cause",
+	tx.Exec("INSERT INTO closed_groups (id, status, since, name, cursor, head_seq, admin_cursor, "+
+		"invitation, keys, request, asked, past, leaving, warning, cause) "+
+		"VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET status = excluded.status, "+
+		"since = excluded.since, name = excluded.name, cursor = excluded.cursor, "+
+		"head_seq = excluded.head_seq, admin_cursor = excluded.admin_cursor, "+
+		"invitation = excluded.invitation, keys = excluded.keys, request = excluded.request, "+
+		"asked = excluded.asked, past = excluded.past, leaving = excluded.leaving, "+
+		"warning = excluded.warning, cause = excluded.cause",
 		g.ID[:], g.Status, g.Since, g.Name, g.Cursor, g.HeadSeq, g.AdminCursor, null(g.Invitation),
 		null(g.Keys), null(g.Request), g.Asked, g.Past, g.Leaving,
 		g.Warning, g.Cause)
@@ -112,7 +116,8 @@ func (tx *Tx) SaveGroupState(id ident.GroupID, state []byte) {
 		tx.Exec("DELETE FROM group_states WHERE grp = ?", id[:])
 		return
 	}
-	tx.Exec("INSERT INTO group_states (grp, state) VALUES (?, ?) ON CONFLICT (grp) DO UPDATE SET state = excluded.state", id[:], state)
+	tx.Exec("INSERT INTO group_states (grp, state) VALUES (?, ?) ON CONFLICT (grp) DO UPDATE "+
+		"SET state = excluded.state", id[:], state)
 }
 
 // GroupChange is something that this device wants to change of a group.
@@ -158,7 +163,8 @@ func (tx *Tx) DropGroupChange(n int64) bool {
 // CountGroupChanges returns how many changes, requests to join and joins without a request wait to leave in
 // all groups.
 func (tx *Tx) CountGroupChanges() (n int) {
-	tx.Query("SELECT (SELECT count(*) FROM group_changes) + (SELECT count(*) FROM closed_groups WHERE asked = 0 AND (request IS NOT NULL OR status = 'waiting'))", nil, func(s *sqlite3.Stmt) bool {
+	tx.Query("SELECT (SELECT count(*) FROM group_changes) + (SELECT count(*) FROM closed_groups "+
+		"WHERE asked = 0 AND (request IS NOT NULL OR status = 'waiting'))", nil, func(s *sqlite3.Stmt) bool {
 		n = s.ColumnInt(0)
 		return false
 	})
@@ -178,7 +184,8 @@ type GroupAsk struct {
 
 // AddGroupAsk keeps a request; the same one twice changes nothing.
 func (tx *Tx) AddGroupAsk(a *GroupAsk) bool {
-	n := tx.Exec("INSERT INTO group_asks (grp, kind, account, body, at, held) VALUES (?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+	n := tx.Exec("INSERT INTO group_asks (grp, kind, account, body, at, held) VALUES (?,?,?,?,?,?) "+
+		"ON CONFLICT DO NOTHING",
 		a.Group[:], a.Kind, a.Account[:], a.Body, a.At, a.Held)
 	a.N = tx.db.conn.LastInsertRowID()
 	return n == 1

@@ -79,9 +79,10 @@ const recentOfEach = 20
 func (tx *Tx) PlanHistory() (refs []Ref, messages, conversations int, top int64) {
 	changed := tx.changedMessages()
 	peers := tx.planPeers()
-	tx.Query("SELECT seq, id, sender, size, rank FROM (SELECT seq, id, sender, length(body) AS size, row_number() OVER latest AS rank,"+
-		" max(seq) OVER (PARTITION BY conversation) AS last FROM messages WINDOW latest AS (PARTITION BY conversation ORDER BY seq DESC))"+
-		" ORDER BY rank > 1, rank > ?, CASE WHEN rank <= ? THEN last END DESC, seq DESC", []any{recentOfEach,
+	tx.Query("SELECT seq, id, sender, size, rank FROM (SELECT seq, id, sender, length(body) AS size, "+
+		"row_number() OVER latest AS rank, max(seq) OVER (PARTITION BY conversation) AS last FROM messages "+
+		"WINDOW latest AS (PARTITION BY conversation ORDER BY seq DESC)) ORDER BY rank > 1, rank > ?, "+
+		"CASE WHEN rank <= ? THEN last END DESC, seq DESC", []any{recentOfEach,
 		recentOfEach}, func(s *sqlite3.Stmt) bool {
 		r := Ref{Kind: RefMessage, Seq: s.ColumnInt64(0), Size: s.ColumnInt(3) + 200}
 		copy(r.ID[:], s.ColumnRawBlob(1))
@@ -175,8 +176,8 @@ func (tx *Tx) setChunk(device ident.DeviceID, n int, refs []Ref) {
 	if b == nil {
 		b = []byte{}
 	}
-	tx.Exec("INSERT INTO history_chunks (device, n, refs, messages) VALUES (?,?,?,?) ON CONFLICT (device, n) DO UPDATE SET refs = excluded.refs,"+
-		" messages = excluded.messages", device[:], n, b, messages)
+	tx.Exec("INSERT INTO history_chunks (device, n, refs, messages) VALUES (?,?,?,?) ON CONFLICT (device, "+
+		"n) DO UPDATE SET refs = excluded.refs, messages = excluded.messages", device[:], n, b, messages)
 }
 
 // SpillChunk keeps only the first refs in a chunk and moves the rest into a new one at the end.
@@ -193,8 +194,8 @@ func (tx *Tx) SpillChunk(device ident.DeviceID, n int, keep, rest []Ref) {
 
 // HistoriesOut returns the histories on their way, and those that are done.
 func (tx *Tx) HistoriesOut() (out []HistoryOut) {
-	tx.Query("SELECT device, manifest, stage, (SELECT coalesce(sum(messages), 0) FROM history_chunks c WHERE c.device = o.device AND sent = 1)"+
-		" FROM history_out o", nil, func(s *sqlite3.Stmt) bool {
+	tx.Query("SELECT device, manifest, stage, (SELECT coalesce(sum(messages), 0) FROM history_chunks c "+
+		"WHERE c.device = o.device AND sent = 1) FROM history_out o", nil, func(s *sqlite3.Stmt) bool {
 		h := HistoryOut{Manifest: s.ColumnBlob(1, nil), Stage: s.ColumnInt(2), Messages: s.ColumnInt(3)}
 		copy(h.Device[:], s.ColumnRawBlob(0))
 		out = append(out, h)
@@ -259,12 +260,14 @@ type HistoryIn struct {
 
 // AddHistoryIn keeps a manifest, once.
 func (tx *Tx) AddHistoryIn(transfer [16]byte, manifest []byte, at int64) bool {
-	return tx.Exec("INSERT INTO history_in (transfer, manifest, told_at) VALUES (?,?,?) ON CONFLICT DO NOTHING", transfer[:], manifest, at) == 1
+	return tx.Exec("INSERT INTO history_in (transfer, manifest, told_at) VALUES (?,?,?) "+
+		"ON CONFLICT DO NOTHING", transfer[:], manifest, at) == 1
 }
 
 // HistoriesIn returns the histories on their way, and those that are done, the oldest first.
 func (tx *Tx) HistoriesIn() (out []HistoryIn) {
-	tx.Query("SELECT transfer, manifest, stage, cursor, floor, messages, have, chunks FROM history_in ORDER BY told_at, transfer", nil, func(s *sqlite3.Stmt) bool {
+	tx.Query("SELECT transfer, manifest, stage, cursor, floor, messages, have, chunks FROM history_in "+
+		"ORDER BY told_at, transfer", nil, func(s *sqlite3.Stmt) bool {
 		h := HistoryIn{Manifest: s.ColumnBlob(1, nil), Stage: s.ColumnInt(2),
 			Cursor: uint64(s.ColumnInt64(3)), Floor: s.ColumnInt64(4),
 			Messages: s.ColumnInt(5), Have: s.ColumnBlob(6, nil), Chunks: s.ColumnInt(7)}
@@ -281,13 +284,15 @@ func (tx *Tx) SaveHistoryIn(h *HistoryIn) {
 	if have == nil {
 		have = []byte{}
 	}
-	tx.Exec("UPDATE history_in SET stage = ?, cursor = ?, floor = ?, messages = ?, have = ?, chunks = ? WHERE transfer = ?",
+	tx.Exec("UPDATE history_in SET stage = ?, cursor = ?, floor = ?, messages = ?, have = ?, chunks = ? "+
+		"WHERE transfer = ?",
 		h.Stage, h.Cursor, h.Floor, h.Messages, have, h.Chunks, h.Transfer[:])
 }
 
 // HistoryFloor is a seq below every message here and every one that will come.
 func (tx *Tx) HistoryFloor() (floor int64) {
-	tx.Query("SELECT coalesce((SELECT min(seq) - 1 FROM messages), (SELECT seq FROM sqlite_sequence WHERE name = 'messages'))", nil, func(s *sqlite3.Stmt) bool {
+	tx.Query("SELECT coalesce((SELECT min(seq) - 1 FROM messages), (SELECT seq FROM sqlite_sequence "+
+		"WHERE name = 'messages'))", nil, func(s *sqlite3.Stmt) bool {
 		floor = s.ColumnInt64(0)
 		return false
 	})
@@ -309,9 +314,10 @@ func (tx *Tx) InsertHistory(m *Message) bool {
 	if m.Body == nil {
 		m.Body = []byte{}
 	}
-	return tx.Exec("INSERT INTO messages (seq, id, sender, conversation, mine, request, unverified, text, body, sent_at, received_at, edited, deleted, reply_to,"+
-		" handed_out, state, stored_at, delivered_at, read_at, mailbox_seq, expires_at, expire_after, notice, mentioned) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,1,?,?,?,?,?,?,?,?,?)"+
-		" ON CONFLICT DO NOTHING",
+	return tx.Exec("INSERT INTO messages (seq, id, sender, conversation, mine, request, unverified, text, "+
+		"body, sent_at, received_at, edited, deleted, reply_to, handed_out, state, stored_at, "+
+		"delivered_at, read_at, mailbox_seq, expires_at, expire_after, notice, mentioned) VALUES "+
+		"(?,?,?,?,?,?,?,?,?,?,?,?,?,?,1,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
 		m.Seq, m.ID[:], m.Sender[:], m.Conversation, m.Mine, m.Request, m.Unverified, m.Text, m.Body,
 		m.SentAt, m.ReceivedAt, m.Edited, m.Deleted, reply,
 		int(m.State), m.StoredAt, m.DeliveredAt, m.ReadAt, m.MailboxSeq, m.ExpiresAt, m.ExpireAfter, m.Notice,
@@ -329,7 +335,8 @@ func (tx *Tx) MessageAt(seq int64) (m Message, ok bool) {
 
 // AllReactions returns the newest change of every emoji on a message, those that were taken back too.
 func (tx *Tx) AllReactions(message ident.MessageID, author ident.AccountID) (out []Reaction) {
-	tx.Query("SELECT sender, emoji, conversation, at, change, removed FROM reactions WHERE message = ? AND author = ?", []any{message[:], author[:]},
+	tx.Query("SELECT sender, emoji, conversation, at, change, removed FROM reactions WHERE message = ? "+
+		"AND author = ?", []any{message[:], author[:]},
 		func(s *sqlite3.Stmt) bool {
 			out = append(out, Reaction{Message: message, Author: author,
 				Sender: ident.AccountID(s.ColumnRawBlob(0)), Emoji: s.ColumnText(1),

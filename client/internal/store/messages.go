@@ -54,8 +54,9 @@ type Message struct {
 	Mentioned    bool   // the text names this account
 }
 
-const messageColumns = "seq, id, sender, conversation, mine, request, unverified, text, body, sent_at, received_at, edited, deleted, " +
-	"reply_to, handed_out, state, cause, stored_at, delivered_at, read_at, path, replicas, mailbox_seq, expires_at, expire_after, envelope, notice, mentioned"
+const messageColumns = "seq, id, sender, conversation, mine, request, unverified, text, body, sent_at, " +
+	"received_at, edited, deleted, reply_to, handed_out, state, cause, stored_at, delivered_at, read_at, " +
+	"path, replicas, mailbox_seq, expires_at, expire_after, envelope, notice, mentioned"
 
 func scanMessage(s *sqlite3.Stmt) (m Message) {
 	m.Seq = s.ColumnInt64(0)
@@ -102,8 +103,10 @@ func (tx *Tx) AddMessage(m *Message) bool {
 	if m.Body == nil {
 		m.Body = []byte{}
 	}
-	n := tx.Exec("INSERT INTO messages (id, sender, conversation, mine, request, unverified, text, body, sent_at, received_at, reply_to, handed_out, state, stored_at,"+
-		" edited, deleted, mailbox_seq, expires_at, expire_after, envelope, notice, mentioned) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id, sender) DO NOTHING",
+	n := tx.Exec("INSERT INTO messages (id, sender, conversation, mine, request, unverified, text, body, "+
+		"sent_at, received_at, reply_to, handed_out, state, stored_at, edited, deleted, mailbox_seq, "+
+		"expires_at, expire_after, envelope, notice, mentioned) VALUES "+
+		"(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id, sender) DO NOTHING",
 		m.ID[:], m.Sender[:], m.Conversation, m.Mine, m.Request, m.Unverified, m.Text, m.Body, m.SentAt,
 		m.ReceivedAt, reply, m.HandedOut, int(m.State), m.StoredAt,
 		m.Edited, m.Deleted, m.MailboxSeq, m.ExpiresAt, m.ExpireAfter, null(m.Envelope),
@@ -127,8 +130,9 @@ func (tx *Tx) MessageOf(sender ident.AccountID, id ident.MessageID) (m Message, 
 
 // SaveMessage writes back what of a message can change.
 func (tx *Tx) SaveMessage(m *Message) {
-	tx.Exec("UPDATE messages SET request = ?, unverified = ?, edited = ?, deleted = ?, handed_out = ?, state = ?, cause = ?, stored_at = ?,"+
-		" delivered_at = ?, read_at = ?, path = ?, replicas = ? WHERE seq = ?",
+	tx.Exec("UPDATE messages SET request = ?, unverified = ?, edited = ?, deleted = ?, handed_out = ?, "+
+		"state = ?, cause = ?, stored_at = ?, delivered_at = ?, read_at = ?, path = ?, replicas = ? "+
+		"WHERE seq = ?",
 		m.Request, m.Unverified, m.Edited, m.Deleted, m.HandedOut, int(m.State), m.Cause, m.StoredAt,
 		m.DeliveredAt, m.ReadAt, pathBlob(m.Path), m.Replicas, m.Seq)
 }
@@ -155,7 +159,8 @@ func (tx *Tx) SetPlace(m *Message) {
 // VerifySender takes the unverified mark off what somebody sent in a conversation, and reports whether there
 // was any.
 func (tx *Tx) VerifySender(conversation string, sender ident.AccountID) bool {
-	return tx.Exec("UPDATE messages SET unverified = 0 WHERE unverified = 1 AND conversation = ? AND sender = ?", conversation, sender[:]) > 0
+	return tx.Exec("UPDATE messages SET unverified = 0 WHERE unverified = 1 AND conversation = ? "+
+		"AND sender = ?", conversation, sender[:]) > 0
 }
 
 // Query selects messages. Zero fields do not restrict.
@@ -303,7 +308,8 @@ func (tx *Tx) Conversation(id string, readUpTo uint64) (out ConversationRow, ok 
 }
 
 func (tx *Tx) countUnread(r *ConversationRow, readUpTo uint64) {
-	tx.Query("SELECT count(*), coalesce(sum(mentioned), 0) FROM messages WHERE conversation = ? AND mine = 0 AND mailbox_seq > ? AND deleted = 0 AND notice = 0",
+	tx.Query("SELECT count(*), coalesce(sum(mentioned), 0) FROM messages WHERE conversation = ? "+
+		"AND mine = 0 AND mailbox_seq > ? AND deleted = 0 AND notice = 0",
 		[]any{r.ID, readUpTo}, func(s *sqlite3.Stmt) bool {
 			r.Unread, r.Mentions = s.ColumnInt(0), s.ColumnInt(1)
 			return false
@@ -313,7 +319,8 @@ func (tx *Tx) countUnread(r *ConversationRow, readUpTo uint64) {
 // Search returns the newest messages whose text matches an FTS5 query.
 func (tx *Tx) Search(match string, limit int) (out []Message) {
 	tx.Query("SELECT "+messageColumns+
-		" FROM messages WHERE seq IN (SELECT rowid FROM messages_text WHERE messages_text MATCH ?) ORDER BY seq DESC LIMIT ?",
+		" FROM messages WHERE seq IN (SELECT rowid FROM messages_text WHERE messages_text MATCH ?) "+
+		"ORDER BY seq DESC LIMIT ?",
 		[]any{match, limit}, func(s *sqlite3.Stmt) bool {
 			out = append(out, scanMessage(s))
 			return true

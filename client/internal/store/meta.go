@@ -40,7 +40,8 @@ func (tx *Tx) SetMeta(key string, value []byte) {
 	if value == nil {
 		value = []byte{}
 	}
-	tx.Exec("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
+	tx.Exec("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE "+
+		"SET value = excluded.value", key, value)
 }
 
 // Number returns the number under key, 0 if there is none.

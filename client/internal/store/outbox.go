@@ -50,7 +50,8 @@ func (tx *Tx) AddLeg(l *Leg) {
 	if l.Body == nil {
 		l.Body = []byte{}
 	}
-	tx.Exec("INSERT INTO outbox (kind, peer, message, sent_at, body, sealed, certs, due) VALUES (?,?,?,?,?,?,?,?)",
+	tx.Exec("INSERT INTO outbox (kind, peer, message, sent_at, body, sealed, certs, due) "+
+		"VALUES (?,?,?,?,?,?,?,?)",
 		int(l.Kind), l.Peer[:], l.Message[:], l.SentAt, l.Body, sealed, l.Certs, l.Due)
 	l.ID = tx.db.conn.LastInsertRowID()
 }

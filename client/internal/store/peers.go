@@ -25,7 +25,8 @@ type Peer struct {
 	ContestedAt int64
 }
 
-const peerColumns = "account, approved, named, name, name_at, chain, certs_head, knows_g, floor_g, floor_day, record, told_at, before, contested_at"
+const peerColumns = "account, approved, named, name, name_at, chain, certs_head, knows_g, floor_g, " +
+	"floor_day, record, told_at, before, contested_at"
 
 func scanPeer(s *sqlite3.Stmt) (p Peer) {
 	copy(p.Account[:], s.ColumnRawBlob(0))
@@ -67,10 +68,12 @@ func (tx *Tx) SavePeer(p *Peer) {
 		return b
 	}
 	tx.Exec("INSERT INTO peers ("+peerColumns+
-		") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (account) DO UPDATE SET approved = excluded.approved,"+
-		" named = excluded.named, name = excluded.name, name_at = excluded.name_at, chain = excluded.chain, certs_head = excluded.certs_head,"+
-		" knows_g = excluded.knows_g, floor_g = excluded.floor_g, floor_day = excluded.floor_day, record = excluded.record, told_at = excluded.told_at,"+
-		" before = excluded.before, contested_at = excluded.contested_at",
+		") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (account) DO UPDATE SET "+
+		"approved = excluded.approved, named = excluded.named, name = excluded.name, "+
+		"name_at = excluded.name_at, chain = excluded.chain, certs_head = excluded.certs_head, "+
+		"knows_g = excluded.knows_g, floor_g = excluded.floor_g, floor_day = excluded.floor_day, "+
+		"record = excluded.record, told_at = excluded.told_at, before = excluded.before, "+
+		"contested_at = excluded.contested_at",
 		p.Account[:], p.Approved, p.Named, p.Name, p.NameAt, blob(p.Chain), p.CertsHead, p.KnowsG, p.FloorG,
 		p.FloorDay, blob(p.Record), p.ToldAt, blob(p.Before), p.ContestedAt)
 }
@@ -113,8 +116,9 @@ func (tx *Tx) AddLook(l Look) {
 	if l.Contest != nil {
 		contest = l.Contest
 	}
-	tx.Exec("INSERT INTO looks (account, contest, stored_at) VALUES (?,?,?) ON CONFLICT (account) DO UPDATE SET"+
-		" contest = coalesce(excluded.contest, contest), stored_at = max(excluded.stored_at, stored_at)",
+	tx.Exec("INSERT INTO looks (account, contest, stored_at) VALUES (?,?,?) ON CONFLICT (account) "+
+		"DO UPDATE SET contest = coalesce(excluded.contest, contest), stored_at = max(excluded.stored_at, "+
+		"stored_at)",
 		l.Account[:], contest, l.StoredAt)
 }
 

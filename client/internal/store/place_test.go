@@ -54,8 +54,9 @@ func TestGroupsAreReadInTheOrderOfTheirMailbox(t *testing.T) {
 func TestNewestOfAGroupAreFoundByIndex(t *testing.T) {
 	db := fresh(t)
 	must(t, db.View(func(tx *Tx) error {
-		tx.Query("EXPLAIN QUERY PLAN SELECT id FROM messages WHERE conversation = ? AND conversation >= '03' AND conversation < '04'"+
-			" ORDER BY mailbox_seq = 0 DESC, mailbox_seq DESC, seq DESC LIMIT 20", []any{groupID(1).String()},
+		tx.Query("EXPLAIN QUERY PLAN SELECT id FROM messages WHERE conversation = ? AND conversation "+
+			">= '03' AND conversation < '04' ORDER BY mailbox_seq = 0 DESC, mailbox_seq DESC, "+
+			"seq DESC LIMIT 20", []any{groupID(1).String()},
 			func(s *sqlite3.Stmt) bool {
 				if step := s.ColumnText(3); !strings.Contains(step, "messages_in_groups") {
 					t.Errorf("got plan %q, want the index messages_in_groups alone", step)

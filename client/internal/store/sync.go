@@ -13,7 +13,8 @@ func (tx *Tx) SetRow(key, value []byte) {
 		tx.Exec("DELETE FROM documents WHERE key = ?", key)
 		return
 	}
-	tx.Exec("INSERT INTO documents (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
+	tx.Exec("INSERT INTO documents (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE "+
+		"SET value = excluded.value", key, value)
 }
 
 // Rows calls f for every row of the sync documents.
@@ -82,7 +83,8 @@ func (tx *Tx) Unverified(sender ident.AccountID) (out [][]byte) {
 
 // UnverifiedSenders returns the approved or named accounts of which unverified envelopes are kept.
 func (tx *Tx) UnverifiedSenders() (out []ident.AccountID) {
-	tx.Query("SELECT DISTINCT sender FROM unverified JOIN peers ON account = sender WHERE approved = 1 OR named = 1", nil, func(s *sqlite3.Stmt) bool {
+	tx.Query("SELECT DISTINCT sender FROM unverified JOIN peers ON account = sender WHERE approved = 1 OR "+
+		"named = 1", nil, func(s *sqlite3.Stmt) bool {
 		out = append(out, ident.AccountID(s.ColumnRawBlob(0)))
 		return true
 	})

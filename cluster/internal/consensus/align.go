@@ -12,7 +12,8 @@ import (
 // does not find it, and says no; the leader sends the snapshot, and asks again. The same happens to a
 // follower whose log diverges from the leader's beyond the snapshot. Two rules end it:
 //
-//   - the log answers for the last entry of a snapshot, with its true term, although the entry itself is gone;
+//   - the log answers for the last entry of a snapshot, with its true term, although the entry itself is
+//     gone;
 //   - after a snapshot is installed, the log holds nothing that contradicts it.
 
 // pointOnly is the type of the answer for an entry of which only index and term are known. Raft asks for no
@@ -72,7 +73,8 @@ func (s *logStore) align(index, term uint64, running bool) error {
 		return err
 	}
 	if running && index == last {
-		err := fmt.Errorf("log ended in entry %d of term %d, installed snapshot has it of term %d: open the replica again", index, entry.Term, term)
+		err := fmt.Errorf("log ended in entry %d of term %d, installed snapshot has it of term %d: "+
+			"open the replica again", index, entry.Term, term)
 		s.fail(err)
 		return err
 	}

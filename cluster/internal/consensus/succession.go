@@ -15,10 +15,13 @@ import (
 // So a group need not wait for the timeout then:
 //
 //   - when a connection from a peer closes, and the leader says nothing more, a follower dials the leader;
-//   - refused, it asks the other voters whether they would vote for it, by Raft's pre-vote, which changes nothing;
-//   - a replica that was refused as well answers by the two logs and, if they are equal, by name, so that of all
-//     survivors one gets every vote; every other replica answers as Raft does: no, as long as it has a leader;
-//   - with a majority, and nobody against it, the follower stands for election as if leadership were handed to it.
+//   - refused, it asks the other voters whether they would vote for it, by Raft's pre-vote, which changes
+//     nothing;
+//   - a replica that was refused as well answers by the two logs and, if they are equal, by name, so that of
+//     all survivors one gets every vote; every other replica answers as Raft does: no, as long as it has a
+//     leader;
+//   - with a majority, and nobody against it, the follower stands for election as if leadership were handed
+//     to it.
 //
 // Whatever else happens (a host that vanishes, a cut cable, survivors that disagree) is left to Raft and its
 // timeouts.
@@ -102,7 +105,8 @@ func (g *Group) succeed(leader raft.ServerID) {
 // stand makes Raft start an election now; it does nothing to one that is under way.
 func (g *Group) stand() {
 	g.trans.deliver(raft.RPC{
-		Command:  &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}},
+		Command: &raft.TimeoutNowRequest{
+			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}},
 		RespChan: make(chan raft.RPCResponse, 1),
 	})
 }

@@ -203,7 +203,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if !errors.Is(err, fault.Invalid) || !errors.Is(err, mailstore.ErrNewer) {
 		t.Fatalf("got %v, want invalid: made by a newer version", err)
 	}
-	if want := "open mailbox store: schema 2, want at most 1: made by a newer version: upgrade this node"; err.Error() != want {
+	want := "open mailbox store: schema 2, want at most 1: made by a newer version: upgrade this node"
+	if err.Error() != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
 }

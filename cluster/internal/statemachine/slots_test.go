@@ -126,7 +126,9 @@ func TestRetiredSlotsMakeRoom(t *testing.T) {
 	const n = 10
 	commit := uint64(len(storetest.NewGroup("account").Next(envelope.CommitRekey,
 		"rekey").Encode())) + statemachine.EntryOverhead
-	quota := func(generations int) uint64 { return uint64(generations)*(n*slotRoom+commit) + commit + 50 } // 50: the create's body
+	quota := func(generations int) uint64 {
+		return uint64(generations)*(n*slotRoom+commit) + commit + 50 // 50: the create's body
+	}
 	t.Run("for slots, the first stored first", func(t *testing.T) {
 		m := newSlotMailbox(t, quota(6))
 		for range 6 {

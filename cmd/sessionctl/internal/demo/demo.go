@@ -164,8 +164,8 @@ func (s *story) talk() error {
 		s.laptop); err != nil {
 		return err
 	}
-	s.note("Alice's other device gets its copy 0.5 to 5 s later on purpose: a node must not pair the two by " +
-		"time.")
+	s.note("Alice's other device gets its copy 0.5 to 5 s later on purpose: a node must not pair the two " +
+		"by time.")
 	if err := s.say(s.bob, s.phone, "Hello Alice, on all your devices.", s.phone, s.laptop); err != nil {
 		return err
 	}

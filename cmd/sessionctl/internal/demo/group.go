@@ -194,8 +194,8 @@ func (s *story) tryFetch(id ident.GroupID, link string, heard, secret ident.Mess
 		return slices.ContainsFunc(all, func(got client.Message) bool { return got.ID == m })
 	}
 	if !has(heard) || has(secret) {
-		return fmt.Errorf("on Bob's device the message before his removal is there: %t, want true; the one after "+
-			"it: %t, want false", has(heard), has(secret))
+		return fmt.Errorf("on Bob's device the message before his removal is there: %t, want true; "+
+			"the one after it: %t, want false", has(heard), has(secret))
 	}
 	s.line("out", time.Since(t),
 		"Bob's device starts, fetches all it can, and tries the link: he is out, and "+

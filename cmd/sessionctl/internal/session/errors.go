@@ -70,7 +70,8 @@ func (s *Session) WhyUnreachable() []string {
 		acc := s.Client.Account()
 		if now, err := readCluster(s.Home, ""); err == nil && now.ID != acc.Cluster {
 			return []string{
-				"sessionctl -p OTHER init --name NAME   # the current context is another cluster than this profile's " +
+				"sessionctl -p OTHER init --name NAME   # the current context is another cluster than this " +
+					"profile's " +
 					acc.Cluster.String()[:8],
 				"sessionctl context list",
 			}

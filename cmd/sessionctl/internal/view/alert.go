@@ -48,8 +48,8 @@ func (a *Alerts) groupWarning(ctx context.Context, c *client.Client, id ident.Gr
 	for _, p := range g.Pending {
 		if p.Held && p.Kind != "join" && once(p.Kind, p.Account) {
 			who := render.Printable(refs.Called(ctx, c, p.Account))
-			return fmt.Sprintf("%s asks to be let into %s again, after their account was restored. If it was them: "+
-				"%sapprove %s %s",
+			return fmt.Sprintf("%s asks to be let into %s again, after their account was restored. "+
+				"If it was them: %sapprove %s %s",
 				who, render.Printable(refs.GroupLabel(g)), group, name, p.Account)
 		}
 	}
@@ -72,8 +72,9 @@ func (a *Alerts) Text(ctx context.Context, c *client.Client, e client.Event) str
 	case e.Kind == client.EventContact && (e.Text == "recovered" || e.Text == "contested"):
 		name := a.nameOf(ctx, c, e)
 		if e.Text == "contested" {
-			return fmt.Sprintf("CONTESTED: one of %s's devices says that somebody else has restored the account."+
-				" Nothing is sent to it until you have compared numbers in person: %s contact verify %s",
+			return fmt.Sprintf("CONTESTED: one of %s's devices says that somebody else has restored the "+
+				"account. Nothing is sent to it until you have compared numbers in person: "+
+				"%s contact verify %s",
 				name, me, e.Contact)
 		}
 		return fmt.Sprintf("%s restored the account from the recovery phrase."+
@@ -95,8 +96,9 @@ func (a *Alerts) deviceWarning(ctx context.Context, c *client.Client, e *client.
 	switch e.Kind {
 	case "recovered":
 		if acc.Revoked {
-			return fmt.Sprintf("ALARM: this account was restored from its recovery phrase on %s, and this device"+
-				" is no longer part of it. Was it not you? %s device contest. It was you? %s device link",
+			return fmt.Sprintf("ALARM: this account was restored from its recovery phrase on %s, "+
+				"and this device is no longer part of it. Was it not you? %s device contest. It was you? "+
+				"%s device link",
 				when, me, me)
 		}
 		return fmt.Sprintf("this account was changed with its recovery phrase on %s; contacts see it."+

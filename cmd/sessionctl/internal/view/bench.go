@@ -59,8 +59,8 @@ func WriteGroupBench(w io.Writer, d sessionapi.BenchGroup) {
 			render.Milliseconds(r.d.Max))
 	}
 	t.Write(w)
-	fmt.Fprintf(w, "\nremoval: made in %s, stored in %s; the admin sends %d B, a member fetches a slot of %d "+
-		"B and the commit of %d B\n", render.Milliseconds(d.Removal.Make),
+	fmt.Fprintf(w, "\nremoval: made in %s, stored in %s; the admin sends %d B, a member fetches a slot of "+
+		"%d B and the commit of %d B\n", render.Milliseconds(d.Removal.Make),
 		render.Milliseconds(d.Removal.Store),
 		d.Removal.AdminBytes, d.Removal.SlotBytes, d.Removal.CommitBytes)
 	fmt.Fprintf(w, "one by one to inboxes: %s each (%d measured), %s for all: %.1f times as long\n",

@@ -25,8 +25,8 @@ func busyGroup() client.Group {
 		ID: ident.GroupID{3, 1}, Status: client.GroupJoined, Name: "team", Role: client.RoleAdmin,
 		Generation: 4,
 		Commits:    17,
-		Description: "Who fixes what, and until when. Please say it here before you begin, and again when it is " +
-			"done.",
+		Description: "Who fixes what, and until when. Please say it here before you begin, and again when " +
+			"it is done.",
 		Timer: client.Timer{After: 24 * time.Hour},
 		Members: []client.GroupMember{
 			{Account: id(4), Name: "Dave", Role: client.RoleMember, Status: "invited"},
