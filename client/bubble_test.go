@@ -58,3 +58,21 @@ func TestMailUnderTheKeysOfLaterDays(t *testing.T) {
 		}
 	})
 }
+
+// TestSavedDocumentsAreShared saves a change of the documents while no worker runs that would find it: who
+// saves it need not think of the outbox.
+func TestSavedDocumentsAreShared(t *testing.T) {
+	swarmtest.Bubble(t, node.EmbeddedConfig{Nodes: 3, Swarms: 1}, func(t *testing.T, w *swarmtest.World) {
+		alice := createIn(t, w, "alice")
+		if err := alice.Idle(patient(t)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // the worker ends
+		if err := alice.Seed(1, 1, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := alice.Idle(patient(t)); err != nil {
+			t.Fatalf("documents that were saved are not shared: %v", err)
+		}
+	})
+}

@@ -131,7 +131,6 @@ func (c *Client) AddContact(ctx context.Context, id ident.AccountID, nick string
 	if err != nil {
 		return Contact{}, err
 	}
-	c.core.Kick(c.core.Me)
 	c.core.Announce(core.Fact{Kind: core.FactContact, Contact: &id})
 	c.records.wake() // messages that were kept unverified can be looked at now
 	return out, nil

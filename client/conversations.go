@@ -174,7 +174,6 @@ func (c *Client) changeDocuments(ctx context.Context, op string, peer ident.Peer
 		return err
 	}
 	return c.core.Update(func(tx *store.Tx, a *core.Batch) error {
-		a.Kick(c.core.Me)
 		if err := f(tx, a, a.Now.UnixMilli()); err != nil {
 			return err
 		}

@@ -59,7 +59,6 @@ func (c *Client) ImportContacts(ctx context.Context, book []ImportedContact) err
 			}
 			a.Tell(core.Fact{Kind: core.FactContact, Contact: &b.ID})
 		}
-		a.Kick(c.core.Me)
 		return c.core.SaveDocuments(tx)
 	})
 }

@@ -66,7 +66,6 @@ func (c *Groups) writeStanding(tx *store.Tx, g *group, status devicesync.GroupSt
 			return err
 		}
 	}
-	c.core.Kick(c.core.Me)
 	return tx.Err()
 }
 

@@ -21,7 +21,6 @@ func (c *Groups) Spare(id ident.GroupID) (b []byte, generation uint32) {
 
 // SetSpare writes spare keys into the documents.
 func (c *Groups) SetSpare(id ident.GroupID, b []byte) error {
-	defer c.core.Kick(c.core.Me)
 	return c.core.Update(func(tx *store.Tx, _ *core.Batch) error {
 		if err := c.core.Docs.Set(c.core.NowMS(), devicesync.GroupSpare, string(id[:]), b); err != nil {
 			return err

@@ -42,7 +42,6 @@ func (c *Groups) setSpare(id ident.GroupID, value []byte) error {
 	if old, _ := c.core.Docs.Get(devicesync.GroupSpare, string(id[:])); len(old)+len(value) == 0 {
 		return nil
 	}
-	c.core.Kick(c.core.Me)
 	return c.core.Docs.Set(c.core.NowMS(), devicesync.GroupSpare, string(id[:]), value)
 }
 

@@ -75,7 +75,6 @@ func (c *Rows) Timer(tx *store.Tx, a *core.Batch, s Said, t *bodyv1.Timer) {
 		return
 	}
 	if c.core.SaveDocuments(tx) == nil {
-		a.Kick(c.core.Me)
 		c.ConversationChanged(a, s.Conversation)
 	}
 }

@@ -90,6 +90,7 @@ type Core struct {
 	Profile *Profile
 	Keys    *Keyring            // the device's secrets
 	Docs    *devicesync.Replica // only touched inside a transaction, which serialises it
+	toShare bool                // SaveDocuments wrote what other devices lack; as Docs
 	Net     Network
 	Link    LinkState
 	Log     *slog.Logger
@@ -214,9 +215,12 @@ func (c *Core) transact(run func(func(*store.Tx) error) error, f func(*store.Tx,
 	var b *Batch
 	var publish func()
 	err := run(func(tx *store.Tx) error {
-		b = &Batch{Now: c.Net.Now()}
+		b, c.toShare = &Batch{Now: c.Net.Now()}, false
 		if err := f(tx, b); err != nil {
 			return err
+		}
+		if c.toShare {
+			b.Kick(c.Me)
 		}
 		publish = c.hooks.render(tx, b.facts)
 		return tx.Err()

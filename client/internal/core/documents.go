@@ -31,11 +31,12 @@ func (c *Core) loadDocuments() error {
 	})
 }
 
-// SaveDocuments writes the rows that changed. If the transaction fails after this, transact reads the
-// documents anew.
+// SaveDocuments writes the rows that changed. Once the transaction is on disk, the outbox is told to share
+// them; if it fails after this, transact reads the documents anew.
 func (c *Core) SaveDocuments(tx *store.Tx) error {
 	for _, row := range c.Docs.Changed() {
 		tx.SetRow(row.Key, row.Value)
+		c.toShare = c.Docs.Dirty() > 0
 	}
 	return tx.Err()
 }
