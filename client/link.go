@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/starling-swarm/starling/client/internal/core"
@@ -211,9 +212,11 @@ func (c *Client) askForLink(ctx context.Context, root *account.Root, resumed boo
 		news := make(chan uint64, 8)
 		watch, stop := context.WithCancel(ctx)
 		ended := make(chan error, 1)
-		go func() { ended <- c.watchCerts(watch, news) }()
+		var watcher sync.WaitGroup
+		watcher.Go(func() { ended <- c.watchCerts(watch, news) })
 		joined, err := c.joinFrom(ctx, news, ended)
 		stop()
+		watcher.Wait()
 		if joined || ctx.Err() != nil {
 			if !joined {
 				err = fault.Wrap(fault.Unavailable, "wait for approval", ctx.Err())
